@@ -1,0 +1,1 @@
+//! Postbell's notification logic.

@@ -1,0 +1,2 @@
+//! Postbell.
+pub mod contract;
