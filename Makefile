@@ -1,0 +1,31 @@
+# What there is to do here; each line of work is one command. `make help` lists them.
+
+.PHONY: help setup run test test-schemas bench component lint
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what is missing here (says what); does nothing the second time
+	@scripts/setup
+
+run: setup ## start the demo server, and print lines to try on it
+	@cargo build --package postbell
+	@scripts/try-lines
+	@cargo run --quiet --package postbell -- serve --demo
+
+test: setup ## run every test
+	cargo test --workspace
+
+test-schemas: setup ## validate answers with Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
+	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }
+	cargo test --package postbell-tests --test it schemas
+
+bench: setup ## measure native code and component side by side
+	cargo bench --package postbell-tests
+
+component: setup ## write target/postbell-notify.wasm
+	cargo run --package postbell -- plugin extract target/postbell-notify.wasm
+
+lint: setup ## check format and lints, as CI does
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
