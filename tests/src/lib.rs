@@ -1,1 +1,13 @@
-//! Shared by tests and benches.
+//! Shared by tests and benches: the program run as its users run it, and clients that see every byte.
+//!
+//! Nothing here sleeps or measures time. What waits, waits for a state, and gives up after [`PATIENCE`].
+
+pub mod admin;
+pub mod ews;
+pub mod http;
+pub mod program;
+
+use std::time::Duration;
+
+/// How long a test waits for a state before it fails. No test passes or fails by how much of it is used.
+pub const PATIENCE: Duration = Duration::from_secs(60);

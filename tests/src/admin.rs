@@ -1,0 +1,78 @@
+//! The admin listener, as sources of changes and operators use it.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::http::{Answer, Connection, request};
+use crate::program::Server;
+
+/// A caller of the admin API with a key.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    tenant: String,
+    authorization: String,
+}
+
+impl Admin {
+    /// A source of the demo's tenant.
+    pub fn source(server: &Server) -> Admin {
+        Admin::new(server.admin, "example.org", "demo")
+    }
+
+    /// A caller with this key, for this tenant.
+    pub fn new(address: SocketAddr, tenant: &str, key: &str) -> Admin {
+        Admin { address, tenant: tenant.into(), authorization: format!("Bearer {key}") }
+    }
+
+    /// One request; `path` is taken as it is.
+    pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+        let headers = [("Authorization", self.authorization.as_str()), ("Content-Type", "application/json")];
+        Connection::open(self.address)?.ask(&request(method, path, &headers, body))
+    }
+
+    /// Posts a body to `changes`.
+    pub fn post(&self, body: &Value) -> Result<Answer> {
+        self.ask("POST", &format!("/v1/tenants/{}/changes", self.tenant), body.to_string().as_bytes())
+    }
+
+    /// Posts changes that all must be accepted, without an offset.
+    pub fn change(&self, changes: &[Value]) -> Result<()> {
+        let answer = self.post(&json!({"source": "test", "changes": changes}))?;
+        ensure!(answer.head.status == 200, "{answer:?}");
+        let result: Value = serde_json::from_str(&answer.body)?;
+        ensure!(result["accepted"] == changes.len(), "{result}");
+        Ok(())
+    }
+
+    /// Delivers a message to alice's inbox, which then holds `unread` unread ones.
+    pub fn deliver(&self, id: &str, unread: u32) -> Result<()> {
+        self.change(&[delivered("alice@example.org", id, unread)])
+    }
+
+    /// Posts lines of Cyrus to a source.
+    pub fn cyrus(&self, source: &str, offset: u64, query: &str, lines: &str) -> Result<Answer> {
+        let path = format!("/v1/tenants/{}/sources/{source}?format=cyrus&offset={offset}{query}", self.tenant);
+        self.ask("POST", &path, lines.as_bytes())
+    }
+
+    /// What the server has of a source.
+    pub fn offset(&self, source: &str) -> Result<u64> {
+        let answer = self.ask("GET", &format!("/v1/tenants/{}/sources/{source}", self.tenant), b"")?;
+        ensure!(answer.head.status == 200, "{answer:?}");
+        let result: Value = serde_json::from_str(&answer.body)?;
+        result["offset"].as_u64().with_context(|| format!("an offset: {result}"))
+    }
+}
+
+/// A message that arrives in the inbox of an account.
+pub fn delivered(account: &str, id: &str, unread: u32) -> Value {
+    json!({
+        "account": account,
+        "at": 1_795_296_510_624_u64,
+        "what": {"message-delivered": {"kind": "message", "id": id, "folder": "inbox"}},
+        "counts": [{"folder": "inbox", "unread": unread, "total": unread}],
+    })
+}

@@ -1,0 +1,140 @@
+//! HTTP/1.1 by hand, over a socket: what is sent is exactly what the test says, and chunks are seen one by one.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use crate::PATIENCE;
+
+/// A connection to a server.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+/// Status and headers of an answer.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The status code.
+    pub status: u16,
+    /// Names in lower case, in the order of the answer.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: Head,
+    /// The body, without its transfer coding.
+    pub body: String,
+}
+
+/// A request with `Host`, `Content-Length`, and these headers.
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n").into_bytes();
+    for (name, value) in headers {
+        bytes.extend(format!("{name}: {value}\r\n").bytes());
+    }
+    bytes.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// The value of `Authorization` for Basic authentication.
+pub fn basic(login: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{login}:{password}")))
+}
+
+impl Connection {
+    /// Connects. Reads give up after [`PATIENCE`].
+    pub fn open(address: SocketAddr) -> Result<Connection> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.get_mut().write_all(bytes)?)
+    }
+
+    /// Sends a request and reads its answer.
+    pub fn ask(&mut self, request: &[u8]) -> Result<Answer> {
+        self.send(request)?;
+        self.answer()
+    }
+
+    /// Reads an answer to its end.
+    pub fn answer(&mut self) -> Result<Answer> {
+        let head = self.head()?;
+        let mut body = Vec::new();
+        if head.header("transfer-encoding").is_some() {
+            while let Some(chunk) = self.chunk()? {
+                body.extend(chunk);
+            }
+        } else if let Some(length) = head.header("content-length") {
+            body.resize(length.parse()?, 0);
+            self.stream.read_exact(&mut body).context("reading the body")?;
+        } else {
+            ensure!(head.status < 200 || head.status == 204, "an answer whose end cannot be told: {head:?}");
+        }
+        Ok(Answer { head, body: String::from_utf8(body)? })
+    }
+
+    /// Reads status and headers.
+    pub fn head(&mut self) -> Result<Head> {
+        let first = self.line()?;
+        let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+        let mut head = Head { status: status.with_context(|| format!("a status line: {first:?}"))?, headers: Vec::new() };
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(head);
+            }
+            let (name, value) = line.split_once(':').with_context(|| format!("a header: {line:?}"))?;
+            head.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    /// Reads one chunk of a chunked body; none after the last.
+    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let line = self.line()?;
+        let size = line.split(';').next().unwrap_or_default();
+        let size = usize::from_str_radix(size.trim(), 16).with_context(|| format!("the size of a chunk: {line:?}"))?;
+        let mut chunk = vec![0; size];
+        self.stream.read_exact(&mut chunk).context("reading a chunk")?;
+        let end = self.line()?;
+        ensure!(end.is_empty(), "after a chunk: {end:?}");
+        Ok((size > 0).then_some(chunk))
+    }
+
+    /// Fails unless the server has closed the connection, or closes it now, without another byte.
+    pub fn closed(&mut self) -> Result<()> {
+        match self.stream.fill_buf() {
+            Ok([]) => Ok(()),
+            Ok(bytes) => bail!("more came: {:?}", String::from_utf8_lossy(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+            Err(error) => Err(error).context("waiting for the end of the connection"),
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).context("reading a line")?;
+        match line.strip_suffix("\r\n") {
+            Some(line) => Ok(line.to_owned()),
+            None => bail!("the connection ended inside a line: {line:?}"),
+        }
+    }
+}
+
+impl Head {
+    /// The first header of this name (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(this, _)| this == name).map(|(_, value)| value.as_str())
+    }
+}

@@ -1,0 +1,245 @@
+//! The `postbell` program: run to its end, or as a server that ends with the test.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+
+/// What a run of the program gave.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; -1 after a signal.
+    pub code: i32,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+/// Runs the program to its end; an error if it does not come to one.
+pub fn run<S: Into<OsString>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Result<Finished> {
+    let mut process = Process::start(program, arguments.into_iter().map(Into::into).collect())?;
+    let mut stdout = String::new();
+    while let Some(line) = process.line()? {
+        stdout.push_str(&line);
+        stdout.push('\n');
+    }
+    let (status, stderr) = process.end()?;
+    Ok(Finished { code: status.code().unwrap_or(-1), stdout, stderr })
+}
+
+/// A running `postbell serve`. Dropping it stops it as an operator would, and fails the test if it does not end with 0 or
+/// if it logged an error.
+#[derive(Debug)]
+pub struct Server {
+    process: Option<Process>,
+    /// Where mail clients connect.
+    pub clients: SocketAddr,
+    /// Where sources and operators connect.
+    pub admin: SocketAddr,
+    folder: TempDir,
+}
+
+/// How to start a [`Server`].
+#[derive(Debug)]
+pub struct Start {
+    program: String,
+    arguments: Vec<OsString>,
+    folder: TempDir,
+}
+
+impl Start {
+    /// `serve --demo` without its own traffic, on free ports, with a data directory of its own.
+    pub fn demo(program: &str) -> Result<Start> {
+        let folder = tempfile::tempdir()?;
+        let mut start = Start { program: program.into(), arguments: vec!["serve".into(), "--demo".into()], folder };
+        start = start.with("--no-traffic").with("--listen").with("127.0.0.1:0").with("--admin-listen").with("127.0.0.1:0");
+        let data = start.folder.path().join("data");
+        Ok(start.with("--data").with(data))
+    }
+
+    /// `serve --config` with this configuration, in which `{folder}` stands for a folder of the test's own.
+    pub fn configured(program: &str, configuration: &str) -> Result<Start> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("postbell.toml");
+        std::fs::write(&file, configuration.replace("{folder}", folder.path().to_str().context("a path in UTF-8")?))?;
+        let start = Start { program: program.into(), arguments: vec!["serve".into(), "--config".into()], folder };
+        Ok(start.with(file))
+    }
+
+    /// Writes a file beside the configuration.
+    pub fn file(self, name: &str, content: &str) -> Result<Start> {
+        std::fs::write(self.folder.path().join(name), content)?;
+        Ok(self)
+    }
+
+    /// One more argument.
+    pub fn with(mut self, argument: impl Into<OsString>) -> Start {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// A setting of the demo's plugin.
+    pub fn set(self, key: &str, value: impl std::fmt::Display) -> Start {
+        self.with("--set").with(format!("{key}={value}"))
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    pub fn start(mut self) -> Result<Server> {
+        self.arguments.extend(["--log-format".into(), "json".into()]);
+        let mut process = Process::start(&self.program, self.arguments)?;
+        while let Some(line) = process.line()? {
+            let Some(facts) = line.strip_prefix("postbell ready ") else { continue };
+            let (clients, admin) = (address(facts, "clients")?, address(facts, "admin")?);
+            return Ok(Server { process: Some(process), clients, admin, folder: self.folder });
+        }
+        let (status, stderr) = process.end()?;
+        bail!("the server ended before it was ready, {status}:\n{stderr}")
+    }
+}
+
+fn address(facts: &str, name: &str) -> Result<SocketAddr> {
+    let prefix = format!("{name}=http://");
+    let value = facts.split(' ').find_map(|fact| fact.strip_prefix(&prefix));
+    value.with_context(|| format!("no {name} address in {facts:?}"))?.parse().context("an address with a port")
+}
+
+impl Server {
+    /// The demo with its own defaults.
+    pub fn demo(program: &str) -> Result<Server> {
+        Start::demo(program)?.start()
+    }
+
+    /// The folder that holds everything the server writes.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Tells the server to end, as an operator would.
+    pub fn terminate(&self) -> Result<()> {
+        self.process.as_ref().context("the server has ended")?.signal(Signal::TERM)
+    }
+
+    /// Ends the server in good order and gives what it logged.
+    pub fn stop(mut self) -> Result<String> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<String> {
+        let mut process = self.process.take().context("the server has ended")?;
+        process.signal(Signal::TERM)?;
+        while process.line()?.is_some() {}
+        let (status, log) = process.end()?;
+        if status.code() != Some(0) {
+            bail!("the server ended with {status}:\n{log}");
+        }
+        match log.lines().find(|line| is_error(line)) {
+            Some(line) => bail!("the server logged an error: {line}"),
+            None => Ok(log),
+        }
+    }
+}
+
+/// Whether a line of the log tells of an error: no test here provokes one.
+fn is_error(line: &str) -> bool {
+    match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(entry) => entry["level"] == "ERROR",
+        Err(_) => line.contains("panicked at"),
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.process.take().map(Process::kill).unwrap_or_default();
+            eprintln!("the server's log:\n{log}");
+        } else if self.process.is_some() {
+            self.end().unwrap_or_else(|error| panic!("{error:#}"));
+        }
+    }
+}
+
+/// A child process whose output is read as it comes, so that it never blocks on a full pipe.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    /// Starts it without input.
+    pub fn start(program: &str, arguments: Vec<OsString>) -> Result<Process> {
+        Process::spawn(Command::new(program).args(arguments).stdin(Stdio::null()))
+    }
+
+    /// Starts a command whose input the caller has decided.
+    pub fn spawn(command: &mut Command) -> Result<Process> {
+        let described = format!("{command:?}");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {described}"))?;
+        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut stderr = child.stderr.take().expect("it is piped");
+        let (sender, lines) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let stderr = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read before an error is still worth showing.
+            let _ = stderr.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Ok(Process { child, lines, stderr: Some(stderr) })
+    }
+
+    /// The standard input, if it is piped and was not taken before.
+    pub fn stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// The next line of standard output; none at its end. Kills the process if it stays silent.
+    pub fn line(&mut self) -> Result<Option<String>> {
+        match self.lines.recv_timeout(PATIENCE * 2) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(anyhow!("it neither says anything nor ends:\n{}", self.kill_child())),
+        }
+    }
+
+    /// Waits for the end of a process that has closed its standard output.
+    pub fn end(mut self) -> Result<(ExitStatus, String)> {
+        let status = self.child.wait()?;
+        Ok((status, self.collect_stderr()))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
+        Ok(kill_process(id, signal)?)
+    }
+
+    fn kill(mut self) -> String {
+        self.kill_child()
+    }
+
+    fn kill_child(&mut self) -> String {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.collect_stderr()
+    }
+
+    fn collect_stderr(&mut self) -> String {
+        self.stderr.take().map(|reader| reader.join().unwrap_or_default()).unwrap_or_default()
+    }
+}
