@@ -1,5 +1,16 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
+mod bad_input;
+mod component;
+mod exchangelib;
+mod feed;
+mod parked;
+mod program;
+mod schemas;
+mod secrets;
+mod tidy;
+mod wire;
+
 use anyhow::Result;
 use postbell_tests::program::{Server, Start};
 

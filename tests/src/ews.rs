@@ -189,7 +189,10 @@ pub struct Stream {
 
 impl Stream {
     /// The next envelope, heartbeats included; none at the end of the stream. Fails unless it is one chunk, whole and alone.
-    #[expect(clippy::should_implement_trait, reason = "it may fail, and a `?` reads better than an iterator of results")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it may fail, and a `?` reads better than an iterator of results"
+    )]
     pub fn next(&mut self) -> Result<Option<Message>> {
         let Some(chunk) = self.connection.chunk()? else { return Ok(None) };
         self.last = String::from_utf8(chunk)?;
@@ -340,6 +343,9 @@ impl fmt::Display for Event {
             ("unread", &unread),
             ("at", &self.time),
         ];
-        facts.iter().filter_map(|(name, fact)| Some((name, fact.as_ref()?))).try_for_each(|(n, fact)| write!(f, " {n}={fact}"))
+        facts
+            .iter()
+            .filter_map(|(name, fact)| Some((name, fact.as_ref()?)))
+            .try_for_each(|(n, fact)| write!(f, " {n}={fact}"))
     }
 }

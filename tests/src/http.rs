@@ -89,7 +89,8 @@ impl Connection {
     pub fn head(&mut self) -> Result<Head> {
         let first = self.line()?;
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
-        let mut head = Head { status: status.with_context(|| format!("a status line: {first:?}"))?, headers: Vec::new() };
+        let mut head =
+            Head { status: status.with_context(|| format!("a status line: {first:?}"))?, headers: Vec::new() };
         loop {
             let line = self.line()?;
             if line.is_empty() {

@@ -27,7 +27,8 @@ pub struct Finished {
 
 /// Runs the program to its end; an error if it does not come to one.
 pub fn run<S: Into<OsString>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Result<Finished> {
-    let mut process = Process::start(program, arguments.into_iter().map(Into::into).collect())?;
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut process = Process::spawn(Command::new(program).args(arguments).stdin(Stdio::null()))?;
     let mut stdout = String::new();
     while let Some(line) = process.line()? {
         stdout.push_str(&line);
@@ -54,6 +55,7 @@ pub struct Server {
 pub struct Start {
     program: String,
     arguments: Vec<OsString>,
+    environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
@@ -61,8 +63,8 @@ impl Start {
     /// `serve --demo` without its own traffic, on free ports, with a data directory of its own.
     pub fn demo(program: &str) -> Result<Start> {
         let folder = tempfile::tempdir()?;
-        let mut start = Start { program: program.into(), arguments: vec!["serve".into(), "--demo".into()], folder };
-        start = start.with("--no-traffic").with("--listen").with("127.0.0.1:0").with("--admin-listen").with("127.0.0.1:0");
+        let start = Start::new(program, folder).with("--demo").with("--no-traffic");
+        let start = start.with("--listen").with("127.0.0.1:0").with("--admin-listen").with("127.0.0.1:0");
         let data = start.folder.path().join("data");
         Ok(start.with("--data").with(data))
     }
@@ -72,8 +74,11 @@ impl Start {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("postbell.toml");
         std::fs::write(&file, configuration.replace("{folder}", folder.path().to_str().context("a path in UTF-8")?))?;
-        let start = Start { program: program.into(), arguments: vec!["serve".into(), "--config".into()], folder };
-        Ok(start.with(file))
+        Ok(Start::new(program, folder).with("--config").with(file))
+    }
+
+    fn new(program: &str, folder: TempDir) -> Start {
+        Start { program: program.into(), arguments: vec!["serve".into()], environment: Vec::new(), folder }
     }
 
     /// Writes a file beside the configuration.
@@ -88,6 +93,12 @@ impl Start {
         self
     }
 
+    /// An environment variable.
+    pub fn environment(mut self, name: &str, value: &str) -> Start {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// A setting of the demo's plugin.
     pub fn set(self, key: &str, value: impl std::fmt::Display) -> Start {
         self.with("--set").with(format!("{key}={value}"))
@@ -96,7 +107,8 @@ impl Start {
     /// Starts the server and waits until it accepts connections.
     pub fn start(mut self) -> Result<Server> {
         self.arguments.extend(["--log-format".into(), "json".into()]);
-        let mut process = Process::start(&self.program, self.arguments)?;
+        let mut command = Command::new(&self.program);
+        let mut process = Process::spawn(command.args(self.arguments).envs(self.environment).stdin(Stdio::null()))?;
         while let Some(line) = process.line()? {
             let Some(facts) = line.strip_prefix("postbell ready ") else { continue };
             let (clients, admin) = (address(facts, "clients")?, address(facts, "admin")?);
@@ -177,11 +189,6 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it without input.
-    pub fn start(program: &str, arguments: Vec<OsString>) -> Result<Process> {
-        Process::spawn(Command::new(program).args(arguments).stdin(Stdio::null()))
-    }
-
     /// Starts a command whose input the caller has decided.
     pub fn spawn(command: &mut Command) -> Result<Process> {
         let described = format!("{command:?}");

@@ -1,0 +1,61 @@
+//! What a reader would have to point out again and again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace")
+}
+
+/// The text files that git tracks, with their content.
+fn tracked() -> Result<Vec<(PathBuf, String)>> {
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().context("running git")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout)?;
+    let paths = names.split_terminator('\0').map(PathBuf::from);
+    Ok(paths.filter_map(|path| Some((path.clone(), std::fs::read_to_string(root().join(&path)).ok()?))).collect())
+}
+
+#[test]
+fn nothing_is_left_for_later() -> Result<()> {
+    let markers = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimpl", "emented!(")];
+    let hits = find(&tracked()?, |line| markers.iter().any(|marker| line.contains(marker)));
+    assert_eq!(hits, [] as [String; 0]);
+    Ok(())
+}
+
+#[test]
+fn no_path_of_a_machine_is_in_the_tree() -> Result<()> {
+    let folders = ["work", "root", "tmp"].map(|name| format!("/{name}/"));
+    let hits = find(&tracked()?, |line| folders.iter().any(|folder| starts_a_path(line, folder)));
+    assert_eq!(hits, [] as [String; 0]);
+    Ok(())
+}
+
+/// Whether `folder` stands in the line other than in the middle of a longer path or address.
+fn starts_a_path(line: &str, folder: &str) -> bool {
+    let longer = |before: char| before.is_alphanumeric() || "_./-".contains(before);
+    line.match_indices(folder).any(|(at, _)| !line[..at].ends_with(longer))
+}
+
+fn find(files: &[(PathBuf, String)], hit: impl Fn(&str) -> bool) -> Vec<String> {
+    let files = files.iter().filter(|(path, _)| path.extension().is_none_or(|extension| extension != "lock"));
+    let lines = files.flat_map(|(path, text)| (1..).zip(text.lines()).map(move |(number, line)| (path, number, line)));
+    let hits = lines.filter(|(_, _, line)| hit(line));
+    hits.map(|(path, number, line)| format!("{}:{number}: {}", path.display(), line.trim())).collect()
+}
+
+/// A file in this folder that `main.rs` does not name is a test that never runs.
+#[test]
+fn every_test_module_runs() -> Result<()> {
+    let folder = root().join("tests/it");
+    let main = std::fs::read_to_string(folder.join("main.rs"))?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).context("a name")?;
+        assert!(name == "main" || main.contains(&format!("mod {name};")), "{name} is not in main.rs");
+    }
+    Ok(())
+}
