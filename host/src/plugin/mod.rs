@@ -23,7 +23,7 @@ pub use instance::{Fault, Instance, InstanceLimits};
 pub(crate) use scratch::Scratch;
 
 use crate::contract::NotifierPre;
-use crate::contract::lifecycle::Manifest;
+use crate::contract::lifecycle::{Manifest, Route};
 
 /// A compiled component; cheap to clone.
 #[derive(Clone)]
@@ -150,6 +150,16 @@ pub fn bundled() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/postbell-notify.wasm"))
 }
 
+/// The route that a path belongs to: matched without regard to case, by whole segments; the longest prefix wins.
+pub fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Route> {
+    let matches = |prefix: &str| {
+        let prefix = prefix.trim_end_matches('/');
+        path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
+    };
+    manifest.routes.iter().filter(|route| matches(&route.prefix)).max_by_key(|route| route.prefix.len())
+}
+
 /// WebAssembly's magic, then the binary format's version and layer: 13 and 1 for a component, 1 and 0 for a core module.
 fn recognise(bytes: &[u8]) -> Result<(), PluginError> {
     match bytes {
@@ -192,4 +202,29 @@ fn check_manifest(manifest: &Manifest) -> Result<(), PluginError> {
         return unusable("has a route whose prefix does not begin with `/`, or without a method");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_match_whole_segments_without_regard_to_case() {
+        let route_of = |prefix: &str| Route {
+            prefix: prefix.into(),
+            methods: vec!["POST".into()],
+            headers: vec![],
+            schemes: vec![],
+            park_ms: 0,
+        };
+        let routes = ["/ews", "/EWS/Exchange.asmx", "/service/soap/"].map(route_of).into();
+        let manifest = Manifest { name: "x".into(), version: "1".into(), routes, state_formats: vec!["x/1".into()] };
+        let prefix = |path| route(&manifest, path).map(|route| &*route.prefix);
+        assert_eq!(prefix("/ews/exchange.ASMX"), Some("/EWS/Exchange.asmx"));
+        assert_eq!(prefix("/EWS/other"), Some("/ews"));
+        assert_eq!(prefix("/ewsx"), None);
+        assert_eq!(prefix("/Service/Soap"), Some("/service/soap/"));
+        assert_eq!(prefix("/service/soap/WaitSetRequest"), Some("/service/soap/"));
+        assert_eq!(prefix("/é"), None);
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
+use super::guard::Guard;
 use super::open_requests::{Delivery, OpenRequests, Respond};
 use super::outbox::Outbox;
 use super::replay::{self, Replayed};
@@ -20,7 +21,7 @@ use crate::contract::outbound;
 use crate::contract::requests::{End, Refusal, Settlement};
 use crate::contract::types::{LogLevel, LogLine, Moment, Reaction, Reply};
 use crate::journal::{Append, Committer, Input, Journal, JournalError, Offsets, Record, Seat, Snapshot, SourceSpan};
-use crate::plugin::{Fault, Instance, InstanceLimits, Plugin};
+use crate::plugin::{Fault, Instance, InstanceLimits, Plugin, route};
 use crate::statistics::Statistics;
 
 /// One tenant on its shard.
@@ -38,6 +39,7 @@ pub(crate) struct Actor {
     settings: Vec<(String, String)>,
     outbox: Outbox<Release>,
     open: OpenRequests,
+    guard: Guard,
     wake_at: Option<u64>,
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
@@ -149,6 +151,7 @@ impl Actor {
             settings: Vec::new(),
             outbox: Outbox::default(),
             open: OpenRequests::default(),
+            guard: Guard::default(),
             wake_at: None,
             settlements: Vec::new(),
             snapshot_at: 0,
@@ -198,13 +201,26 @@ impl Actor {
             self.wake_at = None;
             self.feed_own(Input::Tick);
         }
+        self.close_overdue();
         self.release()
+    }
+
+    /// Closes the requests that were parked longer than their route allows.
+    fn close_overdue(&mut self) {
+        let now = self.time.read(&*self.parts.clock);
+        while let Some(request) = self.open.overdue(now) {
+            self.statistics().refusal("park-ms");
+            self.open.close(request, RequestError::Closed("parked longer than its route allows".into()));
+            self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
+        }
     }
 
     /// When to tick next, in the clock's monotonic time.
     pub(super) fn due(&self) -> Option<u64> {
         let live = matches!(self.live, Live::Instance(_));
-        self.wake_at.filter(|_| live).map(|instant| self.time.due(instant, &*self.parts.clock))
+        let tick = self.wake_at.filter(|_| live);
+        let instant = [tick, self.open.first_deadline()].into_iter().flatten().min()?;
+        Some(self.time.due(instant, &*self.parts.clock))
     }
 
     fn ingest(&mut self, input: Input, respond: oneshot::Sender<Result<Ingested, IngestError>>) {
@@ -251,9 +267,11 @@ impl Actor {
             return drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
         }
         let id = request.id;
+        let parked = route(self.parts.plugin.manifest(), &request.head.path).map_or(0, |route| route.park_ms);
+        let at_most = self.time.read(&*self.parts.clock).saturating_add(parked);
         match self.feed(Input::Answer(request)) {
             Ok(Ok(reaction)) => {
-                self.open.open(id, respond);
+                self.open.open(id, respond, at_most);
                 self.outbox.push(self.sequence, Release::Reaction { reaction, ingest: None });
             }
             Ok(Err(_)) | Err(_) => drop(respond.send(Err(RequestError::Refused(Refusal::Fault)))),
@@ -353,6 +371,9 @@ impl Actor {
         let Live::Instance(instance) = &mut self.live else { unreachable!("the caller has seen an instance") };
         let reaction = replay::feed(instance, at, input)?;
         let memory = instance.memory();
+        if let Ok(reaction) = &reaction {
+            self.guard.check(input, reaction).map_err(Fault::Contract)?;
+        }
         let mut statistics = self.statistics();
         statistics.input(input.kind());
         statistics.memory = memory;
@@ -500,6 +521,7 @@ impl Actor {
             self.time = TenantTime::start(&*self.parts.clock, now);
         }
         self.wake_at = pending.wake_at;
+        self.guard = Guard::after_load(&pending.requests);
         self.reconcile(&pending);
     }
 

@@ -6,6 +6,7 @@
 mod actor;
 mod answer;
 mod background;
+mod guard;
 mod open_requests;
 mod outbox;
 mod replay;
@@ -78,6 +79,9 @@ impl Default for Limits {
     }
 }
 
+/// How many changes one batch may have, both lists together. A reaction must have room to reject each of them.
+pub const MOST_CHANGES: usize = 4_096;
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ingested {
@@ -104,6 +108,9 @@ pub enum IngestError {
         /// How many units of this batch are applied.
         known: u64,
     },
+    /// The batch has more changes than one input may have; see [`MOST_CHANGES`].
+    #[error("more than {MOST_CHANGES} changes in one batch")]
+    TooLarge,
     /// Too many inputs wait already; try again later.
     #[error("too many inputs wait")]
     Busy,
@@ -166,6 +173,10 @@ impl Tenant {
     ///
     /// See [`IngestError`]; in each case nothing of the batch was applied.
     pub async fn ingest(&self, batch: Batch, span: Option<SourceSpan>) -> Result<Ingested, IngestError> {
+        let changes = batch.accounts.iter().map(|account| account.changes.len()).sum::<usize>() + batch.book.len();
+        if changes > MOST_CHANGES {
+            return Err(IngestError::TooLarge);
+        }
         if !self.has_room() {
             return Err(IngestError::Busy);
         }

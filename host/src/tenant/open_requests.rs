@@ -1,6 +1,6 @@
 //! The tenant's half of its open requests: who waits, and what was sent to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,12 +19,13 @@ pub(super) type Respond = oneshot::Sender<Result<Start, RequestError>>;
 #[derive(Default)]
 pub(super) struct OpenRequests {
     requests: BTreeMap<u64, Open>,
-    /// How many of them have no final part yet.
-    unanswered: usize,
+    /// Those that have no final part yet, by the instant at which the host closes them.
+    deadlines: BTreeSet<(u64, u64)>,
 }
 
 struct Open {
     stage: Stage,
+    deadline: u64,
     confirmed: u32,
 }
 
@@ -50,7 +51,7 @@ pub(super) enum Delivery {
 impl OpenRequests {
     /// How many have no final part yet.
     pub(super) fn unanswered(&self) -> usize {
-        self.unanswered
+        self.deadlines.len()
     }
 
     /// The numbers of all of them: those for which a part or the news of their end is still to come.
@@ -58,9 +59,20 @@ impl OpenRequests {
         self.requests.keys().copied()
     }
 
-    pub(super) fn open(&mut self, id: u64, respond: Respond) {
-        self.unanswered += 1;
-        self.requests.insert(id, Open { stage: Stage::Parked(respond), confirmed: 0 });
+    /// Opens a request that the host closes at `deadline` if it has no final part by then.
+    pub(super) fn open(&mut self, id: u64, respond: Respond, deadline: u64) {
+        self.deadlines.insert((deadline, id));
+        self.requests.insert(id, Open { stage: Stage::Parked(respond), deadline, confirmed: 0 });
+    }
+
+    /// When the first of them is to be closed.
+    pub(super) fn first_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// One that is to be closed.
+    pub(super) fn overdue(&self, now: u64) -> Option<u64> {
+        self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 
     /// Sends one part of an answer.
@@ -70,36 +82,31 @@ impl OpenRequests {
         let (last, confirm) = (!reply.more, reply.confirm);
         let stage = match std::mem::replace(&mut open.stage, Stage::Sent) {
             Stage::Sent => return Delivery::Unknown,
-            Stage::Parked(respond) => begin(respond, reply),
+            Stage::Parked(respond) => Some(begin(respond, reply)),
             Stage::Streaming { line, unread } => go_on(line, unread, reply, unread_limit),
         };
+        let Some(stage) = stage else {
+            self.remove(id);
+            return Delivery::CutOff;
+        };
         open.confirmed += u32::from(confirm);
-        match stage {
-            Some(stage) if !last => open.stage = stage,
-            Some(_) => {
-                self.unanswered -= 1;
-                if open.confirmed == 0 {
-                    self.requests.remove(&id);
-                }
-            }
-            None => {
-                self.unanswered -= 1;
-                self.requests.remove(&id);
-                return Delivery::CutOff;
-            }
+        if !last {
+            open.stage = stage;
+        } else if open.confirmed > 0 {
+            self.deadlines.remove(&(open.deadline, id));
+        } else {
+            self.remove(id);
         }
         Delivery::Done
     }
 
     /// The host ends a request, for a reason that its reader sees.
     pub(super) fn close(&mut self, id: u64, error: RequestError) {
-        let Some(open) = self.requests.remove(&id) else { return };
-        self.unanswered -= usize::from(!matches!(open.stage, Stage::Sent));
-        match open.stage {
+        match self.remove(id).map(|open| open.stage) {
             // An error means that the reader is gone too.
-            Stage::Parked(respond) => drop(respond.send(Err(error))),
-            Stage::Streaming { line, .. } => drop(line.send(Part::Closed(error.to_string()))),
-            Stage::Sent => {}
+            Some(Stage::Parked(respond)) => drop(respond.send(Err(error))),
+            Some(Stage::Streaming { line, .. }) => drop(line.send(Part::Closed(error.to_string()))),
+            Some(Stage::Sent) | None => {}
         }
     }
 
@@ -110,27 +117,32 @@ impl OpenRequests {
 
     /// The reader is gone; the settlement to tell the plugin of, if it waits for one.
     pub(super) fn ended(&mut self, id: u64, parts: u32, orderly: bool) -> Option<Settlement> {
-        let open = self.requests.remove(&id)?;
-        self.unanswered -= usize::from(!matches!(open.stage, Stage::Sent));
+        self.remove(id)?;
         let end = if orderly { End::Complete } else { End::Gone };
         Some(Settlement { request: id, parts, end: Some(end) })
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Open> {
+        let open = self.requests.remove(&id)?;
+        self.deadlines.remove(&(open.deadline, id));
+        Some(open)
     }
 }
 
 /// The first part. A reader that is gone already is noticed by its own end.
-fn begin(respond: Respond, reply: Reply) -> Option<Stage> {
+fn begin(respond: Respond, reply: Reply) -> Stage {
     let Reply { status, headers, body, more, confirm, .. } = reply;
     let bytes = Bytes::from(body);
     if !more && !confirm {
         drop(respond.send(Ok(Start { status, headers, body: StartBody::Whole(bytes) })));
-        return Some(Stage::Sent);
+        return Stage::Sent;
     }
     let (sender, line) = mpsc::unbounded_channel();
     let unread = Arc::new(AtomicUsize::new(bytes.len()));
     drop(sender.send(Part::Body { bytes, confirm, last: !more }));
     let body = StartBody::Line { line, unread: unread.clone() };
     drop(respond.send(Ok(Start { status, headers, body })));
-    Some(Stage::Streaming { line: sender, unread })
+    Stage::Streaming { line: sender, unread }
 }
 
 /// A later part; none if the reader is too far behind.
