@@ -202,6 +202,7 @@ impl Actor {
             self.feed_own(Input::Tick);
         }
         self.close_overdue();
+        self.settle();
         self.release()
     }
 

@@ -78,7 +78,8 @@ fn check_size(reaction: &Reaction) -> Result<(), String> {
     if replies.len() > MOST_REPLIES {
         return Err(format!("{} replies in one reaction", replies.len()));
     }
-    let headers = |headers: &[(String, String)]| headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let headers =
+        |headers: &[(String, String)]| headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     let bytes = replies.iter().map(|reply| reply.body.len() + headers(&reply.headers)).sum::<usize>()
         + calls.iter().map(|call| call.body.len()).sum::<usize>()
         + rejections.iter().map(|rejection| rejection.reason.len()).sum::<usize>()
