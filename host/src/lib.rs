@@ -1,2 +1,242 @@
-//! Postbell.
+//! Postbell runs mail-notification logic as a sandboxed WebAssembly component.
+//!
+//! A mail platform feeds it changes ("this message arrived in that folder") and hands it the requests of mail clients;
+//! the component answers them at once, parks them until something happens, or streams to them. This library loads such
+//! a component and keeps it alive: [`Host`] has the engine and the threads, [`plugin::Plugin`] is a component that was
+//! compiled and checked, [`tenant::Tenant`] is one plugin instance with its journal and its open requests.
+//!
+//! ```
+//! use postbell::{Host, HostOptions, TenantOptions, contract::changes::Batch};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::new(HostOptions::default())?;
+//! let plugin = host.load(postbell::plugin::bundled())?;
+//! let tenant = host.open("example.org", &plugin, TenantOptions::default())?;
+//!
+//! // Any executor will do; changes go in here, requests go to `tenant.request`.
+//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! let ingested = runtime.block_on(tenant.ingest(Batch { accounts: vec![], book: vec![] }, None))?;
+//! assert!(ingested.rejections.is_empty());
+//! runtime.block_on(tenant.close());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a plugin is told and may do is the contract, `wit/notify.wit`; its types are in [`contract`].
+
+pub mod clock;
 pub mod contract;
+pub mod journal;
+pub mod plugin;
+mod statistics;
+pub mod tenant;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use clock::{Clock, SystemClock};
+use journal::{Committer, Journal, MemoryJournal, Seat};
+use plugin::{Compiler, Plugin, PluginError};
+pub use statistics::Statistics;
+use tenant::{Actor, ActorParts, Background, Limits, Mailbox, Shard, Tenant};
+
+/// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
+/// tenants end where they are, without a farewell to their clients.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<plugin::Engine>,
+    options: HostOptions,
+    committer: Committer,
+    background: Background,
+    shards: Vec<Shard>,
+    /// The tenants that are open, and where they live.
+    open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
+}
+
+/// What a host is made of.
+#[derive(Clone)]
+pub struct HostOptions {
+    /// Where it takes the time from.
+    pub clock: Arc<dyn Clock>,
+    /// Where inputs are kept.
+    pub journal: Arc<dyn Journal>,
+    /// Who compiles components.
+    pub compiler: Compiler,
+    /// Folder for compiled components; none: each load compiles.
+    pub cache: Option<PathBuf>,
+    /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
+    pub instances: u32,
+    /// How many threads the tenants are spread over.
+    pub shards: usize,
+}
+
+impl Default for HostOptions {
+    /// The system's clock, a journal in memory, compilation in this process without a cache, a shard for each processor.
+    fn default() -> Self {
+        HostOptions {
+            clock: Arc::new(SystemClock::default()),
+            journal: Arc::new(MemoryJournal::default()),
+            compiler: Compiler::default(),
+            cache: None,
+            instances: 1_000,
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// What a tenant is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct TenantOptions {
+    /// The plugin's settings.
+    pub settings: Vec<(String, String)>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// This machine cannot run the engine.
+    #[error("the engine does not start: {0}")]
+    Engine(String),
+}
+
+/// Why a tenant is not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A tenant of this name is open already.
+    #[error("a tenant of this name is open already")]
+    Duplicate,
+    /// The plugin refuses its settings; the text names the setting.
+    #[error("settings refused: {0}")]
+    Settings(String),
+    /// The plugin fails at `open`.
+    #[error("the plugin failed: {0}")]
+    Fault(String),
+    /// The journal knows the tenant, but does not give its state.
+    #[error("its history does not give its state: {0}")]
+    History(String),
+    /// The journal does not take it.
+    #[error("the journal failed: {0}")]
+    Journal(String),
+}
+
+impl Host {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// This machine cannot run the engine.
+    pub fn new(options: HostOptions) -> Result<Host, HostError> {
+        let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
+        let committer = Committer::start(options.journal.clone());
+        let background = Background::start(options.shards.max(2));
+        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, shards, open: Mutex::default() }) })
+    }
+
+    /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be a plugin; the error says at which step that showed.
+    pub fn load(&self, component: &[u8]) -> Result<Plugin, PluginError> {
+        let HostOptions { compiler, cache, .. } = &self.inner.options;
+        Plugin::load(&self.inner.engine, component, compiler, cache.as_deref().map(Path::new))
+    }
+
+    /// Opens a tenant: a new one if the journal does not know it, else one that goes on where it was. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub fn open(&self, name: &str, plugin: &Plugin, options: TenantOptions) -> Result<Tenant, OpenError> {
+        let name: Arc<str> = name.into();
+        let mailbox = self.reserve(&name)?;
+        let opened = self.start(&name, plugin, options, &mailbox);
+        if opened.is_err() {
+            self.names().remove(&name);
+        }
+        opened
+    }
+
+    /// Takes the name, if no tenant that is still open has it, and a place on a shard.
+    fn reserve(&self, name: &Arc<str>) -> Result<Mailbox, OpenError> {
+        let mut open = self.names();
+        open.retain(|_, mailbox| mailbox.is_open());
+        if open.contains_key(name) {
+            return Err(OpenError::Duplicate);
+        }
+        let key = open.values().map(Mailbox::key).max().map_or(0, |last| last + 1);
+        let shards = &self.inner.shards;
+        let fewest = shards.iter().min_by_key(|shard| shard.tenants()).expect("there is at least one shard");
+        let mailbox = fewest.mailbox(key);
+        open.insert(name.clone(), mailbox.clone());
+        Ok(mailbox)
+    }
+
+    fn start(
+        &self,
+        name: &Arc<str>,
+        plugin: &Plugin,
+        options: TenantOptions,
+        mailbox: &Mailbox,
+    ) -> Result<Tenant, OpenError> {
+        let TenantOptions { settings, limits } = options;
+        let HostOptions { clock, journal, .. } = &self.inner.options;
+        let seat = Seat { tenant: name.clone(), plugin: plugin.manifest().name.as_str().into(), partition: 0 };
+        let statistics = Arc::<Mutex<Statistics>>::default();
+        let parts = ActorParts {
+            seat: seat.clone(),
+            plugin: plugin.clone(),
+            limits: limits.clone(),
+            clock: clock.clone(),
+            journal: journal.clone(),
+            committer: self.inner.committer.clone(),
+            mailbox: mailbox.clone(),
+            statistics: statistics.clone(),
+        };
+        let known = journal.known(&seat).map_err(|error| OpenError::Journal(error.to_string()))?;
+        let actor = if known {
+            Actor::resume(parts, settings).map_err(OpenError::History)?
+        } else {
+            Actor::open(parts, seed(), settings)
+                .map_err(|fault| OpenError::Fault(fault.to_string()))?
+                .map_err(OpenError::Settings)?
+        };
+        mailbox.open(actor);
+        let (clock, background) = (clock.clone(), self.inner.background.clone());
+        let handle = tenant::Handle {
+            name: name.clone(),
+            plugin: plugin.clone(),
+            limits,
+            clock,
+            mailbox: mailbox.clone(),
+            background,
+            statistics,
+        };
+        Ok(Tenant::start(handle))
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Mailbox>> {
+        self.inner.open.lock().expect("nothing panics while this lock is held")
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Host").field("tenants", &self.names().keys()).finish_non_exhaustive()
+    }
+}
+
+/// A new tenant's only source of chance.
+fn seed() -> Vec<u8> {
+    let mut seed = vec![0; 32];
+    getrandom::fill(&mut seed).expect("the operating system has randomness");
+    seed
+}

@@ -1,0 +1,191 @@
+//! The only place that reads time.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where a host takes its time from: the operating system, or a test.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch. May jump.
+    fn wall(&self) -> u64;
+
+    /// Milliseconds since a fixed moment. Never goes backwards.
+    fn monotonic(&self) -> u64;
+
+    /// How long a thread may wait until `monotonic` reaches `due`; none: until the callback of [`Clock::on_advance`].
+    fn wait(&self, due: u64) -> Option<Duration>;
+
+    /// Registers what a clock that is advanced by hand calls after each step.
+    fn on_advance(&self, callback: Box<dyn Fn() + Send + Sync>);
+}
+
+/// The operating system's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl Default for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the place that reads time")]
+    fn default() -> Self {
+        SystemClock { start: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the place that reads time")]
+    fn wall(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn wait(&self, due: u64) -> Option<Duration> {
+        Some(Duration::from_millis(due.saturating_sub(self.monotonic())))
+    }
+
+    fn on_advance(&self, _callback: Box<dyn Fn() + Send + Sync>) {}
+}
+
+/// A clock that stands still until it is advanced: for tests and for simulations.
+#[derive(Default)]
+pub struct ManualClock {
+    state: Mutex<ManualState>,
+}
+
+#[derive(Default)]
+struct ManualState {
+    wall: u64,
+    monotonic: u64,
+    callbacks: Vec<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for ManualClock {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ManualClock").field("wall", &self.wall()).finish_non_exhaustive()
+    }
+}
+
+impl ManualClock {
+    /// A clock whose wall shows `wall` milliseconds since the Unix epoch.
+    pub fn at(wall: u64) -> Self {
+        ManualClock { state: Mutex::new(ManualState { wall, ..ManualState::default() }) }
+    }
+
+    /// Lets `milliseconds` pass.
+    pub fn advance(&self, milliseconds: u64) {
+        let mut state = self.lock();
+        state.wall += milliseconds;
+        state.monotonic += milliseconds;
+        for callback in &state.callbacks {
+            callback();
+        }
+    }
+
+    /// Sets the wall clock without letting time pass, as an operator's hand or a time server does.
+    pub fn set_wall(&self, wall: u64) {
+        self.lock().wall = wall;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ManualState> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> u64 {
+        self.lock().wall
+    }
+
+    fn monotonic(&self) -> u64 {
+        self.lock().monotonic
+    }
+
+    fn wait(&self, due: u64) -> Option<Duration> {
+        (due <= self.monotonic()).then_some(Duration::ZERO)
+    }
+
+    fn on_advance(&self, callback: Box<dyn Fn() + Send + Sync>) {
+        self.lock().callbacks.push(callback);
+    }
+}
+
+/// A tenant's time: its last reading plus elapsed monotonic time, slewed towards the wall clock at up to half its speed,
+/// so that it neither jumps nor stands still nor goes backwards, whatever the wall clock does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TenantTime {
+    /// A moment in the tenant's time, and in the monotonic clock's.
+    anchor: (u64, u64),
+    last: u64,
+}
+
+impl TenantTime {
+    /// The anchor moves up after this long: often enough to follow the wall, seldom enough for the slew to be whole
+    /// milliseconds.
+    const STRIDE_MILLISECONDS: u64 = 100;
+
+    /// Starts at the wall clock, but not before `last`, the tenant's last moment.
+    pub(crate) fn start(clock: &dyn Clock, last: u64) -> Self {
+        let now = clock.wall().max(last);
+        TenantTime { anchor: (now, clock.monotonic()), last: now }
+    }
+
+    /// Reads the time: milliseconds since the Unix epoch.
+    pub(crate) fn read(&mut self, clock: &dyn Clock) -> u64 {
+        let (start, monotonic) = (self.anchor.0, clock.monotonic());
+        let elapsed = monotonic.saturating_sub(self.anchor.1);
+        let (slowest, fastest) = (start + elapsed - elapsed / 2, start + elapsed + elapsed / 2);
+        self.last = clock.wall().clamp(slowest, fastest).max(self.last);
+        if elapsed >= Self::STRIDE_MILLISECONDS {
+            self.anchor = (self.last, monotonic);
+        }
+        self.last
+    }
+
+    /// The monotonic time at which a tenant whose time runs evenly reads `instant`.
+    pub(crate) fn due(&self, instant: u64, clock: &dyn Clock) -> u64 {
+        clock.monotonic().saturating_add(instant.saturating_sub(self.last))
+    }
+}
+
+/// Elapsed time of a step that is measured for display only.
+pub(crate) fn timed<T>(step: impl FnOnce() -> T) -> (T, Duration) {
+    let clock = SystemClock::default();
+    let result = step();
+    (result, clock.start.elapsed())
+}
+
+/// Blocks the calling thread.
+pub(crate) fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_time_follows_a_wall_that_jumps_without_jumping() {
+        let clock = ManualClock::at(1_000_000);
+        let mut time = TenantTime::start(&clock, 0);
+        clock.advance(100);
+        assert_eq!(time.read(&clock), 1_000_100);
+        clock.set_wall(2_000_000);
+        clock.advance(100);
+        assert_eq!(time.read(&clock), 1_000_250, "an hour ahead: faster by half");
+        clock.set_wall(0);
+        clock.advance(100);
+        assert_eq!(time.read(&clock), 1_000_300, "far behind: half as fast, never backwards");
+        clock.set_wall(1_000_360);
+        clock.advance(40);
+        assert_eq!(time.read(&clock), 1_000_360, "within reach: exactly the wall");
+    }
+
+    #[test]
+    fn a_tenant_that_was_ahead_starts_where_it_was() {
+        let clock = ManualClock::at(500);
+        assert_eq!(TenantTime::start(&clock, 900).read(&clock), 900);
+    }
+}

@@ -1,0 +1,335 @@
+//! One instance of a plugin: the calls of the contract, under limits, with every way to fail told apart.
+
+use wasmtime::{ResourceLimiter, Store, Trap};
+
+use super::EPOCH_MILLISECONDS;
+use crate::contract::lifecycle::{Gauge, LoadError, Manifest, Pending, Restart};
+use crate::contract::outbound::Outcome;
+use crate::contract::requests::{Claims, Refusal, Request, RequestHead, Settlement};
+use crate::contract::types::{Moment, Reaction, Reply};
+use crate::contract::{Notifier, NotifierPre, changes::Batch};
+
+/// How many parts of at most 1 MiB a `save` may give: a memory holds 4 GiB.
+const MOST_PARTS: u32 = 4096;
+
+/// What one instance may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceLimits {
+    /// Its memory, in bytes.
+    pub memory_bytes: u64,
+    /// How long one call may run, in milliseconds.
+    pub call_milliseconds: u64,
+    /// How much one call may return, in bytes of the host's memory.
+    pub returned_bytes: usize,
+}
+
+impl Default for InstanceLimits {
+    fn default() -> Self {
+        InstanceLimits { memory_bytes: 256 << 20, call_milliseconds: 1_000, returned_bytes: 16 << 20 }
+    }
+}
+
+impl InstanceLimits {
+    /// The limits under which inputs that are in the journal run again: they always replay.
+    pub(crate) fn for_replay(&self) -> Self {
+        InstanceLimits {
+            memory_bytes: self.memory_bytes.saturating_mul(2),
+            call_milliseconds: self.call_milliseconds.saturating_mul(10),
+            returned_bytes: self.returned_bytes,
+        }
+    }
+}
+
+/// Why an instance must be thrown away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The guest stopped abnormally.
+    #[error("trap: {0}")]
+    Trap(String),
+    /// It ran longer than a call may.
+    #[error("it ran longer than {0} ms")]
+    Time(u64),
+    /// It asked for more memory than it may have.
+    #[error("it needed more than {0} bytes of memory")]
+    Memory(u64),
+    /// It did what the contract forbids.
+    #[error("it broke the contract: {0}")]
+    Contract(String),
+}
+
+impl Fault {
+    /// The word for it in metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Fault::Trap(_) => "trap",
+            Fault::Time(_) => "time",
+            Fault::Memory(_) => "memory",
+            Fault::Contract(_) => "contract",
+        }
+    }
+}
+
+/// What wasmtime asks the host about while a guest runs.
+pub(crate) struct State {
+    memory_limit: u64,
+    memory: u64,
+    /// The guest was refused memory: what it does next is explained by that.
+    refused: bool,
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired as u64 <= self.memory_limit;
+        if granted {
+            self.memory = desired as u64;
+        } else {
+            self.refused = true;
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 100_000)
+    }
+}
+
+/// A live instance. After any fault it must be dropped: wasmtime lets nobody enter it again.
+pub struct Instance {
+    store: Store<State>,
+    exports: Notifier,
+    call_milliseconds: u64,
+    returned_bytes: usize,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Instance").field("memory", &self.memory()).finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    pub(super) fn new(code: &NotifierPre<State>, limits: &InstanceLimits) -> Result<Instance, Fault> {
+        let state = State { memory_limit: limits.memory_bytes, memory: 0, refused: false };
+        let mut store = Store::new(code.engine(), state);
+        store.limiter(|state| state);
+        let ticks = deadline(limits.call_milliseconds);
+        store.set_epoch_deadline(ticks);
+        store.set_hostcall_fuel(limits.returned_bytes);
+        let exports = code.instantiate(&mut store);
+        let call_milliseconds = limits.call_milliseconds;
+        let exports = exports.map_err(|error| fault(&error, store.data(), call_milliseconds))?;
+        Ok(Instance { store, exports, call_milliseconds, returned_bytes: limits.returned_bytes })
+    }
+
+    /// The bytes of its memory now.
+    pub fn memory(&self) -> u64 {
+        self.store.data().memory
+    }
+
+    /// From now on the instance lives under `limits`.
+    pub(crate) fn set_limits(&mut self, limits: &InstanceLimits) {
+        self.store.data_mut().memory_limit = limits.memory_bytes;
+        self.call_milliseconds = limits.call_milliseconds;
+        self.returned_bytes = limits.returned_bytes;
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&Notifier, &mut Store<State>) -> wasmtime::Result<T>) -> Result<T, Fault> {
+        self.store.set_epoch_deadline(deadline(self.call_milliseconds));
+        self.store.set_hostcall_fuel(self.returned_bytes);
+        call(&self.exports, &mut self.store).map_err(|error| fault(&error, self.store.data(), self.call_milliseconds))
+    }
+
+    /// `lifecycle.describe`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn describe(&mut self) -> Result<Manifest, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_describe(store))
+    }
+
+    /// `lifecycle.open`; the inner error is the plugin's refusal of its settings.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn open(
+        &mut self,
+        at: Moment,
+        seed: &[u8],
+        settings: &[(String, String)],
+    ) -> Result<Result<(), String>, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_open(store, at, seed, settings))
+    }
+
+    /// `lifecycle.configure`; the inner error is the plugin's refusal of its settings.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn configure(&mut self, at: Moment, settings: &[(String, String)]) -> Result<Result<Reaction, String>, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_configure(store, at, settings))
+    }
+
+    /// `lifecycle.tick`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn tick(&mut self, at: Moment) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_tick(store, at))
+    }
+
+    /// `lifecycle.restarted`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn restarted(&mut self, at: Moment, how: Restart) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_restarted(store, at, how))
+    }
+
+    /// `lifecycle.drain`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn drain(&mut self, at: Moment) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_drain(store, at))
+    }
+
+    /// `lifecycle.outstanding`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn outstanding(&mut self) -> Result<Pending, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_outstanding(store))
+    }
+
+    /// `lifecycle.save`, until there is no further part.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn save(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut parts = Vec::new();
+        for number in 0..MOST_PARTS {
+            let part = self.call(|exports, store| exports.postbell_notify_lifecycle().call_save(store, number))?;
+            let Some(part) = part else { break };
+            if part.len() > 1 << 20 {
+                return Err(Fault::Contract(format!("part {number} of `save` has {} bytes", part.len())));
+            }
+            parts.push(part);
+        }
+        if parts.len() == MOST_PARTS as usize {
+            return Err(Fault::Contract(format!("`save` gives more than {MOST_PARTS} parts")));
+        }
+        Ok(parts)
+    }
+
+    /// `lifecycle.load`, part by part; the inner error is the plugin's.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn load(&mut self, format: &str, parts: &[Vec<u8>]) -> Result<Result<(), LoadError>, Fault> {
+        for (number, part) in parts.iter().enumerate() {
+            let more = number + 1 < parts.len();
+            let loaded =
+                self.call(|exports, store| exports.postbell_notify_lifecycle().call_load(store, format, part, more))?;
+            if loaded.is_err() {
+                return Ok(loaded);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// `lifecycle.inspect`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn inspect(&mut self) -> Result<Vec<Gauge>, Fault> {
+        self.call(|exports, store| exports.postbell_notify_lifecycle().call_inspect(store))
+    }
+
+    /// `changes.ingest`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn ingest(&mut self, at: Moment, batch: &Batch) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_changes().call_ingest(store, at, batch))
+    }
+
+    /// `requests.identify`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn identify(&mut self, head: &RequestHead, body: &[u8]) -> Result<Claims, Fault> {
+        self.call(|exports, store| exports.postbell_notify_requests().call_identify(store, head, body))
+    }
+
+    /// `requests.refuse`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn refuse(&mut self, head: &RequestHead, body: &[u8], why: Refusal) -> Result<Reply, Fault> {
+        self.call(|exports, store| exports.postbell_notify_requests().call_refuse(store, head, body, why))
+    }
+
+    /// `requests.answer`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn answer(&mut self, at: Moment, request: &Request) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_requests().call_answer(store, at, request))
+    }
+
+    /// `requests.settled`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn settled(&mut self, at: Moment, settlements: &[Settlement]) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_requests().call_settled(store, at, settlements))
+    }
+
+    /// `outbound.finished`.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn finished(&mut self, at: Moment, call: u64, outcome: &Outcome) -> Result<Reaction, Fault> {
+        self.call(|exports, store| exports.postbell_notify_outbound().call_finished(store, at, call, outcome))
+    }
+}
+
+/// Ticks of the epoch until a call is stopped: one more than fit into its time, because the first may come at once.
+fn deadline(milliseconds: u64) -> u64 {
+    milliseconds.div_ceil(EPOCH_MILLISECONDS) + 1
+}
+
+fn fault(error: &wasmtime::Error, state: &State, call_milliseconds: u64) -> Fault {
+    if state.refused {
+        return Fault::Memory(state.memory_limit);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Fault::Time(call_milliseconds),
+        Some(trap) => Fault::Trap(format!("{trap}{}", innermost_function(error))),
+        // Not a trap of the guest's code: what it returned cannot be lifted, or is more than may be.
+        None => Fault::Contract(format!("{error:#}")),
+    }
+}
+
+/// Where the guest stopped, by the names in the component.
+fn innermost_function(error: &wasmtime::Error) -> String {
+    error
+        .downcast_ref::<wasmtime::WasmBacktrace>()
+        .and_then(|backtrace| backtrace.frames().first()?.func_name())
+        .map_or_else(String::new, |name| format!(" in {name}"))
+}

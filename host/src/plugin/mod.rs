@@ -1,0 +1,230 @@
+//! Plugins: components that are compiled, checked and ready to be instantiated. The only place that knows wasmtime.
+//!
+//! A component becomes a [`Plugin`] in four steps, each with an error of its own: it is recognised, it imports nothing,
+//! it compiles, and it exports the world `postbell:notify/notifier`, whose `describe` answers.
+
+mod compile;
+mod engine;
+mod instance;
+mod scratch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+pub(crate) use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+pub use compile::Compiler;
+#[cfg(feature = "program")]
+pub use compile::compile_child;
+pub(crate) use engine::{EPOCH_MILLISECONDS, engine};
+pub use instance::{Fault, Instance, InstanceLimits};
+pub(crate) use scratch::Scratch;
+
+use crate::contract::NotifierPre;
+use crate::contract::lifecycle::{Manifest, Route};
+
+/// A compiled component; cheap to clone.
+#[derive(Clone)]
+pub struct Plugin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// As long as it is held, the epoch advances.
+    _engine: Arc<Engine>,
+    code: NotifierPre<instance::State>,
+    manifest: Manifest,
+    sha256: [u8; 32],
+    facts: Facts,
+}
+
+/// What loading a component cost and gave.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Bytes of the component.
+    pub component_bytes: usize,
+    /// Bytes of its machine code with the tables that belong to it.
+    pub compiled_bytes: usize,
+    /// How long compilation took; zero when it came from the cache.
+    pub compile_time: Duration,
+    /// Whether the machine code came from the cache.
+    pub cached: bool,
+    /// The memory of a fresh instance, in bytes.
+    pub initial_memory: u64,
+}
+
+/// Why a component is not loaded. Every message says which step, import or export.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The bytes are a core module, or no WebAssembly at all.
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// It asks for something of its host. A plugin has nothing but its inputs.
+    #[error("it imports {0}; a plugin imports nothing")]
+    Imports(String),
+    /// The world asks for an export that it lacks or that has another type.
+    #[error("it does not export the world postbell:notify/notifier: {0}")]
+    Exports(String),
+    /// The compiler refused it, or went over its own limits.
+    #[error("it does not compile: {0}")]
+    Compile(String),
+    /// `describe` trapped, overran, or gave a manifest that cannot be used.
+    #[error("its `describe` failed: {0}")]
+    Describe(String),
+}
+
+impl Plugin {
+    pub(crate) fn load(
+        engine: &Arc<Engine>,
+        bytes: &[u8],
+        compiler: &Compiler,
+        cache: Option<&std::path::Path>,
+    ) -> Result<Plugin, PluginError> {
+        recognise(bytes)?;
+        let sha256 = Sha256::digest(bytes).into();
+        let compiled = compile::compile(engine, bytes, &sha256, compiler, cache)?;
+        let mut facts = Facts {
+            component_bytes: bytes.len(),
+            compiled_bytes: compiled.code.len(),
+            compile_time: compiled.time,
+            cached: compiled.cached,
+            initial_memory: 0,
+        };
+        let code = link(engine, &compiled.component(engine)?)?;
+        let mut instance = Instance::new(&code, &InstanceLimits::default()).map_err(describe_error)?;
+        let manifest = instance.describe().map_err(describe_error)?;
+        check_manifest(&manifest)?;
+        facts.initial_memory = instance.memory();
+        Ok(Plugin { inner: Arc::new(Inner { _engine: engine.clone(), code, manifest, sha256, facts }) })
+    }
+
+    /// What the plugin says of itself: name, version, routes, state formats.
+    pub fn manifest(&self) -> &Manifest {
+        &self.inner.manifest
+    }
+
+    /// SHA-256 of the component: its identity.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.inner.sha256
+    }
+
+    /// What loading it cost and gave.
+    pub fn facts(&self) -> &Facts {
+        &self.inner.facts
+    }
+
+    /// A new instance, which no tenant knows: for tests, benches and tools that drive a plugin by hand.
+    ///
+    /// # Errors
+    ///
+    /// The plugin fails already, or there are as many instances as the host's options allow.
+    pub fn instantiate(&self, limits: &InstanceLimits) -> Result<Instance, Fault> {
+        Instance::new(&self.inner.code, limits)
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Manifest { name, version, .. } = self.manifest();
+        formatter.debug_struct("Plugin").field("name", name).field("version", version).finish_non_exhaustive()
+    }
+}
+
+/// The imports of a component, for display; none for every component that can be loaded.
+///
+/// # Errors
+///
+/// The bytes are no component, or do not compile.
+pub fn imports(component: &[u8]) -> Result<Vec<String>, PluginError> {
+    recognise(component)?;
+    let engine = engine::compiling_engine().map_err(|error| PluginError::Compile(format!("{error:#}")))?;
+    let component = Component::new(&engine, component).map_err(|error| PluginError::Compile(format!("{error:#}")))?;
+    Ok(component.component_type().imports(&engine).map(|(name, _)| name.to_owned()).collect())
+}
+
+/// The component that is built in: this project's own notification logic.
+#[cfg(feature = "bundled-plugin")]
+pub fn bundled() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/postbell-notify.wasm"))
+}
+
+/// The route that a path belongs to: matched without regard to case, by whole segments; the longest prefix wins.
+pub fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Route> {
+    let matches = |prefix: &str| {
+        let prefix = prefix.trim_end_matches('/');
+        path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
+    };
+    manifest.routes.iter().filter(|route| matches(&route.prefix)).max_by_key(|route| route.prefix.len())
+}
+
+/// WebAssembly's magic, then the binary format's version and layer: 13 and 1 for a component, 1 and 0 for a core module.
+fn recognise(bytes: &[u8]) -> Result<(), PluginError> {
+    match bytes {
+        [0, b'a', b's', b'm', 13, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            Err(PluginError::NotAComponent("it is a core module; wit-component makes a component of it".into()))
+        }
+        [0, b'a', b's', b'm', ..] => {
+            Err(PluginError::NotAComponent("a version of the format that is not known".into()))
+        }
+        _ => Err(PluginError::NotAComponent("it does not begin with WebAssembly's magic number".into())),
+    }
+}
+
+fn link(engine: &Engine, component: &Component) -> Result<NotifierPre<instance::State>, PluginError> {
+    let imports: Vec<String> =
+        component.component_type().imports(engine).map(|(name, _)| format!("`{name}`")).collect();
+    if !imports.is_empty() {
+        return Err(PluginError::Imports(imports.join(", ")));
+    }
+    Linker::new(engine)
+        .instantiate_pre(component)
+        .and_then(NotifierPre::new)
+        .map_err(|error| PluginError::Exports(format!("{error:#}")))
+}
+
+fn describe_error(fault: Fault) -> PluginError {
+    PluginError::Describe(fault.to_string())
+}
+
+fn check_manifest(manifest: &Manifest) -> Result<(), PluginError> {
+    let unusable = |why: &str| Err(PluginError::Describe(format!("its manifest {why}")));
+    if manifest.name.is_empty() || manifest.version.is_empty() {
+        return unusable("has no name or no version");
+    }
+    if manifest.state_formats.is_empty() {
+        return unusable("names no state format");
+    }
+    if manifest.routes.iter().any(|route| !route.prefix.starts_with('/') || route.methods.is_empty()) {
+        return unusable("has a route whose prefix does not begin with `/`, or without a method");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_match_whole_segments_without_regard_to_case() {
+        let route_of = |prefix: &str| Route {
+            prefix: prefix.into(),
+            methods: vec!["POST".into()],
+            headers: vec![],
+            schemes: vec![],
+            park_ms: 0,
+        };
+        let routes = ["/ews", "/EWS/Exchange.asmx", "/service/soap/"].map(route_of).into();
+        let manifest = Manifest { name: "x".into(), version: "1".into(), routes, state_formats: vec!["x/1".into()] };
+        let prefix = |path| route(&manifest, path).map(|route| &*route.prefix);
+        assert_eq!(prefix("/ews/exchange.ASMX"), Some("/EWS/Exchange.asmx"));
+        assert_eq!(prefix("/EWS/other"), Some("/ews"));
+        assert_eq!(prefix("/ewsx"), None);
+        assert_eq!(prefix("/Service/Soap"), Some("/service/soap/"));
+        assert_eq!(prefix("/service/soap/WaitSetRequest"), Some("/service/soap/"));
+        assert_eq!(prefix("/é"), None);
+    }
+}

@@ -1,0 +1,52 @@
+//! Instances for the contract's pure functions: `identify` and `refuse` never meet a tenant's state.
+
+use std::sync::Mutex;
+
+use super::{Fault, Instance, InstanceLimits, Plugin};
+use crate::contract::requests::{Claims, Refusal, RequestHead};
+use crate::contract::types::Reply;
+
+/// How long a pure function may run, in milliseconds: clients wait for it before anybody knows who they are.
+const CALL_MILLISECONDS: u64 = 100;
+
+/// How many idle instances a tenant keeps.
+const KEPT: usize = 2;
+
+/// The scratch instances of one tenant. They are not shared between tenants: a plugin that remembers what it should
+/// not can tell nobody else.
+pub(crate) struct Scratch {
+    plugin: Plugin,
+    limits: InstanceLimits,
+    idle: Mutex<Vec<Instance>>,
+}
+
+impl Scratch {
+    pub(crate) fn new(plugin: Plugin, limits: &InstanceLimits) -> Scratch {
+        let call_milliseconds = limits.call_milliseconds.min(CALL_MILLISECONDS);
+        Scratch { plugin, limits: InstanceLimits { call_milliseconds, ..limits.clone() }, idle: Mutex::default() }
+    }
+
+    pub(crate) fn identify(&self, head: &RequestHead, body: &[u8]) -> Result<Claims, Fault> {
+        self.with(|instance| instance.identify(head, body))
+    }
+
+    pub(crate) fn refuse(&self, head: &RequestHead, body: &[u8], why: Refusal) -> Result<Reply, Fault> {
+        self.with(|instance| instance.refuse(head, body, why))
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T, Fault>) -> Result<T, Fault> {
+        let idle = self.idle().pop();
+        let mut instance = idle.map_or_else(|| self.plugin.instantiate(&self.limits), Ok)?;
+        let result = call(&mut instance)?;
+        let mut idle = self.idle();
+        // One that grew for a large request would keep the memory for good.
+        if idle.len() < KEPT && instance.memory() <= 4 * self.plugin.facts().initial_memory {
+            idle.push(instance);
+        }
+        Ok(result)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+        self.idle.lock().expect("nothing panics while this lock is held")
+    }
+}

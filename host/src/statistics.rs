@@ -1,0 +1,34 @@
+//! What happened to a tenant: counters for metrics.
+
+use std::collections::BTreeMap;
+
+/// Counters of one tenant since this process opened it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Inputs by the contract's function: open, configure, tick, restarted, drain, ingest, answer, settled, finished.
+    pub inputs: BTreeMap<&'static str, u64>,
+    /// Faults of the plugin by reason: trap, time, memory, contract.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Refusals by the name of the limit that caused them.
+    pub refusals: BTreeMap<&'static str, u64>,
+    /// Requests that are open now.
+    pub open_requests: u64,
+    /// The journal position of the last input that is committed.
+    pub sequence: u64,
+    /// The memory of the live instance, in bytes.
+    pub memory: u64,
+}
+
+impl Statistics {
+    pub(crate) fn input(&mut self, kind: &'static str) {
+        *self.inputs.entry(kind).or_default() += 1;
+    }
+
+    pub(crate) fn fault(&mut self, reason: &'static str) {
+        *self.faults.entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn refusal(&mut self, limit: &'static str) {
+        *self.refusals.entry(limit).or_default() += 1;
+    }
+}

@@ -1,0 +1,347 @@
+//! Tenants: one plugin instance each, its inputs in order, its open requests.
+//!
+//! A tenant lives on a shard, a thread that owns the instances of its tenants. [`Tenant`] is the handle: it sends inputs
+//! to the shard and waits for what comes of them, on whatever executor its caller uses, or on none.
+
+mod actor;
+mod answer;
+mod background;
+mod guard;
+mod open_requests;
+mod outbox;
+mod replay;
+mod shard;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+pub(crate) use actor::{Actor, Parts as ActorParts};
+pub use answer::{Answer, Body, Closed, Parts};
+pub(crate) use background::Background;
+pub(crate) use shard::{Mailbox, Shard};
+
+pub use crate::journal::SourceSpan;
+
+use crate::clock::Clock;
+use crate::contract::changes::Batch;
+use crate::contract::lifecycle::Gauge;
+use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
+use crate::contract::types::{Rejection, Reply};
+use crate::plugin::{InstanceLimits, Plugin, Scratch};
+use crate::statistics::Statistics;
+use shard::Command;
+
+/// A tenant that is open; cheap to clone. It stays open until [`Tenant::close`], or until its host is dropped.
+#[derive(Clone)]
+pub struct Tenant {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: Arc<str>,
+    plugin: Plugin,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    mailbox: Mailbox,
+    background: Background,
+    scratch: Arc<Scratch>,
+    statistics: Arc<Mutex<Statistics>>,
+    next_request: AtomicU64,
+}
+
+/// What one tenant may use. Whatever goes over a limit is refused, and counted under the limit's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What its instance may use.
+    pub instance: InstanceLimits,
+    /// `inputs-waiting`: inputs that wait for the instance.
+    pub inputs_waiting: usize,
+    /// `open-requests`: requests that have no final part yet.
+    pub open_requests: usize,
+    /// `unread-bytes`: bytes of one answer that its reader has not taken yet; a reader that lets more pile up is cut off.
+    pub unread_bytes: usize,
+    /// After so many journaled inputs a snapshot is taken.
+    pub inputs_between_snapshots: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            instance: InstanceLimits::default(),
+            inputs_waiting: 10_000,
+            open_requests: 100_000,
+            unread_bytes: 4 << 20,
+            inputs_between_snapshots: 10_000,
+        }
+    }
+}
+
+/// How many changes one batch may have, both lists together. A reaction must have room to reject each of them.
+pub const MOST_CHANGES: usize = 4_096;
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ingested {
+    /// The changes that were not applied: which, in the batch's own order, and why. All others were.
+    pub rejections: Vec<Rejection>,
+    /// The tenant's journal position after the batch.
+    pub sequence: u64,
+    /// The source had sent all of this before; nothing was applied now.
+    pub repeated: bool,
+}
+
+/// Why nothing of a batch was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IngestError {
+    /// The source skipped something; it is to go on from `expected`.
+    #[error("the source is ahead: the offset expected is {expected}")]
+    Gap {
+        /// How many units of this source are applied.
+        expected: u64,
+    },
+    /// The first `known` units of the batch are applied already: send the rest, with the span's offset raised as much.
+    #[error("the first {known} of this batch are applied already")]
+    Overlap {
+        /// How many units of this batch are applied.
+        known: u64,
+    },
+    /// The batch has more changes than one input may have; see [`MOST_CHANGES`].
+    #[error("more than {MOST_CHANGES} changes in one batch")]
+    TooLarge,
+    /// Too many inputs wait already; try again later.
+    #[error("too many inputs wait")]
+    Busy,
+    /// The plugin failed on this batch.
+    #[error("the plugin failed: {0}")]
+    Fault(String),
+    /// The journal does not take anything at present.
+    #[error("the journal failed: {0}")]
+    Journal(String),
+    /// The tenant is closed.
+    #[error("the tenant is closed")]
+    Closed,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// It cannot be answered now. [`Tenant::refuse`] says so in the client's dialect.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// The host ended it before its answer began.
+    #[error("closed by the host: {0}")]
+    Closed(String),
+}
+
+/// A client's request, with everything that the host found out about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Method, path and the headers that the route asks for.
+    pub head: RequestHead,
+    /// The body. The secrets that `identify` found in it are overwritten already.
+    pub body: Bytes,
+    /// Whether the caller is known, and as whom.
+    pub access: Access,
+    /// How the caller stands to the account that `claims.act-as` named.
+    pub act_as: Option<Resolution>,
+    /// How the caller stands to the accounts that `claims.accounts` named, in that order.
+    pub accounts: Vec<Resolution>,
+}
+
+impl Tenant {
+    /// The tenant's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The plugin that it runs.
+    pub fn plugin(&self) -> &Plugin {
+        &self.inner.plugin
+    }
+
+    /// The time of day, in milliseconds since the Unix epoch: for changes whose source does not say when they happened.
+    pub fn now(&self) -> u64 {
+        self.inner.clock.wall()
+    }
+
+    /// Applies a batch, and returns once that is committed. With a span it is applied once, however often it is sent.
+    ///
+    /// # Errors
+    ///
+    /// See [`IngestError`]; in each case nothing of the batch was applied.
+    pub async fn ingest(&self, batch: Batch, span: Option<SourceSpan>) -> Result<Ingested, IngestError> {
+        let changes = batch.accounts.iter().map(|account| account.changes.len()).sum::<usize>() + batch.book.len();
+        if changes > MOST_CHANGES {
+            return Err(IngestError::TooLarge);
+        }
+        if !self.has_room() {
+            return Err(IngestError::Busy);
+        }
+        let (respond, response) = oneshot::channel();
+        self.send(Command::Ingest { batch, span, respond });
+        response.await.unwrap_or(Err(IngestError::Closed))
+    }
+
+    /// How many units of this source are applied and committed.
+    ///
+    /// # Errors
+    ///
+    /// The tenant is closed, or the journal failed.
+    pub async fn source_offset(&self, source: &str) -> Result<u64, IngestError> {
+        let (respond, response) = oneshot::channel();
+        self.send(Command::SourceOffset { source: source.into(), respond });
+        response.await.unwrap_or(Err(IngestError::Closed))
+    }
+
+    /// What a request says of itself: a pure function of the plugin.
+    ///
+    /// # Errors
+    ///
+    /// The plugin failed on it.
+    pub async fn identify(&self, head: &RequestHead, body: &Bytes) -> Result<Claims, RequestError> {
+        let (scratch, head, body) = (self.inner.scratch.clone(), head.clone(), body.clone());
+        match self.inner.background.run(move || scratch.identify(&head, &body)).await {
+            Ok(claims) => Ok(claims),
+            Err(fault) => {
+                tracing::error!(tenant = self.name(), %fault, "the plugin failed in `identify`");
+                self.statistics_now().fault(fault.reason());
+                Err(RequestError::Refused(Refusal::Fault))
+            }
+        }
+    }
+
+    /// The refusal of a request in the dialect of its route; where the plugin fails at it, a plain one.
+    pub async fn refuse(&self, head: &RequestHead, body: &Bytes, why: Refusal) -> Reply {
+        let (scratch, head, body) = (self.inner.scratch.clone(), head.clone(), body.clone());
+        self.inner.background.run(move || scratch.refuse(&head, &body, why)).await.unwrap_or_else(|fault| {
+            tracing::error!(tenant = self.name(), %fault, "the plugin failed in `refuse`");
+            self.statistics_now().fault(fault.reason());
+            plain_refusal(why)
+        })
+    }
+
+    /// Hands a request to the plugin and waits until its answer begins. Dropping the future hangs up.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`].
+    pub async fn request(&self, request: Request) -> Result<Answer, RequestError> {
+        if !self.has_room() {
+            return Err(RequestError::Refused(Refusal::Busy));
+        }
+        let id = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
+        let (respond, response) = oneshot::channel();
+        let hang_up = answer::HangUp::new(id, self.inner.mailbox.clone());
+        let Request { head, body, access, act_as, accounts } = request;
+        let request = requests::Request { id, head, body: body.into(), access, act_as, accounts };
+        self.send(Command::Request { request: Box::new(request), respond });
+        match response.await {
+            Ok(Ok(start)) => Ok(start.answer(hang_up)),
+            Ok(Err(error)) => {
+                hang_up.disarm();
+                Err(error)
+            }
+            Err(_) => Err(RequestError::Closed("the tenant is closed".into())),
+        }
+    }
+
+    /// The plugin's own gauges; none if the tenant is closed or the plugin fails.
+    pub async fn inspect(&self) -> Vec<Gauge> {
+        let (respond, response) = oneshot::channel();
+        self.send(Command::Inspect { respond });
+        response.await.unwrap_or_default()
+    }
+
+    /// Gives the plugin new settings.
+    ///
+    /// # Errors
+    ///
+    /// The plugin refused them, with its reason, and goes on with the former ones; or the tenant is closed or failed.
+    pub async fn configure(&self, settings: Vec<(String, String)>) -> Result<(), String> {
+        let (respond, response) = oneshot::channel();
+        self.send(Command::Configure { settings, respond });
+        response.await.unwrap_or_else(|_| Err("the tenant is closed".into()))
+    }
+
+    /// What happened to this tenant since this process opened it.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics_now().clone()
+    }
+
+    /// Lets the plugin end every open request in its dialect's way, then closes the tenant. Returns once all of that is
+    /// committed; answers that have begun can still be read to their end.
+    pub async fn close(&self) {
+        let (respond, response) = oneshot::channel();
+        self.send(Command::Close { respond });
+        // An error means that it was closed already.
+        let _ = response.await;
+    }
+
+    /// Whether another input may wait; counts the refusal if not.
+    fn has_room(&self) -> bool {
+        let room = self.inner.mailbox.waiting() < self.inner.limits.inputs_waiting;
+        if !room {
+            self.statistics_now().refusal("inputs-waiting");
+        }
+        room
+    }
+
+    fn send(&self, command: Command) {
+        self.inner.mailbox.send(command);
+    }
+
+    fn statistics_now(&self) -> std::sync::MutexGuard<'_, Statistics> {
+        self.inner.statistics.lock().expect("nothing panics while this lock is held")
+    }
+
+    pub(crate) fn start(parts: Handle) -> Tenant {
+        let Handle { name, plugin, limits, clock, mailbox, background, statistics } = parts;
+        let scratch = Arc::new(Scratch::new(plugin.clone(), &limits.instance));
+        // Above every number of an earlier life, as long as that gave less than a million in each millisecond.
+        let next_request = AtomicU64::new(clock.wall() << 20 | 1);
+        Tenant {
+            inner: Arc::new(Inner {
+                name,
+                plugin,
+                limits,
+                clock,
+                mailbox,
+                background,
+                scratch,
+                statistics,
+                next_request,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tenant {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tenant").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// What a handle is made of.
+pub(crate) struct Handle {
+    pub(crate) name: Arc<str>,
+    pub(crate) plugin: Plugin,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) background: Background,
+    pub(crate) statistics: Arc<Mutex<Statistics>>,
+}
+
+fn plain_refusal(why: Refusal) -> Reply {
+    let (status, text) = match why {
+        Refusal::TooLarge => (413, "The request is too large.\n"),
+        Refusal::Busy | Refusal::Throttled => (503, "The server is busy.\n"),
+        Refusal::Fault => (500, "The server failed on this request.\n"),
+        Refusal::Stopping | Refusal::Moved => (503, "The server is stopping.\n"),
+    };
+    let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
+    Reply { to: 0, status, headers, body: text.into(), more: false, confirm: false }
+}

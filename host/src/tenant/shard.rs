@@ -1,0 +1,272 @@
+//! A shard: a thread that owns the live instances of its tenants and feeds them their inputs, one at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+use tokio::sync::oneshot;
+
+use super::actor::{Actor, Next};
+use super::open_requests::Respond;
+use super::{IngestError, Ingested};
+use crate::clock::Clock;
+use crate::contract::changes::Batch;
+use crate::contract::lifecycle::Gauge;
+use crate::contract::requests::Request;
+use crate::journal::{Outcome, SourceSpan};
+
+/// How many messages are taken before due timers get their turn.
+const TURN: usize = 256;
+
+/// The closed list of what a tenant is told.
+pub(crate) enum Command {
+    Ingest {
+        batch: Batch,
+        span: Option<SourceSpan>,
+        respond: oneshot::Sender<Result<Ingested, IngestError>>,
+    },
+    Request {
+        request: Box<Request>,
+        respond: Respond,
+    },
+    /// The reader of an answer has the first `parts` of its confirmed parts.
+    Acknowledged {
+        id: u64,
+        parts: u32,
+    },
+    /// The reader of an answer is gone, or has all of it.
+    Ended {
+        id: u64,
+        parts: u32,
+        orderly: bool,
+    },
+    SourceOffset {
+        source: String,
+        respond: oneshot::Sender<Result<u64, IngestError>>,
+    },
+    Inspect {
+        respond: oneshot::Sender<Vec<Gauge>>,
+    },
+    Configure {
+        settings: Vec<(String, String)>,
+        respond: oneshot::Sender<Result<(), String>>,
+    },
+    Close {
+        respond: oneshot::Sender<()>,
+    },
+    /// What became of an append of the actor's.
+    Committed {
+        generation: u64,
+        through: u64,
+        outcome: Outcome,
+    },
+}
+
+enum Message {
+    Open {
+        key: u64,
+        actor: Box<Actor>,
+    },
+    Command {
+        key: u64,
+        command: Command,
+    },
+    /// A clock that is advanced by hand was.
+    Advanced,
+    Stop,
+}
+
+/// Where a tenant's commands go.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    key: u64,
+    messages: Sender<Message>,
+    waiting: Arc<AtomicUsize>,
+    open: Arc<AtomicBool>,
+}
+
+impl Mailbox {
+    /// Hands the tenant over to the thread.
+    pub(crate) fn open(&self, actor: Actor) {
+        // An error means that the shard has stopped.
+        let _ = self.messages.send(Message::Open { key: self.key, actor: Box::new(actor) });
+    }
+
+    /// Whether the tenant is open, or about to be.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// The tenant is closed: its name and its key are free.
+    pub(super) fn close(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
+    /// The tenant's number on its shard.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Sends a command; to a tenant that is closed it is dropped, and with it whatever waits for its response.
+    pub(crate) fn send(&self, command: Command) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // An error means that the shard has stopped.
+        let _ = self.messages.send(Message::Command { key: self.key, command });
+    }
+
+    /// One command less waits.
+    pub(super) fn taken(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many commands wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Mailbox").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// A handle of a shard's thread.
+pub(crate) struct Shard {
+    messages: Sender<Message>,
+    tenants: Arc<AtomicUsize>,
+}
+
+impl Shard {
+    pub(crate) fn start(number: usize, clock: Arc<dyn Clock>) -> Shard {
+        let (messages, waiting) = channel();
+        let tenants = Arc::<AtomicUsize>::default();
+        let advanced = messages.clone();
+        // An error means that the shard has stopped.
+        clock.on_advance(Box::new(move || drop(advanced.send(Message::Advanced))));
+        std::thread::Builder::new()
+            .name(format!("postbell-shard-{number}"))
+            .spawn({
+                let tenants = tenants.clone();
+                move || Thread { clock, actors: BTreeMap::new(), timers: BTreeSet::new(), tenants }.run(&waiting)
+            })
+            .expect("the operating system gives a thread at start");
+        Shard { messages, tenants }
+    }
+
+    /// A mailbox for the tenant that `key` will stand for.
+    pub(crate) fn mailbox(&self, key: u64) -> Mailbox {
+        let (messages, open) = (self.messages.clone(), Arc::new(AtomicBool::new(true)));
+        Mailbox { key, messages, waiting: Arc::default(), open }
+    }
+
+    /// How many tenants it has.
+    pub(crate) fn tenants(&self) -> usize {
+        self.tenants.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        // An error means that it has stopped already.
+        let _ = self.messages.send(Message::Stop);
+    }
+}
+
+struct Thread {
+    clock: Arc<dyn Clock>,
+    actors: BTreeMap<u64, Seated>,
+    /// When a tenant is due, and which.
+    timers: BTreeSet<(u64, u64)>,
+    tenants: Arc<AtomicUsize>,
+}
+
+struct Seated {
+    actor: Box<Actor>,
+    due: Option<u64>,
+}
+
+impl Thread {
+    fn run(mut self, waiting: &Receiver<Message>) {
+        while let Some(first) = self.wait(waiting) {
+            let mut touched = BTreeSet::new();
+            for message in first.into_iter().chain(waiting.try_iter()).take(TURN) {
+                match message {
+                    Message::Open { key, actor } => {
+                        self.actors.insert(key, Seated { actor, due: None });
+                        self.tenants.store(self.actors.len(), Ordering::Relaxed);
+                        touched.insert(key);
+                    }
+                    Message::Command { key, command } => {
+                        self.command(key, command);
+                        touched.insert(key);
+                    }
+                    Message::Advanced => {}
+                    Message::Stop => return,
+                }
+            }
+            for key in touched {
+                if let Some(seated) = self.actors.get_mut(&key) {
+                    seated.actor.settle();
+                    self.arm(key);
+                }
+            }
+            self.tick();
+        }
+    }
+
+    /// The next message; none inside if a timer is due first; none at all if nobody can send any more.
+    fn wait(&self, waiting: &Receiver<Message>) -> Option<Option<Message>> {
+        let timeout = self.timers.first().and_then(|(due, _)| self.clock.wait(*due));
+        match timeout {
+            None => waiting.recv().ok().map(Some),
+            Some(timeout) => match waiting.recv_timeout(timeout) {
+                Ok(message) => Some(Some(message)),
+                Err(RecvTimeoutError::Timeout) => Some(None),
+                Err(RecvTimeoutError::Disconnected) => None,
+            },
+        }
+    }
+
+    fn command(&mut self, key: u64, command: Command) {
+        let Some(seated) = self.actors.get_mut(&key) else { return };
+        seated.actor.mailbox().taken();
+        if seated.actor.handle(command) == Next::Ends {
+            self.remove(key);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.monotonic();
+        let due: Vec<u64> = self.timers.range(..=(now, u64::MAX)).map(|(_, key)| *key).collect();
+        for key in due {
+            let Some(seated) = self.actors.get_mut(&key) else { continue };
+            if seated.actor.tick_if_due() == Next::Ends {
+                self.remove(key);
+            } else {
+                self.arm(key);
+            }
+        }
+    }
+
+    fn arm(&mut self, key: u64) {
+        let Some(seated) = self.actors.get_mut(&key) else { return };
+        let due = seated.actor.due();
+        if due != seated.due {
+            if let Some(former) = std::mem::replace(&mut seated.due, due) {
+                self.timers.remove(&(former, key));
+            }
+            self.timers.extend(due.map(|due| (due, key)));
+        }
+    }
+
+    fn remove(&mut self, key: u64) {
+        let Some(seated) = self.actors.remove(&key) else { return };
+        if let Some(due) = seated.due {
+            self.timers.remove(&(due, key));
+        }
+        self.tenants.store(self.actors.len(), Ordering::Relaxed);
+        seated.actor.mailbox().close();
+    }
+}
