@@ -145,7 +145,7 @@ impl Intake<'_> {
                 self.state.mailboxes.get_mut(mailbox).condition = Condition::Unavailable;
             }
             Happening::AccountAvailable => self.state.mailboxes.get_mut(mailbox).condition = Condition::Open,
-            Happening::AccessChanged(who) => self.access_changed(mailbox, &who),
+            Happening::AccessChanged(access) => self.access_changed(mailbox, &access.who),
             // EWS tells nobody of these.
             Happening::TagCreated(_) | Happening::TagModified(_) | Happening::TagDeleted(_) => {}
             Happening::VisitBegan(_) | Happening::VisitEnded(_) => {}
