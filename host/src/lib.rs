@@ -28,6 +28,10 @@ pub mod clock;
 pub mod contract;
 pub mod journal;
 pub mod plugin;
+#[cfg(feature = "program")]
+pub mod program;
+#[cfg(feature = "program")]
+pub mod serve;
 mod statistics;
 pub mod tenant;
 
