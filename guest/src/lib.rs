@@ -1,1 +1,38 @@
-//! Postbell's notification logic.
+//! Mail notification logic as a pure state machine.
+//!
+//! [`Notify`] takes inputs (changes of mailboxes, requests of clients, the passing of time), one at a time, each with its
+//! moment, and answers each with a [`contract::Reaction`]. It has no clock, no chance and no I/O: the same inputs give
+//! the same reactions, natively and as the WebAssembly component that this crate also is.
+//!
+//! In the order of the data: `changes` (what arrives), `mailboxes` (accounts, folders) and their `history` (events),
+//! `subscriptions` (who wants to hear of what), `ews` (one file per operation), `reply` (text of answers).
+
+pub mod contract;
+
+mod changes;
+mod history;
+mod mailboxes;
+mod subscriptions;
+
+mod ews;
+mod soap;
+
+mod reply;
+mod turn;
+
+mod ids;
+mod notify;
+mod settings;
+mod snapshot;
+mod state;
+
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "exported only to WebAssembly"))]
+mod component;
+
+pub use notify::{Notify, describe, identify, refuse};
+pub use settings::Settings;
+
+/// Uses the memory that the module starts with, which the standard library's own allocator would leave idle.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

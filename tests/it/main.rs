@@ -1,9 +1,12 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
 mod bad_input;
+mod commit;
 mod component;
 mod exchangelib;
+mod faults;
 mod feed;
+mod parity;
 mod parked;
 mod program;
 mod schemas;

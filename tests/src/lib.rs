@@ -3,8 +3,11 @@
 //! Nothing here sleeps or measures time. What waits, waits for a state, and gives up after [`PATIENCE`].
 
 pub mod admin;
+pub mod component;
 pub mod ews;
+pub mod histories;
 pub mod http;
+pub mod native;
 pub mod program;
 
 use std::time::Duration;

@@ -447,6 +447,7 @@ impl Actor {
                 }
                 Release::Close(respond) => {
                     self.close_all("the tenant is closed");
+                    self.parts.mailbox.close();
                     // An error means that nobody waits.
                     let _ = respond.send(());
                     return Next::Ends;

@@ -267,6 +267,5 @@ impl Thread {
             self.timers.remove(&(due, key));
         }
         self.tenants.store(self.actors.len(), Ordering::Relaxed);
-        seated.actor.mailbox().close();
     }
 }

@@ -1,0 +1,343 @@
+//! What arrives: changes of mailboxes, judged, applied, and told as EWS events.
+//!
+//! One input's events of a mailbox are gathered and appended together. Within it, a later "folder modified" takes the
+//! place of an earlier one of the same folder: a burst of deliveries tells the folder's count once.
+
+use std::collections::BTreeMap;
+
+use crate::contract::{
+    Absence, AccountChanges, Batch, Change, FolderAlteration, FolderCounts, Happening, Instant, Item, Place,
+};
+use crate::history::{Before, Entry, Event, FolderAt, Kind, Position, Subject};
+use crate::mailboxes::{Condition, FolderNo, Mailbox, MailboxNo, ROOT};
+use crate::state::State;
+use crate::turn::Turn;
+
+mod accounts;
+mod folders;
+mod validity;
+
+/// Above this many folders concerned, a hint counts as a gap.
+const MAX_HINTED_FOLDERS: usize = 64;
+
+type Applied = Result<(), &'static str>;
+
+/// Applies a batch; what cannot be applied is rejected by its place and the rest goes on.
+pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
+    let mut intake = Intake {
+        state,
+        at: Position { sequence: turn.at.sequence, index: 0 },
+        now: turn.at.now,
+        fresh: BTreeMap::new(),
+    };
+    for (group, AccountChanges { account, changes }) in (0..).zip(batch.accounts) {
+        for (place, change) in (0..).zip(changes) {
+            match intake.apply(&account, change) {
+                Ok(()) => turn.changed = true,
+                Err(reason) => turn.reject(Place::Change((group, place)), reason.to_owned()),
+            }
+        }
+    }
+    intake.flush_all();
+    for (place, change) in (0..).zip(batch.book) {
+        match validity::book_change(&change) {
+            Ok(()) => {
+                turn.changed = true;
+                state.book_changes += 1;
+            }
+            Err(reason) => turn.reject(Place::Book(place), reason.to_owned()),
+        }
+    }
+    state.cut_histories(turn);
+}
+
+/// One batch on its way into the state.
+struct Intake<'s> {
+    state: &'s mut State,
+    at: Position,
+    now: Instant,
+    fresh: BTreeMap<MailboxNo, Fresh>,
+}
+
+/// The events of one mailbox that this input brings.
+#[derive(Default)]
+struct Fresh {
+    events: Vec<Option<Event>>,
+    modified: BTreeMap<FolderNo, usize>,
+    appended: u32,
+}
+
+impl Fresh {
+    fn push(&mut self, event: Event) {
+        self.events.push(Some(event));
+    }
+
+    /// Tells that a folder was modified, in place of what this input said of it before.
+    fn folder_modified(&mut self, time: Instant, folder: FolderAt, parent: FolderAt, unread: Option<u32>) {
+        if let Some(before) = self.modified.insert(folder.folder, self.events.len()) {
+            self.events[before] = None;
+        }
+        self.push(Event { kind: Kind::Modified, time, subject: Subject::Folder(folder), parent, before: None, unread });
+    }
+}
+
+impl Intake<'_> {
+    fn apply(&mut self, account: &str, change: Change) -> Applied {
+        validity::change(&change)?;
+        if let Happening::AccountOpened(opened) = change.what {
+            return self.account_opened(account, opened);
+        }
+        let mailbox = self.mailbox(account)?;
+        validity::room(self.state.mailboxes.get(mailbox), &change)?;
+        self.number(mailbox, change.number)?;
+        self.happen(mailbox, change)
+    }
+
+    /// The changes of an account are numbered; a number that goes back is the source's mistake.
+    fn number(&mut self, mailbox: MailboxNo, number: Option<u64>) -> Applied {
+        let mailbox = self.state.mailboxes.get_mut(mailbox);
+        match number {
+            Some(number) if number < mailbox.number => return Err("the number is lower than the account's last"),
+            Some(number) => mailbox.number = number,
+            None => mailbox.number = mailbox.number.saturating_add(1),
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, mailbox: MailboxNo, change: Change) -> Applied {
+        let Change { at, counts, what, .. } = change;
+        match what {
+            Happening::MessageDelivered(item) => self.with(mailbox, at, &counts, |telling| telling.delivered(&item)),
+            Happening::ItemCreated(item) => self.with(mailbox, at, &counts, |telling| telling.created(&item)),
+            Happening::ItemModified(alteration) => {
+                self.with(mailbox, at, &counts, |telling| telling.modified(&alteration.item));
+            }
+            Happening::ItemDeleted(item) => self.with(mailbox, at, &counts, |telling| telling.deleted(&item)),
+            Happening::ItemMoved(moved) => {
+                self.with(mailbox, at, &counts, |telling| telling.moved(&moved.before, &moved.after));
+            }
+            Happening::ItemCopied(copied) => {
+                self.with(mailbox, at, &counts, |telling| telling.copied(&copied.before, &copied.after));
+            }
+            Happening::FreeBusyChanged(item) => {
+                self.with(mailbox, at, &counts, |telling| telling.item(Kind::FreeBusyChanged, &item));
+            }
+            Happening::Baseline(folders) => self.with(mailbox, at, &counts, |telling| telling.baseline(folders)),
+            Happening::FolderCreated(folder) => {
+                self.with(mailbox, at, &counts, |telling| telling.folder_created(folder));
+            }
+            Happening::FolderModified(FolderAlteration { folder, .. }) => {
+                self.with(mailbox, at, &counts, |telling| telling.folder_modified(folder));
+            }
+            Happening::FolderDeleted(folder) => {
+                let position = self.end();
+                self.with(mailbox, at, &counts, |telling| telling.folder_deleted(&folder, position));
+            }
+            Happening::FolderMoved(moved) => self.folder_moved(mailbox, at, &counts, moved),
+            Happening::FolderCopied(copied) => {
+                self.with(mailbox, at, &counts, |telling| telling.folder_copied(&copied.before, copied.after));
+            }
+            Happening::Hinted(kinds) => self.hinted(mailbox, at, &counts, &kinds),
+            Happening::Gap => self.missed(mailbox),
+            Happening::AccountModified(account) => return self.account_modified(mailbox, &account),
+            Happening::AccountClosed => self.account_closed(mailbox),
+            Happening::AccountUnavailable(Absence::Maintenance | Absence::Moved(_)) => {
+                self.state.mailboxes.get_mut(mailbox).condition = Condition::Unavailable;
+            }
+            Happening::AccountAvailable => self.state.mailboxes.get_mut(mailbox).condition = Condition::Open,
+            Happening::AccessChanged(who) => self.access_changed(mailbox, &who),
+            // EWS tells nobody of these.
+            Happening::TagCreated(_) | Happening::TagModified(_) | Happening::TagDeleted(_) => {}
+            Happening::VisitBegan(_) | Happening::VisitEnded(_) => {}
+            Happening::AccountOpened(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Tells what happened, then what became of the folders' counts by it.
+    fn with(
+        &mut self,
+        mailbox: MailboxNo,
+        time: Instant,
+        counts: &[FolderCounts],
+        tell: impl FnOnce(&mut Telling<'_>),
+    ) {
+        let fresh = self.fresh.entry(mailbox).or_default();
+        let mut telling =
+            Telling { mailbox: self.state.mailboxes.get_mut(mailbox), fresh, time, touched: Vec::new(), silent: false };
+        tell(&mut telling);
+        telling.folders(counts);
+    }
+
+    /// A source that only knows that something of these kinds changed: the folders that hold them are modified. Where
+    /// these are many, everybody is told to look again.
+    fn hinted(&mut self, mailbox: MailboxNo, time: Instant, counts: &[FolderCounts], kinds: &[String]) {
+        let holds = |folder: &crate::mailboxes::Folder| {
+            let kind = if folder.holds.is_empty() { "message" } else { &folder.holds };
+            kinds.iter().any(|hinted| hinted == kind)
+        };
+        let folders = self.state.mailboxes.get(mailbox).folders();
+        let mut concerned: Vec<_> =
+            folders.filter(|(number, folder)| *number != ROOT && holds(folder)).map(|(number, _)| number).collect();
+        if concerned.len() > MAX_HINTED_FOLDERS {
+            return self.missed(mailbox);
+        }
+        if concerned.is_empty() {
+            concerned.push(ROOT);
+        }
+        self.with(mailbox, time, counts, |telling| {
+            concerned.into_iter().for_each(|folder| telling.touch(folder, None));
+        });
+    }
+
+    /// After every event of this input.
+    fn end(&self) -> Position {
+        Position { index: u32::MAX, ..self.at }
+    }
+
+    /// Changes of this mailbox were lost at this point.
+    fn missed(&mut self, mailbox: MailboxNo) {
+        self.flush(mailbox);
+        self.state.miss(mailbox);
+    }
+
+    fn flush_all(&mut self) {
+        let mailboxes: Vec<_> = self.fresh.keys().copied().collect();
+        mailboxes.into_iter().for_each(|mailbox| self.flush(mailbox));
+    }
+
+    fn flush(&mut self, mailbox: MailboxNo) {
+        let Some(fresh) = self.fresh.get_mut(&mailbox) else {
+            return;
+        };
+        fresh.modified.clear();
+        let (sequence, heard) = (self.at.sequence, self.now);
+        let mut entries = Vec::with_capacity(fresh.events.len());
+        for event in fresh.events.drain(..).flatten() {
+            fresh.appended += 1;
+            entries.push(Entry { position: Position { sequence, index: fresh.appended }, heard, event });
+        }
+        if !entries.is_empty() {
+            self.state.append(mailbox, entries);
+        }
+    }
+}
+
+/// One change of one mailbox, being told.
+struct Telling<'t> {
+    mailbox: &'t mut Mailbox,
+    fresh: &'t mut Fresh,
+    time: Instant,
+    touched: Vec<(FolderNo, Option<u32>)>,
+    silent: bool,
+}
+
+impl Telling<'_> {
+    fn delivered(&mut self, item: &Item) {
+        self.arrived(item);
+        self.item(Kind::Created, item);
+        self.item(Kind::NewMail, item);
+        let folder = self.mailbox.ensure(&item.folder);
+        let unread = &mut self.mailbox.folder_mut(folder).unread;
+        *unread = unread.map(|known| known.saturating_add(1));
+        let unread = *unread;
+        self.touch(folder, unread);
+    }
+
+    fn created(&mut self, item: &Item) {
+        self.arrived(item);
+        self.item(Kind::Created, item);
+        self.touch_id(&item.folder);
+    }
+
+    fn modified(&mut self, item: &Item) {
+        self.item(Kind::Modified, item);
+    }
+
+    /// Some servers write a deletion after a move: what moved away from here is not deleted.
+    fn deleted(&mut self, item: &Item) {
+        let folder = self.mailbox.ensure(&item.folder);
+        if self.mailbox.had_moved_away(folder, &item.id) {
+            self.silent = true;
+            return;
+        }
+        self.item(Kind::Deleted, item);
+        self.touch(folder, None);
+    }
+
+    fn moved(&mut self, before: &Item, after: &Item) {
+        self.relocated(Kind::Moved, before, after);
+        let from = self.mailbox.ensure(&before.folder);
+        self.mailbox.moved_away(from, &before.id);
+        self.arrived(after);
+        self.touch(from, None);
+        self.touch_id(&after.folder);
+    }
+
+    fn copied(&mut self, original: &Item, copy: &Item) {
+        self.arrived(copy);
+        self.relocated(Kind::Copied, original, copy);
+        self.touch_id(&copy.folder);
+    }
+
+    fn item(&mut self, kind: Kind, item: &Item) {
+        let (subject, parent) = self.subject(item);
+        self.fresh.push(Event { kind, time: self.time, subject, parent, before: None, unread: None });
+    }
+
+    fn relocated(&mut self, kind: Kind, before: &Item, after: &Item) {
+        let (old, old_parent) = self.subject(before);
+        let (subject, parent) = self.subject(after);
+        let before = Some(Box::new(Before { subject: old, parent: old_parent }));
+        self.fresh.push(Event { kind, time: self.time, subject, parent, before, unread: None });
+    }
+
+    fn subject(&mut self, item: &Item) -> (Subject, FolderAt) {
+        let folder = self.mailbox.ensure(&item.folder);
+        let revision = item.revision.unwrap_or(self.mailbox.number);
+        (Subject::Item { id: item.id.as_str().into(), revision }, self.mailbox.at(folder))
+    }
+
+    /// An item that came back is no longer away.
+    fn arrived(&mut self, item: &Item) {
+        let folder = self.mailbox.ensure(&item.folder);
+        self.mailbox.had_moved_away(folder, &item.id);
+    }
+
+    fn touch_id(&mut self, folder: &str) {
+        let folder = self.mailbox.ensure(folder);
+        self.touch(folder, None);
+    }
+
+    /// This folder is to be told as modified, with its count of unread items if that is known.
+    fn touch(&mut self, folder: FolderNo, unread: Option<u32>) {
+        if !self.touched.iter().any(|(touched, _)| *touched == folder) {
+            self.touched.push((folder, unread));
+        }
+    }
+
+    /// Takes over the counts and tells of the folders that were touched, or whose count is not what it was.
+    fn folders(mut self, counts: &[FolderCounts]) {
+        let mut revisions = BTreeMap::new();
+        for count in counts {
+            let number = self.mailbox.ensure(&count.folder);
+            let folder = self.mailbox.folder_mut(number);
+            let differs = folder.unread != Some(count.unread);
+            (folder.unread, folder.total) = (Some(count.unread), Some(count.total));
+            revisions.extend(count.revision.map(|revision| (number, revision)));
+            match self.touched.iter_mut().find(|(touched, _)| *touched == number) {
+                Some((_, unread)) => *unread = Some(count.unread),
+                None if differs => self.touched.push((number, Some(count.unread))),
+                None => {}
+            }
+        }
+        if self.silent {
+            return;
+        }
+        for (number, unread) in self.touched {
+            let folder = self.mailbox.revise(number, revisions.get(&number).copied());
+            let parent = self.mailbox.at(self.mailbox.folder(number).parent);
+            self.fresh.folder_modified(self.time, folder, parent, unread);
+        }
+    }
+}

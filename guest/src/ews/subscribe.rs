@@ -1,0 +1,229 @@
+//! Subscribe (MS-OXWSNTIF 3.1.4.3): pull and streaming subscriptions.
+//!
+//! A request that names neither folders nor all folders means all of them. A push subscription is refused by
+//! ErrorInvalidOperation: this version makes no calls to clients.
+
+use crate::contract::{AccountName, Reply, Request};
+use crate::history::Position;
+use crate::ids;
+use crate::mailboxes::{Condition, FolderNo, MailboxNo};
+use crate::reply::Text;
+use crate::soap::{Document, Fields, Node, Violation};
+use crate::state::State;
+use crate::subscriptions::{Method, Subscription};
+use crate::turn::Turn;
+
+use super::codes::Code;
+use super::fault::Fault;
+use super::folder_ids::{self, FolderRef};
+use super::{Caller, envelope, events};
+
+const OPERATION: &str = "Subscribe";
+
+/// The longest watermark that is looked at, in bytes.
+const MAX_WATERMARK: usize = 1024;
+/// The longest URL or caller data, in bytes (2083 is the limit of URLs).
+const MAX_URL: usize = 2083;
+/// The longest idle time of a pull subscription and the longest status period, in minutes.
+const MAX_MINUTES: u32 = 1440;
+
+/// What a client asks for.
+struct Wanted {
+    way: Way,
+    folders: Vec<FolderRef>,
+    all_folders: bool,
+    kinds: u8,
+    watermark: Option<String>,
+}
+
+enum Way {
+    Pull { timeout_minutes: u32 },
+    Push,
+    Streaming,
+}
+
+/// The accounts that a request names.
+pub fn accounts(document: &Document<'_>, operation: Node) -> Vec<AccountName> {
+    read(document, operation).map(|wanted| folder_ids::accounts(&wanted.folders)).unwrap_or_default()
+}
+
+/// Answers a Subscribe.
+pub fn answer(
+    state: &mut State,
+    turn: &mut Turn,
+    document: &Document<'_>,
+    operation: Node,
+    request: &Request,
+    caller: &Caller<'_>,
+) -> Result<Reply, Fault> {
+    let wanted = read(document, operation)?;
+    Ok(match subscribe(state, turn, &wanted, request, caller) {
+        Ok((id, watermark)) => envelope::success(OPERATION, |body| {
+            body.raw("<m:SubscriptionId>");
+            body.raw(&id);
+            body.raw("</m:SubscriptionId>");
+            if let Some(watermark) = watermark {
+                body.raw("<m:Watermark>");
+                body.raw(&watermark);
+                body.raw("</m:Watermark>");
+            }
+        }),
+        Err(code) => envelope::failure(OPERATION, code),
+    })
+}
+
+fn subscribe(
+    state: &mut State,
+    turn: &mut Turn,
+    wanted: &Wanted,
+    request: &Request,
+    caller: &Caller<'_>,
+) -> Result<(String, Option<String>), Code> {
+    if let Way::Push = wanted.way {
+        return Err(Code::ErrorInvalidOperation);
+    }
+    if wanted.all_folders && !wanted.folders.is_empty() {
+        return Err(Code::ErrorInvalidSubscriptionRequest);
+    }
+    let mut account = None;
+    for (_, of) in folder_ids::resolve(&wanted.folders, caller.acting_as, &request.accounts) {
+        let of = of?;
+        if account.replace(of).is_some_and(|before| before.id != of.id) {
+            return Err(Code::ErrorInvalidSubscriptionRequest);
+        }
+    }
+    let account = account.unwrap_or(caller.acting_as);
+    let mailbox = state.mailboxes.find_account(account);
+    let folders = folders(state, mailbox, wanted)?;
+    let start = start(state, mailbox, wanted)?;
+
+    turn.changed = true;
+    let opened = Position { sequence: turn.at.sequence, index: 0 };
+    let mailbox = match mailbox {
+        Some(mailbox) => {
+            state.mailboxes.adopt(mailbox, &account.id);
+            mailbox
+        }
+        None => state.mailboxes.open(account.clone(), opened),
+    };
+    let history = &state.mailboxes.get(mailbox).history;
+    let start = start.unwrap_or_else(|| history.last());
+    let (method, idle_ms) = match wanted.way {
+        Way::Pull { timeout_minutes } => (Method::Pull { more: false }, u64::from(timeout_minutes) * 60_000),
+        Way::Push | Way::Streaming => {
+            (Method::Streaming { stream: None, next: None, told: 0 }, state.settings.streaming_idle_ms())
+        }
+    };
+    let id = state.keys.subscription(request.id);
+    let mut subscription = Subscription {
+        id,
+        owner: caller.login.id.clone(),
+        mailbox,
+        folders,
+        kinds: wanted.kinds,
+        method,
+        idle_ms,
+        deadline: None,
+        acknowledged: start,
+        oldest: None,
+        pending: 0,
+        missed: 0,
+    };
+    subscription.recount(history, state.settings.queue_events);
+    let watermark = matches!(wanted.way, Way::Pull { .. }).then(|| state.keys.watermark(mailbox, start));
+    let number = state.add_subscription(subscription);
+    state.keep_alive(number, turn.at.now);
+    Ok((ids::subscription_text(&id), watermark))
+}
+
+/// The folders that are meant, ascending; none: all.
+fn folders(state: &State, mailbox: Option<MailboxNo>, wanted: &Wanted) -> Result<Option<Vec<FolderNo>>, Code> {
+    let known = mailbox.map(|mailbox| state.mailboxes.get(mailbox));
+    match known.map(|mailbox| mailbox.condition) {
+        Some(Condition::Closed) => return Err(Code::ErrorNonExistentMailbox),
+        Some(Condition::Unavailable) => return Err(Code::ErrorMailboxStoreUnavailable),
+        Some(Condition::Open) | None => {}
+    }
+    if mailbox.is_some_and(|mailbox| {
+        state.subscriptions.count_of_mailbox(mailbox) >= u64::from(state.settings.subscriptions_per_account)
+    }) {
+        return Err(Code::ErrorExceededSubscriptionCount);
+    }
+    let mut folders = wanted.folders.iter().map(|folder| folder.find(known)).collect::<Result<Vec<_>, _>>()?;
+    folders.sort_unstable();
+    folders.dedup();
+    Ok(if folders.is_empty() { None } else { Some(folders) })
+}
+
+/// The position that the subscription is to go on from, if the client gave a watermark.
+fn start(state: &State, mailbox: Option<MailboxNo>, wanted: &Wanted) -> Result<Option<Position>, Code> {
+    let Some(watermark) = &wanted.watermark else {
+        return Ok(None);
+    };
+    let position = mailbox.and_then(|mailbox| {
+        let position = state.keys.position(mailbox, watermark)?;
+        state.mailboxes.get(mailbox).history.reaches(position).then_some(position)
+    });
+    position.map(Some).ok_or(Code::ErrorInvalidWatermark)
+}
+
+fn read(document: &Document<'_>, operation: Node) -> Result<Wanted, Violation> {
+    let mut fields = Fields::of(document, operation)?;
+    let pull = fields.optional("PullSubscriptionRequest");
+    let push = fields.optional("PushSubscriptionRequest");
+    let request = match pull.or(push) {
+        Some(request) => request,
+        None => fields.required("StreamingSubscriptionRequest")?,
+    };
+    fields.end()?;
+    let all_folders = match document.attribute(request, "SubscribeToAllFolders").map(str::trim) {
+        Some("true" | "1") => true,
+        None | Some("false" | "0") => false,
+        Some(_) => return Err(document.violation(request, &["'SubscribeToAllFolders' is neither true nor false."])),
+    };
+    let mut fields = Fields::of(document, request)?;
+    let folders = fields.optional("FolderIds");
+    let folders = folders.map(|folders| folder_ids::read(document, folders)).transpose()?.unwrap_or_default();
+    let kinds = kinds(document, fields.required("EventTypes")?)?;
+    let mut watermark = None;
+    if pull.is_some() || push.is_some() {
+        let node = fields.optional("Watermark");
+        watermark = node.map(|node| document.required_text(node, MAX_WATERMARK).map(str::to_owned)).transpose()?;
+    }
+    let way = if pull.is_some() {
+        Way::Pull { timeout_minutes: document.number(fields.required("Timeout")?, 1, MAX_MINUTES)? }
+    } else if push.is_some() {
+        read_push(document, &mut fields)?
+    } else {
+        Way::Streaming
+    };
+    fields.end()?;
+    Ok(Wanted { way, folders, all_folders, kinds, watermark })
+}
+
+fn read_push(document: &Document<'_>, fields: &mut Fields<'_, '_>) -> Result<Way, Violation> {
+    // The schema requires it, the documentation calls it optional.
+    if let Some(frequency) = fields.optional("StatusFrequency") {
+        document.number(frequency, 1, MAX_MINUTES)?;
+    }
+    document.required_text(fields.required("URL")?, MAX_URL)?;
+    fields.optional("CallerData");
+    Ok(Way::Push)
+}
+
+fn kinds(document: &Document<'_>, event_types: Node) -> Result<u8, Violation> {
+    let mut kinds = 0;
+    let mut fields = Fields::of(document, event_types)?;
+    loop {
+        let node = if kinds == 0 { Some(fields.required("EventType")?) } else { fields.optional("EventType") };
+        let Some(node) = node else {
+            break;
+        };
+        let kind = events::kind(document.text(node));
+        let kind =
+            kind.ok_or_else(|| document.violation(node, &["'", document.text(node), "' is not an event type."]))?;
+        kinds |= kind.bit();
+    }
+    fields.end()?;
+    Ok(kinds)
+}

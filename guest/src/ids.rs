@@ -1,0 +1,102 @@
+//! What clients are given to hold: subscription ids and watermarks. Both are keyed functions of the seed, so nobody can
+//! invent them, and the same history gives the same ones.
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip128::SipHasher24;
+
+use crate::contract::RequestId;
+use crate::history::Position;
+use crate::mailboxes::MailboxNo;
+use crate::reply::{base64url_text, decode_base64url};
+use crate::subscriptions::SubscriptionId;
+
+/// Bytes of a watermark that tell it from an invention.
+const TAG: usize = 9;
+
+/// The tenant's secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    ids: [u8; 16],
+    watermarks: [u8; 16],
+    /// How often the state was found to be older than what clients had been told: watermarks from before are void.
+    pub era: u32,
+}
+
+impl Keys {
+    /// The secrets that follow from the tenant's seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let (mut ids, mut watermarks) = ([0; 16], [0; 16]);
+        ids.copy_from_slice(&seed[..16]);
+        watermarks.copy_from_slice(&seed[16..]);
+        Self { ids, watermarks, era: 0 }
+    }
+
+    /// The id of the subscription that a request makes.
+    pub fn subscription(&self, request: RequestId) -> SubscriptionId {
+        let mut said = [0; 20];
+        said[..12].copy_from_slice(b"subscription");
+        said[12..].copy_from_slice(&request.to_be_bytes());
+        SipHasher24::new_with_key(&self.ids).hash(&said).as_bytes()
+    }
+
+    /// A position in the history of a mailbox, as text for a client to bring back: 21 bytes (sequence, index, tag) in
+    /// base64 of the URL-safe alphabet.
+    pub fn watermark(&self, mailbox: MailboxNo, position: Position) -> String {
+        let mut bytes = [0; 12 + TAG];
+        bytes[..8].copy_from_slice(&position.sequence.to_be_bytes());
+        bytes[8..12].copy_from_slice(&position.index.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.tag(mailbox, position));
+        base64url_text(&bytes)
+    }
+
+    /// The position that a watermark of this mailbox says; none if it is foreign, invented or of a lost time.
+    pub fn position(&self, mailbox: MailboxNo, watermark: &str) -> Option<Position> {
+        let bytes = decode_base64url(watermark)?;
+        let (sequence, rest) = bytes.split_first_chunk::<8>()?;
+        let (index, tag) = rest.split_first_chunk::<4>()?;
+        let position = Position { sequence: u64::from_be_bytes(*sequence), index: u32::from_be_bytes(*index) };
+        (*tag == self.tag(mailbox, position)).then_some(position)
+    }
+
+    fn tag(&self, mailbox: MailboxNo, position: Position) -> [u8; TAG] {
+        let mut said = [0; 29];
+        said[..9].copy_from_slice(b"watermark");
+        said[9..13].copy_from_slice(&self.era.to_be_bytes());
+        said[13..17].copy_from_slice(&mailbox.to_be_bytes());
+        said[17..25].copy_from_slice(&position.sequence.to_be_bytes());
+        said[25..].copy_from_slice(&position.index.to_be_bytes());
+        let hash = SipHasher24::new_with_key(&self.watermarks).hash(&said).as_bytes();
+        let mut tag = [0; TAG];
+        tag.copy_from_slice(&hash[..TAG]);
+        tag
+    }
+}
+
+/// A subscription's id as text: 22 letters.
+pub fn subscription_text(id: &SubscriptionId) -> String {
+    base64url_text(id)
+}
+
+/// The id that a text says, if it can be one.
+pub fn subscription_id(text: &str) -> Option<SubscriptionId> {
+    decode_base64url(text)?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watermark_is_good_for_its_mailbox_only() {
+        let keys = Keys::from_seed(&[7; 32]);
+        let position = Position { sequence: 41, index: 3 };
+        let text = keys.watermark(5, position);
+        assert_eq!(text.len(), 28);
+        assert_eq!(keys.position(5, &text), Some(position));
+        assert_eq!(keys.position(6, &text), None);
+        assert_eq!(Keys { era: 1, ..keys.clone() }.position(5, &text), None);
+        assert_eq!(keys.position(5, "AAAA"), None);
+        assert_eq!(keys.position(5, ""), None);
+        assert_eq!(subscription_id(&subscription_text(&keys.subscription(9))), Some(keys.subscription(9)));
+    }
+}

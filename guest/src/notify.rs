@@ -1,0 +1,175 @@
+//! The plugin as a whole: inputs in, reactions out.
+
+use crate::changes;
+use crate::contract::{
+    Batch, CallId, Claims, Gauge, LoadError, Manifest, Moment, Outcome, Pending, Reaction, Refusal, Reply, Request,
+    RequestHead, Restart, Settlement,
+};
+use crate::ews;
+use crate::history::Position;
+use crate::ids::Keys;
+use crate::settings::Settings;
+use crate::snapshot::{FORMAT, Loading, Saving};
+use crate::state::State;
+use crate::subscriptions::Method;
+use crate::turn::Turn;
+
+/// What this plugin is and serves. Uses no state.
+pub fn describe() -> Manifest {
+    Manifest {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        routes: vec![ews::route()],
+        state_formats: vec![FORMAT.to_owned()],
+    }
+}
+
+/// What a request says of itself. Uses no state and never fails: what cannot be read claims nothing.
+pub fn identify(_head: &RequestHead, body: &[u8]) -> Claims {
+    ews::identify(body)
+}
+
+/// Refuses a request in the host's name, in the dialect of its route. Uses no state.
+pub fn refuse(_head: &RequestHead, _body: &[u8], why: Refusal) -> Reply {
+    ews::refuse(why)
+}
+
+/// One tenant's notification logic: a state machine without clock, chance or I/O.
+///
+/// Before [`open`](Self::open) or a whole [`load`](Self::load) it is a tenant without domains whose ids anyone can
+/// guess.
+#[derive(Debug, Default)]
+pub struct Notify {
+    state: State,
+    saving: Saving,
+    loading: Option<Loading>,
+}
+
+impl Notify {
+    /// The first input of a new tenant. An error names the setting, or says that `seed` is not 32 bytes.
+    pub fn open(&mut self, _at: Moment, seed: &[u8], settings: &[(String, String)]) -> Result<(), String> {
+        let seed = seed.try_into().map_err(|_| "the seed is not 32 bytes long".to_owned())?;
+        let settings = Settings::read(settings)?;
+        self.state = State::default();
+        self.state.keys = Keys::from_seed(seed);
+        self.state.settings = settings;
+        Ok(())
+    }
+
+    /// New settings in place of the old; an error names the setting and leaves the state as it was.
+    pub fn configure(&mut self, at: Moment, settings: &[(String, String)]) -> Result<Reaction, String> {
+        let settings = Settings::read(settings)?;
+        Ok(self.input(at, |state, turn| {
+            turn.changed |= state.settings != settings;
+            state.settings = settings;
+            state.cut_histories(turn);
+        }))
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, at: Moment) -> Reaction {
+        self.input(at, |state, turn| state.cut_histories(turn))
+    }
+
+    /// The host came back: every stream is gone and idle lives go on where they were. If the state has regressed, no
+    /// watermark is good any more and every subscription has missed events.
+    pub fn restarted(&mut self, at: Moment, how: Restart) -> Reaction {
+        let mut turn = Turn::new(at);
+        turn.changed = true;
+        let state = &mut self.state;
+        let requests: Vec<_> = state.streams.keys().copied().collect();
+        state.postpone(how.down_ms);
+        requests.into_iter().for_each(|request| state.drop_stream(request, at.now));
+        if how.regressed {
+            state.regress(Position { sequence: at.sequence, index: 0 });
+        }
+        self.finish(turn)
+    }
+
+    /// The host is about to stop: every stream is closed in its own way.
+    pub fn drain(&mut self, at: Moment) -> Reaction {
+        self.input(at, |state, turn| {
+            let requests: Vec<_> = state.streams.keys().copied().collect();
+            turn.changed |= !requests.is_empty();
+            requests.into_iter().for_each(|request| state.with_stream(request, |stream| stream.close()));
+        })
+    }
+
+    /// What the state still waits for.
+    pub fn outstanding(&self) -> Pending {
+        let requests = self.state.streams.keys().copied().collect();
+        Pending { requests, calls: Vec::new(), wake_at: self.state.wake_at() }
+    }
+
+    /// Part `part` of the whole state, at most 1 MiB; none after the last.
+    pub fn save(&mut self, part: u32) -> Option<Vec<u8>> {
+        self.saving.part(&self.state, part)
+    }
+
+    /// The parts of a `save` in their order. Until the last one has been taken without error, the state is the old one.
+    pub fn load(&mut self, format: &str, part: &[u8], more: bool) -> Result<(), LoadError> {
+        let mut loading = self.loading.take().unwrap_or_default();
+        match loading.part(format, part, more)? {
+            Some(state) => self.state = state,
+            None => self.loading = Some(loading),
+        }
+        Ok(())
+    }
+
+    /// Figures about the state.
+    pub fn inspect(&self) -> Vec<Gauge> {
+        let State { mailboxes, subscriptions, streams, book_changes, .. } = &self.state;
+        let pull = subscriptions.iter().filter(|(_, it)| matches!(it.method, Method::Pull { .. })).count();
+        let streaming = subscriptions.iter().count() - pull;
+        let kind = |kind: &str| vec![("kind".to_owned(), kind.to_owned())];
+        let gauge = |name: &str, labels, value: u64| Gauge { name: name.to_owned(), labels, value: value as f64 };
+        vec![
+            gauge("accounts", Vec::new(), mailboxes.iter().count() as u64),
+            gauge("subscriptions", kind("pull"), pull as u64),
+            gauge("subscriptions", kind("streaming"), streaming as u64),
+            gauge("streams", Vec::new(), streams.len() as u64),
+            gauge("history_events", Vec::new(), mailboxes.events()),
+            gauge("history_bytes", Vec::new(), mailboxes.bytes()),
+            gauge("book_changes", Vec::new(), *book_changes),
+        ]
+    }
+
+    /// Changes of mailboxes and of the address book.
+    pub fn ingest(&mut self, at: Moment, batch: Batch) -> Reaction {
+        self.input(at, |state, turn| changes::ingest(state, turn, batch))
+    }
+
+    /// A client's request.
+    pub fn answer(&mut self, at: Moment, request: &Request) -> Reaction {
+        self.input(at, |state, turn| ews::answer(state, turn, request))
+    }
+
+    /// What became of confirmed parts. Unknown requests are ignored.
+    pub fn settled(&mut self, at: Moment, settlements: &[Settlement]) -> Reaction {
+        self.input(at, |state, turn| {
+            settlements.iter().for_each(|settlement| ews::streams::settle(state, turn, settlement));
+        })
+    }
+
+    /// How an outbound call ended. This version makes none, so nothing is waited for.
+    pub fn finished(&mut self, at: Moment, _call: CallId, _outcome: Outcome) -> Reaction {
+        self.input(at, |_, _| {})
+    }
+
+    /// One input: what is due runs out first, then the input itself, then streams have their turn.
+    fn input(&mut self, at: Moment, handle: impl FnOnce(&mut State, &mut Turn)) -> Reaction {
+        let mut turn = Turn::new(at);
+        self.state.run_timers(&mut turn);
+        handle(&mut self.state, &mut turn);
+        self.finish(turn)
+    }
+
+    fn finish(&mut self, mut turn: Turn) -> Reaction {
+        let state = &mut self.state;
+        ews::streams::serve(state, &mut turn);
+        if turn.changed {
+            state.backlog_since = state.next_ready().map(|_| turn.at.now);
+        }
+        turn.finish(state.wake_at())
+    }
+}

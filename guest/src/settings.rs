@@ -1,0 +1,127 @@
+//! The settings of a tenant: every limit and period that an operator may want to change.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings, with their defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// `domains`: the tenant's mail domains, lower case. A change of an unknown account opens it if its domain is here.
+    pub domains: Vec<String>,
+    /// `ews-heartbeat-seconds` (25; 1 to 300): how long a stream is silent before it says that it is alive. Clients
+    /// expect to hear something every 30 to 45 seconds (fact sheet, section 3.2, rule 15).
+    pub heartbeat_seconds: u32,
+    /// `ews-streaming-idle-minutes` (1440; 1 to 525600): how long a streaming subscription lives without a stream.
+    pub streaming_idle_minutes: u32,
+    /// `ews-subscriptions-per-account` (5000; 1 to 1000000): subscriptions to one mailbox.
+    pub subscriptions_per_account: u32,
+    /// `ews-streams-per-account` (10; 1 to 1000000): open streams of one account.
+    pub streams_per_account: u32,
+    /// `ews-ids-per-stream` (200; 1 to 10000): subscriptions on one stream.
+    pub ids_per_stream: u32,
+    /// `ews-queue-events` (4000; 1 to 1000000): events that one subscription may have pending; with more it has missed
+    /// events.
+    pub queue_events: u32,
+    /// `ews-history-events` (10000; 1 to 10000000): events kept of one account.
+    pub history_events: u32,
+    /// `ews-history-bytes` (4194304; 4096 to 1073741824): bytes of events kept of one account.
+    pub history_bytes: u64,
+    /// `ews-history-hours` (48; 1 to 8760): how long events are kept.
+    pub history_hours: u32,
+    /// `ews-history-total-bytes` (134217728; 65536 to 2147483648): bytes of events kept of all accounts together; the
+    /// oldest go first.
+    pub history_total_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            heartbeat_seconds: 25,
+            streaming_idle_minutes: 1440,
+            subscriptions_per_account: 5000,
+            streams_per_account: 10,
+            ids_per_stream: 200,
+            queue_events: 4000,
+            history_events: 10_000,
+            history_bytes: 4 << 20,
+            history_hours: 48,
+            history_total_bytes: 128 << 20,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads settings; what is absent has its default, of a key given twice the last counts. An error names the key.
+    pub fn read(pairs: &[(String, String)]) -> Result<Self, String> {
+        let mut settings = Self::default();
+        for (key, value) in pairs {
+            settings.set(key, value)?;
+        }
+        Ok(settings)
+    }
+
+    /// The heartbeat's period in milliseconds.
+    pub fn heartbeat_ms(&self) -> u64 {
+        u64::from(self.heartbeat_seconds) * 1000
+    }
+
+    /// The idle life of a streaming subscription in milliseconds.
+    pub fn streaming_idle_ms(&self) -> u64 {
+        u64::from(self.streaming_idle_minutes) * 60_000
+    }
+
+    /// How long events are kept, in milliseconds.
+    pub fn history_ms(&self) -> u64 {
+        u64::from(self.history_hours) * 3_600_000
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "domains" => self.domains = value.split_ascii_whitespace().map(str::to_ascii_lowercase).collect(),
+            "ews-heartbeat-seconds" => self.heartbeat_seconds = small(key, value, 1, 300)?,
+            "ews-streaming-idle-minutes" => self.streaming_idle_minutes = small(key, value, 1, 525_600)?,
+            "ews-subscriptions-per-account" => self.subscriptions_per_account = small(key, value, 1, 1_000_000)?,
+            "ews-streams-per-account" => self.streams_per_account = small(key, value, 1, 1_000_000)?,
+            "ews-ids-per-stream" => self.ids_per_stream = small(key, value, 1, 10_000)?,
+            "ews-queue-events" => self.queue_events = small(key, value, 1, 1_000_000)?,
+            "ews-history-events" => self.history_events = small(key, value, 1, 10_000_000)?,
+            "ews-history-bytes" => self.history_bytes = number(key, value, 4096, 1 << 30)?,
+            "ews-history-hours" => self.history_hours = small(key, value, 1, 8760)?,
+            "ews-history-total-bytes" => self.history_total_bytes = number(key, value, 65_536, 1 << 31)?,
+            _ => return Err(["unknown setting '", key, "'"].concat()),
+        }
+        Ok(())
+    }
+}
+
+fn small(key: &str, value: &str, from: u64, to: u64) -> Result<u32, String> {
+    number(key, value, from, to).map(|number| number as u32)
+}
+
+fn number(key: &str, value: &str, from: u64, to: u64) -> Result<u64, String> {
+    let number = value.parse().ok().filter(|number| (from..=to).contains(number));
+    number.ok_or_else(|| {
+        let (from, to) = (from.to_string(), to.to_string());
+        ["setting '", key, "' must be a whole number from ", &from, " to ", &to, ", not '", value, "'"].concat()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        Settings::read(&pairs)
+    }
+
+    #[test]
+    fn settings_are_read_or_refused_by_name() {
+        let settings = read(&[("ews-heartbeat-seconds", "2"), ("domains", "Example.ORG  b.example")]).expect("valid");
+        assert_eq!(settings.heartbeat_ms(), 2000);
+        assert_eq!(settings.domains, ["example.org", "b.example"]);
+        assert_eq!(read(&[("heartbeat", "2")]), Err("unknown setting 'heartbeat'".into()));
+        let reason = "setting 'ews-queue-events' must be a whole number from 1 to 1000000, not '0'";
+        assert_eq!(read(&[("ews-queue-events", "0")]), Err(reason.into()));
+    }
+}

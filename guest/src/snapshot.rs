@@ -1,0 +1,239 @@
+//! The whole state as bytes, and back.
+//!
+//! A snapshot is a stream of records, cut into parts of at most 1 MiB wherever they end: the format's name once, then
+//! each record as its length (four bytes, little-endian) and its value in postcard's encoding. Only what cannot be made
+//! from the rest is saved; indices, timers and waiting work are made anew.
+
+use serde::{Deserialize, Serialize};
+
+use crate::contract::{Instant, LoadError, RequestId};
+use crate::ews::streams::Stream;
+use crate::ids::Keys;
+use crate::mailboxes::{Mailbox, MailboxNo};
+use crate::settings::Settings;
+use crate::state::State;
+use crate::subscriptions::{Subscription, SubscriptionNo};
+
+/// The format that is written, and the only one that is read. Its number grows with every change of what is saved.
+pub const FORMAT: &str = "postbell-notify-1";
+
+/// The largest part.
+const PART: usize = 1 << 20;
+
+/// What is said once.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    keys: Keys,
+    settings: Settings,
+    next_subscription: SubscriptionNo,
+    book_changes: u64,
+    backlog_since: Option<Instant>,
+    served: RequestId,
+}
+
+/// One record as it is written; as [`Read`], but borrowed.
+#[derive(Serialize)]
+enum Written<'s> {
+    Head(Head),
+    Mailbox(MailboxNo, &'s Mailbox),
+    Subscription(SubscriptionNo, &'s Subscription),
+    Stream(RequestId, &'s Stream),
+    End,
+}
+
+#[derive(Deserialize)]
+enum Read {
+    Head(Head),
+    Mailbox(MailboxNo, Mailbox),
+    Subscription(SubscriptionNo, Subscription),
+    Stream(RequestId, Stream),
+    End,
+}
+
+/// A snapshot being written, part by part.
+#[derive(Debug, Default)]
+pub struct Saving {
+    next_part: u32,
+    place: Place,
+    left: Vec<u8>,
+}
+
+/// The record to be written next.
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    #[default]
+    Head,
+    Mailbox(MailboxNo),
+    Subscription(SubscriptionNo),
+    Stream(RequestId),
+    End,
+    Done,
+}
+
+impl Saving {
+    /// Part `part` of the state's snapshot; none after the last. Parts are asked for from 0 on, without other calls in
+    /// between; asked out of order, they are counted from the start again.
+    pub fn part(&mut self, state: &State, part: u32) -> Option<Vec<u8>> {
+        if part != self.next_part || part == 0 {
+            *self = Self { left: FORMAT.as_bytes().to_vec(), ..Self::default() };
+        }
+        while self.next_part < part {
+            self.next(state)?;
+        }
+        self.next(state)
+    }
+
+    fn next(&mut self, state: &State) -> Option<Vec<u8>> {
+        while self.left.len() < PART && !matches!(self.place, Place::Done) {
+            self.write(state);
+        }
+        if self.left.is_empty() {
+            *self = Self::default();
+            return None;
+        }
+        self.next_part += 1;
+        let rest = self.left.split_off(self.left.len().min(PART));
+        Some(std::mem::replace(&mut self.left, rest))
+    }
+
+    /// Writes the record at the place, if there is one, and goes on to the next.
+    fn write(&mut self, state: &State) {
+        match self.place {
+            Place::Head => {
+                self.record(&Written::Head(head(state)));
+                self.place = Place::Mailbox(0);
+            }
+            Place::Mailbox(from) => match state.mailboxes.next_from(from) {
+                Some((number, mailbox)) => {
+                    self.record(&Written::Mailbox(number, mailbox));
+                    self.place = Place::Mailbox(number + 1);
+                }
+                None => self.place = Place::Subscription(0),
+            },
+            Place::Subscription(from) => match state.subscriptions.next_from(from) {
+                Some((number, subscription)) => {
+                    self.record(&Written::Subscription(number, subscription));
+                    self.place = Place::Subscription(number + 1);
+                }
+                None => self.place = Place::Stream(0),
+            },
+            Place::Stream(from) => match state.streams.range(from..).next() {
+                Some((request, stream)) => {
+                    self.record(&Written::Stream(*request, stream));
+                    self.place = request.checked_add(1).map_or(Place::End, Place::Stream);
+                }
+                None => self.place = Place::End,
+            },
+            Place::End => {
+                self.record(&Written::End);
+                self.place = Place::Done;
+            }
+            Place::Done => {}
+        }
+    }
+
+    fn record(&mut self, record: &Written<'_>) {
+        let start = self.left.len();
+        self.left.extend_from_slice(&[0; 4]);
+        let left = std::mem::take(&mut self.left);
+        self.left = postcard::to_extend(record, left).expect("writing to memory succeeds");
+        let length = (self.left.len() - start - 4) as u32;
+        self.left[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn head(state: &State) -> Head {
+    Head {
+        keys: state.keys.clone(),
+        settings: state.settings.clone(),
+        next_subscription: state.subscriptions.next(),
+        book_changes: state.book_changes,
+        backlog_since: state.backlog_since,
+        served: state.served,
+    }
+}
+
+/// A snapshot being read, part by part.
+#[derive(Debug, Default)]
+pub struct Loading {
+    state: State,
+    left: Vec<u8>,
+    named: bool,
+    begun: bool,
+    ended: bool,
+}
+
+impl Loading {
+    /// Takes a part; with the last one (`more` false), gives the state.
+    pub fn part(&mut self, format: &str, part: &[u8], more: bool) -> Result<Option<State>, LoadError> {
+        if format != FORMAT {
+            return Err(LoadError::UnknownFormat(format.to_owned()));
+        }
+        self.left.extend_from_slice(part);
+        self.records()?;
+        if more {
+            return Ok(None);
+        }
+        if !self.ended || !self.left.is_empty() {
+            return Err(corrupt("it is cut short"));
+        }
+        let mut state = std::mem::take(&mut self.state);
+        state.index();
+        Ok(Some(state))
+    }
+
+    fn records(&mut self) -> Result<(), LoadError> {
+        let left = std::mem::take(&mut self.left);
+        let mut rest = left.as_slice();
+        if !self.named && rest.len() >= FORMAT.len() {
+            rest = rest.strip_prefix(FORMAT.as_bytes()).ok_or_else(|| corrupt("it does not begin with its format"))?;
+            self.named = true;
+        }
+        while self.named
+            && let Some((length, behind)) = rest.split_first_chunk::<4>()
+            && let Some((record, behind)) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)
+        {
+            let (record, unread) = postcard::take_from_bytes(record).map_err(|_| corrupt("a record is damaged"))?;
+            if !unread.is_empty() {
+                return Err(corrupt("a record is longer than it says"));
+            }
+            self.take(record)?;
+            rest = behind;
+        }
+        self.left = rest.to_vec();
+        Ok(())
+    }
+
+    fn take(&mut self, record: Read) -> Result<(), LoadError> {
+        if self.ended || self.begun == matches!(record, Read::Head(_)) {
+            return Err(corrupt("its records are out of order"));
+        }
+        let state = &mut self.state;
+        match record {
+            Read::Head(head) => {
+                self.begun = true;
+                state.keys = head.keys;
+                state.settings = head.settings;
+                state.subscriptions.set_next(head.next_subscription);
+                state.book_changes = head.book_changes;
+                state.backlog_since = head.backlog_since;
+                state.served = head.served;
+            }
+            Read::Mailbox(number, mailbox) if mailbox.is_sound() => state.mailboxes.insert(number, mailbox),
+            Read::Mailbox(..) => return Err(corrupt("a mailbox has no root folder")),
+            Read::Subscription(number, subscription) => {
+                if !state.mailboxes.contains(subscription.mailbox) {
+                    return Err(corrupt("a subscription is to no mailbox"));
+                }
+                state.subscriptions.insert(number, subscription);
+            }
+            Read::Stream(request, stream) => drop(state.streams.insert(request, stream)),
+            Read::End => self.ended = true,
+        }
+        Ok(())
+    }
+}
+
+fn corrupt(why: &str) -> LoadError {
+    LoadError::Corrupt(why.to_owned())
+}

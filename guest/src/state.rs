@@ -1,0 +1,297 @@
+//! The whole state, and what holds between its parts: timers, work that waits, the life of subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use crate::contract::{Instant, RequestId};
+use crate::ews::codes::Code;
+use crate::ews::streams::Stream;
+use crate::history::{Entry, Position};
+use crate::ids::{Keys, subscription_text};
+use crate::mailboxes::{MailboxNo, Mailboxes};
+use crate::settings::Settings;
+use crate::subscriptions::{Subscription, SubscriptionNo, Subscriptions};
+use crate::turn::{MAX_TIMERS, Turn};
+
+/// What a timer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A subscription's idle life ends.
+    Subscription(SubscriptionNo),
+    /// A stream's heartbeat is due, or its time is over.
+    Stream(RequestId),
+}
+
+/// The whole state of a tenant. `timers`, `ready` and the indices inside the parts follow from the rest.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The secrets that ids and watermarks are made with.
+    pub keys: Keys,
+    /// The settings.
+    pub settings: Settings,
+    /// Accounts, folders and their past.
+    pub mailboxes: Mailboxes,
+    /// Who wants to hear of what.
+    pub subscriptions: Subscriptions,
+    /// Open answers to GetStreamingEvents, and closed ones whose last parts are not yet settled.
+    pub streams: BTreeMap<RequestId, Stream>,
+    /// How many changes of the address book were heard. Nothing subscribes to the book in EWS, so they are only counted.
+    pub book_changes: u64,
+    /// Since when streams wait because a reaction was full.
+    pub backlog_since: Option<Instant>,
+    /// The stream that was served last: the next one after it goes first.
+    pub served: RequestId,
+    timers: BTreeSet<(Instant, Timer)>,
+    ready: BTreeSet<RequestId>,
+}
+
+impl State {
+    /// When `tick` is next due.
+    pub fn wake_at(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        match self.backlog_since {
+            Some(since) => Some(timer.map_or(since, |due| due.min(since))),
+            None => timer,
+        }
+    }
+
+    /// Lets run out what is due.
+    pub fn run_timers(&mut self, turn: &mut Turn) {
+        for _ in 0..MAX_TIMERS {
+            let Some(&(due, timer)) = self.timers.first() else {
+                break;
+            };
+            if due > turn.at.now {
+                break;
+            }
+            turn.changed = true;
+            match timer {
+                Timer::Subscription(number) => self.end_subscription(number),
+                Timer::Stream(request) => self.with_stream(request, |stream| stream.run_out(turn.at.now)),
+            }
+        }
+    }
+
+    /// The next stream with something to send, in turn.
+    pub fn next_ready(&self) -> Option<RequestId> {
+        let after = (Bound::Excluded(self.served), Bound::Unbounded);
+        self.ready.range(after).next().or_else(|| self.ready.first()).copied()
+    }
+
+    /// Adds a subscription.
+    pub fn add_subscription(&mut self, subscription: Subscription) -> SubscriptionNo {
+        let deadline = subscription.deadline;
+        let number = self.subscriptions.add(subscription);
+        self.timers.extend(deadline.map(|due| (due, Timer::Subscription(number))));
+        number
+    }
+
+    /// A subscription ends; a stream that it is on is told so.
+    pub fn end_subscription(&mut self, number: SubscriptionNo) {
+        let Some(subscription) = self.subscriptions.remove(number) else {
+            return;
+        };
+        if let Some(due) = subscription.deadline {
+            self.timers.remove(&(due, Timer::Subscription(number)));
+        }
+        if let Some(request) = subscription.stream() {
+            self.with_stream(request, |stream| {
+                stream.lose(number, Code::ErrorInvalidSubscription, subscription_text(&subscription.id));
+            });
+        }
+    }
+
+    /// Sets when a subscription ends.
+    pub fn set_deadline(&mut self, number: SubscriptionNo, deadline: Option<Instant>) {
+        let Some(subscription) = self.subscriptions.get_mut(number) else {
+            return;
+        };
+        let before = std::mem::replace(&mut subscription.deadline, deadline);
+        if let Some(due) = before {
+            self.timers.remove(&(due, Timer::Subscription(number)));
+        }
+        self.timers.extend(deadline.map(|due| (due, Timer::Subscription(number))));
+    }
+
+    /// Gives a subscription its idle life from now on.
+    ///
+    /// The deadline lies a sixteenth later than promised and moves only when less than what is promised would be left,
+    /// so that most polls leave the state as it was. Whether it moved.
+    pub fn keep_alive(&mut self, number: SubscriptionNo, now: Instant) -> bool {
+        let Some(subscription) = self.subscriptions.get(number) else {
+            return false;
+        };
+        let promised = now.saturating_add(subscription.idle_ms);
+        if subscription.deadline.is_some_and(|deadline| deadline >= promised) {
+            return false;
+        }
+        let deadline = promised.saturating_add(subscription.idle_ms / 16);
+        self.set_deadline(number, Some(deadline));
+        true
+    }
+
+    /// Adds a stream.
+    pub fn add_stream(&mut self, request: RequestId, stream: Stream) {
+        self.remove_stream(request);
+        self.streams.insert(request, stream);
+        self.index_stream(request);
+    }
+
+    /// Removes a stream; its subscriptions live on without one.
+    pub fn drop_stream(&mut self, request: RequestId, now: Instant) {
+        let Some(stream) = self.remove_stream(request) else {
+            return;
+        };
+        for number in stream.subscriptions {
+            let Some(subscription) = self.subscriptions.get_mut(number) else {
+                continue;
+            };
+            if subscription.stream() == Some(request) {
+                subscription.leave_stream();
+                self.keep_alive(number, now);
+            }
+        }
+    }
+
+    /// Alters a stream, keeping timers and waiting work as they must be.
+    pub fn with_stream(&mut self, request: RequestId, alter: impl FnOnce(&mut Stream)) {
+        let Some(stream) = self.streams.get(&request) else {
+            return;
+        };
+        if let Some(due) = stream.due() {
+            self.timers.remove(&(due, Timer::Stream(request)));
+        }
+        self.ready.remove(&request);
+        if let Some(stream) = self.streams.get_mut(&request) {
+            alter(stream);
+        }
+        self.index_stream(request);
+    }
+
+    /// Appends events to a mailbox's history and counts them for those who wait for them.
+    pub fn append(&mut self, mailbox: MailboxNo, entries: Vec<Entry>) {
+        let queue = self.settings.queue_events;
+        for number in self.subscriptions.of_mailbox(mailbox) {
+            self.with_subscription(number, |subscription| {
+                entries.iter().for_each(|entry| subscription.count(entry, queue));
+            });
+        }
+        self.mailboxes.append(mailbox, entries);
+        if self.mailboxes.cut(mailbox, u64::from(self.settings.history_events), self.settings.history_bytes) {
+            self.miss_what_was_cut(mailbox);
+        }
+    }
+
+    /// Cuts what is too old or too much in all histories together.
+    pub fn cut_histories(&mut self, turn: &mut Turn) {
+        let horizon = turn.at.now.saturating_sub(self.settings.history_ms());
+        let mut cut = BTreeSet::new();
+        while self.mailboxes.bytes() > self.settings.history_total_bytes
+            || self.mailboxes.oldest_heard().is_some_and(|heard| heard < horizon) && cut.len() < MAX_TIMERS
+        {
+            cut.extend(self.mailboxes.cut_oldest());
+        }
+        turn.changed |= !cut.is_empty();
+        cut.into_iter().for_each(|mailbox| self.miss_what_was_cut(mailbox));
+    }
+
+    /// Every subscription to a mailbox has missed what was pending, and perhaps more.
+    pub fn miss(&mut self, mailbox: MailboxNo) {
+        let last = self.mailboxes.get(mailbox).history.last();
+        for number in self.subscriptions.of_mailbox(mailbox) {
+            self.with_subscription(number, |subscription| subscription.miss(last));
+        }
+    }
+
+    /// The client of a subscription has everything up to here.
+    pub fn acknowledge(&mut self, number: SubscriptionNo, upto: Position) {
+        let Self { subscriptions, mailboxes, .. } = self;
+        let Some(subscription) = subscriptions.get_mut(number) else {
+            return;
+        };
+        subscription.acknowledge(&mailboxes.get(subscription.mailbox).history, upto);
+        if let Some(request) = subscription.stream() {
+            self.refresh(request);
+        }
+    }
+
+    /// Alters a subscription, and what its stream has to do accordingly.
+    pub fn with_subscription(&mut self, number: SubscriptionNo, alter: impl FnOnce(&mut Subscription)) {
+        let Some(subscription) = self.subscriptions.get_mut(number) else {
+            return;
+        };
+        alter(subscription);
+        if let Some(request) = subscription.stream() {
+            self.refresh(request);
+        }
+    }
+
+    /// Every idle life lasts this much longer.
+    pub fn postpone(&mut self, by_ms: u64) {
+        let deadlines: Vec<_> =
+            self.subscriptions.iter().filter_map(|(number, it)| it.deadline.map(|due| (number, due))).collect();
+        for (number, due) in deadlines {
+            self.set_deadline(number, Some(due.saturating_add(by_ms)));
+        }
+    }
+
+    /// Clients were told what this state does not know: nothing that they hold is good any more, and all have missed
+    /// events.
+    pub fn regress(&mut self, now: Position) {
+        self.keys.era = self.keys.era.saturating_add(1);
+        self.mailboxes.forget(now);
+        let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
+        mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));
+    }
+
+    /// Makes timers and waiting work from the rest of the state.
+    pub fn index(&mut self) {
+        let deadlines = self
+            .subscriptions
+            .iter()
+            .filter_map(|(number, subscription)| subscription.deadline.map(|due| (due, Timer::Subscription(number))));
+        self.timers = deadlines.collect();
+        self.ready.clear();
+        let requests: Vec<_> = self.streams.keys().copied().collect();
+        requests.into_iter().for_each(|request| self.index_stream(request));
+    }
+
+    fn miss_what_was_cut(&mut self, mailbox: MailboxNo) {
+        let history = &self.mailboxes.get(mailbox).history;
+        let (floor, last) = (history.floor(), history.last());
+        let lost = |oldest: Option<Position>| oldest.is_some_and(|oldest| oldest <= floor);
+        for number in self.subscriptions.of_mailbox(mailbox) {
+            if self.subscriptions.get(number).is_some_and(|subscription| lost(subscription.oldest)) {
+                self.with_subscription(number, |subscription| subscription.miss(last));
+            }
+        }
+    }
+
+    /// Takes a stream out, timers and all, to work on it together with the rest; [`Self::add_stream`] puts it back.
+    pub fn remove_stream(&mut self, request: RequestId) -> Option<Stream> {
+        let stream = self.streams.remove(&request)?;
+        if let Some(due) = stream.due() {
+            self.timers.remove(&(due, Timer::Stream(request)));
+        }
+        self.ready.remove(&request);
+        Some(stream)
+    }
+
+    fn index_stream(&mut self, request: RequestId) {
+        if let Some(stream) = self.streams.get(&request) {
+            self.timers.extend(stream.due().map(|due| (due, Timer::Stream(request))));
+            self.refresh(request);
+        }
+    }
+
+    fn refresh(&mut self, request: RequestId) {
+        let Some(stream) = self.streams.get(&request) else {
+            return;
+        };
+        if stream.has_work(&self.subscriptions) {
+            self.ready.insert(request);
+        } else {
+            self.ready.remove(&request);
+        }
+    }
+}
