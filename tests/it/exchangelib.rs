@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use postbell_tests::admin::Admin;
-use postbell_tests::ews::PATH;
+use postbell_tests::ews::{PATH, source_id};
 use postbell_tests::program::{Process, Server};
 use serde_json::{Value, json};
 
@@ -44,11 +44,11 @@ impl Client {
     /// The events of one delivery of a message.
     fn expect_delivery(&mut self, id: &str, unread: u32) -> Result<()> {
         let events = [self.expect("event")?, self.expect("event")?, self.expect("event")?];
-        let named: Vec<_> = events.iter().map(|event| (event["event"].as_str(), event["item"].as_str())).collect();
-        ensure!(
-            named
-                == [(Some("CreatedEvent"), Some(id)), (Some("NewMailEvent"), Some(id)), (Some("ModifiedEvent"), None)]
-        );
+        let item = |event: &Value| event["item"].as_str().map(source_id).transpose();
+        let named =
+            events.iter().map(|event| Ok((event["event"].as_str(), item(event)?))).collect::<Result<Vec<_>>>()?;
+        let id = || Some(id.to_owned());
+        ensure!(named == [(Some("CreatedEvent"), id()), (Some("NewMailEvent"), id()), (Some("ModifiedEvent"), None)]);
         ensure!(events[0]["parent"] == events[1]["parent"] && events[0]["parent"] == events[2]["folder"], "{events:?}");
         ensure!(events[2]["unread"] == unread, "{events:?}");
         Ok(())
@@ -111,12 +111,33 @@ fn pull() -> Result<()> {
         if heard["kind"] == "asked" {
             break;
         }
-        items.extend(heard["item"].as_str().map(str::to_owned));
+        items.extend(heard["item"].as_str().map(source_id).transpose()?);
     }
     assert_eq!(items, (0..60).map(|n| format!("i{n}")).collect::<Vec<_>>());
     drop(ask);
     assert_eq!(client.expect("unsubscribed")?["result"], true);
     assert_eq!(client.expect("error")?["error"], "ErrorSubscriptionNotFound", "unsubscribed twice");
+    client.end()
+}
+
+/// The inbox alone, by the methods that its users know: they ask for folders first, and for version and authentication.
+#[test]
+fn inbox_of_a_server_that_it_does_not_know() -> Result<()> {
+    let server = demo()?;
+    let source = Admin::source(&server);
+    let mut client = Client::start(&server, "postbell", "inbox")?;
+    let found = client.expect("discovered")?;
+    assert_eq!(found["auth"], "basic");
+    assert!(found["version"].as_str().is_some_and(|version| version.starts_with("15.2.")), "{found}");
+    client.expect("subscribed")?;
+    source.change(&[json!({"account": "alice@example.org",
+        "what": {"item-created": {"kind": "message", "id": "elsewhere", "folder": "drafts"}}})])?;
+    source.deliver("m1", 1)?;
+    let mut ask = client.process.stdin().context("its input is piped")?;
+    writeln!(ask, "ask")?;
+    client.expect_delivery("m1", 1)?;
+    client.expect("asked")?;
+    drop(ask);
     client.end()
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use postbell_tests::PATIENCE;
 use postbell_tests::admin::Admin;
 use postbell_tests::ews::{Client, envelope, get_streaming_events, message};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Sender, channel};
@@ -18,6 +19,7 @@ const CLIENTS: usize = 1_000;
 /// The second change follows the first at once: whoever hears the first twice hears it before the second.
 #[test]
 fn a_thousand_parked_clients_hear_once() -> Result<()> {
+    raise_file_limit()?;
     let server = demo_with()?.set("ews-streams-per-account", CLIENTS).start()?;
     let alice = Client::demo(&server, "alice");
     let source = Admin::source(&server);
@@ -46,6 +48,12 @@ fn a_thousand_parked_clients_hear_once() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Every client is an open file here, and shells commonly allow 1024.
+fn raise_file_limit() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }
 
 /// Parks, says so, and gives the mail that it hears of, up to the second.

@@ -13,6 +13,7 @@ fn root() -> &'static Path {
 fn tracked() -> Result<Vec<(PathBuf, String)>> {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().context("running git")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(!output.stdout.is_empty(), "git tracks nothing here");
     let names = String::from_utf8(output.stdout)?;
     let paths = names.split_terminator('\0').map(PathBuf::from);
     Ok(paths.filter_map(|path| Some((path.clone(), std::fs::read_to_string(root().join(&path)).ok()?))).collect())

@@ -264,9 +264,6 @@ fn what_is_not_served_is_said_so() -> Result<()> {
 
     let mut connection = alice.connect()?;
     let head = format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n");
-    connection.send(format!("{head}Content-Length: 1000000000\r\n\r\n").as_bytes())?;
-    assert_eq!(connection.head()?.status, 413);
-    let mut connection = alice.connect()?;
     connection.send(format!("{head}Expect: 100-continue\r\nContent-Length: 1000000000\r\n\r\n").as_bytes())?;
     assert_eq!(connection.head()?.status, 413, "a client that asks first is not told to go on");
     Ok(())

@@ -2,9 +2,9 @@
 
     client.py URL LOGIN PASSWORD stream    subscribe to all folders, listen for one minute, until the server closes
     client.py URL LOGIN PASSWORD pull      subscribe to all folders, ask at every line of standard input, unsubscribe
-    client.py URL LOGIN PASSWORD discover  find out version and authentication as a client does that knows neither
+    client.py URL LOGIN PASSWORD inbox     the same with the inbox alone, of a server of which it knows the URL only
 
-It uses exchangelib's services directly: the methods of the same names on its folders ask for the folder tree first.
+All folders are subscribed to by exchangelib's services: the methods on its folders ask for the folder tree first.
 """
 
 import json
@@ -17,16 +17,12 @@ from exchangelib.services import GetEvents, GetStreamingEvents
 
 def main():
     url, login, password, command = sys.argv[1:]
+    known = {} if command == "inbox" else {"auth_type": BASIC, "version": Version(build=Build(15, 2, 2562, 17))}
     credentials = Credentials(login, password)
+    config = Configuration(service_endpoint=url, credentials=credentials, max_connections=2, **known)
     try:
-        if command == "discover":
-            protocol = Configuration(service_endpoint=url, credentials=credentials).protocol
-            tell("discovered", auth=protocol.auth_type, version=str(protocol.version.build))
-        else:
-            known = {"auth_type": BASIC, "version": Version(build=Build(15, 2, 2562, 17))}
-            config = Configuration(service_endpoint=url, credentials=credentials, max_connections=2, **known)
-            account = Account(f"{login.split('@')[0]}@example.org", config=config, autodiscover=False, access_type=DELEGATE)
-            {"stream": stream, "pull": pull}[command](account)
+        account = Account(login, config=config, autodiscover=False, access_type=DELEGATE)
+        {"stream": stream, "pull": pull, "inbox": inbox}[command](account)
     except EWSError as error:
         tell("error", error=type(error).__name__, text=str(error))
 
@@ -53,6 +49,19 @@ def pull(account):
         tell("asked")
     tell("unsubscribed", result=account.unsubscribe(subscription))
     account.unsubscribe(subscription)
+
+
+def inbox(account):
+    tell("discovered", auth=account.protocol.auth_type, version=str(account.version.build))
+    folder = account.inbox
+    subscription, watermark = folder.subscribe_to_pull()
+    tell("subscribed")
+    for _ in sys.stdin:
+        for notification in folder.get_events(subscription, watermark):
+            tell_events(notification)
+            watermark = notification.events[-1].watermark
+        tell("asked")
+    folder.unsubscribe(subscription)
 
 
 def tell_events(notification):

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use roxmltree::{Document, Node};
 
 use crate::http::{Answer, Connection, Head, basic, request};
@@ -73,15 +74,15 @@ pub struct Event {
     pub watermark: Option<String>,
     /// `TimeStamp`.
     pub time: Option<String>,
-    /// `Id` of `ItemId`.
+    /// `Id` of `ItemId`, as the source named it.
     pub item: Option<String>,
-    /// `Id` of `FolderId`.
+    /// `Id` of `FolderId`, as the source named it.
     pub folder: Option<String>,
-    /// `Id` of `ParentFolderId`.
+    /// `Id` of `ParentFolderId`, as the source named it.
     pub parent: Option<String>,
-    /// `Id` of `OldItemId` or `OldFolderId`.
+    /// `Id` of `OldItemId` or `OldFolderId`, as the source named it.
     pub old: Option<String>,
-    /// `Id` of `OldParentFolderId`.
+    /// `Id` of `OldParentFolderId`, as the source named it.
     pub old_parent: Option<String>,
     /// `UnreadCount`.
     pub unread: Option<u32>,
@@ -304,18 +305,28 @@ fn notification(node: Node) -> Result<Notification> {
 }
 
 fn event(node: Node) -> Result<Event> {
-    let id = |name| child(node, name).and_then(|id| id.attribute("Id")).map(str::to_owned);
+    let id = |name| child(node, name).and_then(|id| id.attribute("Id")).map(source_id).transpose();
     Ok(Event {
         kind: node.tag_name().name().to_owned(),
         watermark: text_of(node, "Watermark"),
         time: text_of(node, "TimeStamp"),
-        item: id("ItemId"),
-        folder: id("FolderId"),
-        parent: id("ParentFolderId"),
-        old: id("OldItemId").or_else(|| id("OldFolderId")),
-        old_parent: id("OldParentFolderId"),
+        item: id("ItemId")?,
+        folder: id("FolderId")?,
+        parent: id("ParentFolderId")?,
+        old: id("OldItemId")?.or(id("OldFolderId")?),
+        old_parent: id("OldParentFolderId")?,
         unread: text_of(node, "UnreadCount").map(|text| text.parse()).transpose()?,
     })
+}
+
+/// What the source of changes calls an item or folder whose id clients see: base64 of the account's id, a zero byte, `i`
+/// or `f`, and this. The root, which no source names, is `root` here.
+pub fn source_id(id: &str) -> Result<String> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(id).with_context(|| format!("an id: {id:?}"))?;
+    let text = String::from_utf8(bytes)?;
+    let named = text.split_once('\0').and_then(|(_, rest)| rest.strip_prefix(['i', 'f']));
+    let named = named.with_context(|| format!("an id: {text:?}"))?;
+    Ok(if named.is_empty() { "root".into() } else { named.into() })
 }
 
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
