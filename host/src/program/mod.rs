@@ -1,0 +1,3 @@
+//! The `postbell` program.
+pub mod demo;
+pub mod feed;
