@@ -27,7 +27,7 @@ use prometheus_client::registry::Registry;
 
 use super::State;
 use crate::contract::lifecycle::Gauge;
-use crate::tenant::Statistics;
+use crate::Statistics;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -94,7 +94,7 @@ fn every_case_has_its_name() {
         ("account-modified", record),
         ("account-unavailable", r#""maintenance""#),
         ("account-unavailable", r#"{"moved":"elsewhere"}"#),
-        ("access-changed", r#""bob""#),
+        ("access-changed", r#"{"kind":"added","who":"bob"}"#),
         ("visit-began", record),
         ("visit-ended", r#"{"kind":"login","by":"x"}"#),
     ] {

@@ -91,7 +91,7 @@ variant!(Happening {
     AccountClosed,
     AccountUnavailable(absence: Absence),
     AccountAvailable,
-    AccessChanged(whose: String),
+    AccessChanged(change: AccessChange),
     VisitBegan(visit: Visit),
     VisitEnded(visit: Visit),
 });
@@ -169,6 +169,11 @@ record!(
 record!(
     #[serde(default)]
     Tag { id: String, name: String }
+);
+
+record!(
+    #[serde(default)]
+    AccessChange { kind: String, who: String }
 );
 
 record!(
