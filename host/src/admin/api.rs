@@ -6,10 +6,10 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
@@ -19,7 +19,10 @@ use crate::ingest::cyrus::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
 
-/// The last element of a path that could be read, or why it could not.
+/// How much of a body that is too large is read before it is refused.
+const PASSED_OVER_BYTES: usize = 4 * BODY_BYTES;
+
+/// The names in a path, or why they cannot be read.
 type Named<T> = Result<Path<T>, PathRejection>;
 
 pub(super) fn router(state: State) -> Router {
@@ -165,10 +168,12 @@ fn distinct(rejected: &[Rejected]) -> u64 {
 async fn body(request: Request) -> Result<Bytes, Refusal> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > BODY_BYTES as u64) {
+        if !request.headers().contains_key(EXPECT) {
+            pass_over(request.into_body()).await;
+        }
         return Err(Refusal::too_large());
     }
-    let body: Body = request.into_body();
-    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_BYTES)).await {
+    match tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), BODY_BYTES)).await {
         Err(_) => Err(Refusal::too_slow()),
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if std::error::Error::source(&error).is_some_and(|it| it.is::<LengthLimitError>()) => {
@@ -176,6 +181,22 @@ async fn body(request: Request) -> Result<Bytes, Refusal> {
         }
         Ok(Err(error)) => Err(Refusal::malformed(format!("the body ends early: {error}"))),
     }
+}
+
+/// Reads a body that is refused, up to a limit: a sender that still writes when the connection is closed does not get to
+/// read the refusal.
+async fn pass_over(mut body: Body) {
+    let mut left = PASSED_OVER_BYTES;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // The answer is the same, whichever of the limits is met first.
+    let _ = tokio::time::timeout(BODY_TIME, reading).await;
 }
 
 /// Runs what takes long for a large body off the network threads.
