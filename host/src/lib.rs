@@ -24,8 +24,11 @@
 //!
 //! What a plugin is told and may do is the contract, `wit/notify.wit`; its types are in [`contract`].
 
+#[cfg(feature = "program")]
+pub mod admin;
 pub mod clock;
 pub mod contract;
+pub mod ingest;
 pub mod journal;
 pub mod plugin;
 #[cfg(feature = "program")]

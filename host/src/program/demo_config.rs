@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use super::demo::{DOMAIN, PASSWORD};
 use super::config::{ADMIN_LISTEN, Config, LISTEN, Limits, Setting, TenantConfig};
+use super::demo::{DOMAIN, PASSWORD};
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
 use crate::serve::directory::{Directory, MayActFor, User};

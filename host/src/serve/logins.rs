@@ -260,8 +260,8 @@ mod tests {
     use super::super::directory::tests::user;
     use super::super::passwords::tests::cheap_hash;
     use super::*;
-    use hmac::{Hmac, KeyInit, Mac};
     use crate::clock::ManualClock;
+    use hmac::{Hmac, KeyInit, Mac};
 
     const NOW: u64 = 1_795_296_510_624;
     const PREAUTH_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
