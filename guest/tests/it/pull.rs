@@ -137,3 +137,17 @@ fn watermarks(body: &str) -> Vec<String> {
     let found = document.descendants().filter(|node| node.tag_name().name() == "Watermark");
     found.map(|node| node.text().unwrap_or_default().to_owned()).collect()
 }
+
+#[test]
+fn the_history_forgets_by_age_and_by_size() {
+    let mut world = World::with(&[("ews-history-hours", "1"), ("ews-history-total-bytes", "65536")]);
+    world.happens(delivered("inbox", "m1"));
+    assert_eq!(world.gauge("history_events", ""), 3.0);
+    world.wait(3_600_001);
+    assert_eq!(world.gauge("history_events", ""), 0.0);
+    for _ in 0..400 {
+        world.happens(delivered("inbox", "m1"));
+    }
+    let bytes = world.gauge("history_bytes", "");
+    assert!((60_000.0..=65_536.0).contains(&bytes), "{bytes}");
+}
