@@ -93,6 +93,7 @@ impl From<IngestError> for Refusal {
             }
             // The same batch would very probably fail again, so no `Retry-After` invites to repeat it.
             IngestError::Fault(_) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", message),
+            IngestError::TooLarge => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
             IngestError::Busy | IngestError::Overlap { .. } => Refusal::unavailable("busy", message, 1),
             IngestError::Journal(_) => Refusal::unavailable("journal", message, 5),
             IngestError::Closed => Refusal::unavailable("closed", message, 5),
