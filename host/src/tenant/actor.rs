@@ -28,6 +28,7 @@ use crate::statistics::Statistics;
 pub(crate) struct Actor {
     parts: Parts,
     live: Live,
+    seated: bool,
     time: TenantTime,
     /// The last input that was sent to the journal, and the last that is committed.
     sequence: u64,
@@ -142,6 +143,7 @@ impl Actor {
         Actor {
             parts,
             live,
+            seated: false,
             time,
             sequence: 0,
             committed: 0,
@@ -387,8 +389,22 @@ impl Actor {
         replay::note(&input, &mut self.offsets, &mut settings);
         let record = Record { sequence: at.sequence, now: at.now, input };
         self.uncommitted.push_back(record.clone());
-        let append = Append { seat: self.parts.seat.clone(), expected: at.sequence - 1, records: vec![record] };
-        let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, at.sequence);
+        if self.seated {
+            self.append(record);
+        }
+    }
+
+    /// The actor is on its shard now: what it did before can be committed, because the news of that finds it.
+    pub(super) fn seat(&mut self) {
+        self.seated = true;
+        for record in self.uncommitted.clone() {
+            self.append(record);
+        }
+    }
+
+    fn append(&self, record: Record) {
+        let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, record.sequence);
+        let append = Append { seat: self.parts.seat.clone(), expected: through - 1, records: vec![record] };
         self.parts.committer.append(append, move |outcome| {
             mailbox.send(Command::Committed { generation, through, outcome });
         });

@@ -193,7 +193,8 @@ impl Thread {
             let mut touched = BTreeSet::new();
             for message in first.into_iter().chain(waiting.try_iter()).take(TURN) {
                 match message {
-                    Message::Open { key, actor } => {
+                    Message::Open { key, mut actor } => {
+                        actor.seat();
                         self.actors.insert(key, Seated { actor, due: None });
                         self.tenants.store(self.actors.len(), Ordering::Relaxed);
                         touched.insert(key);
