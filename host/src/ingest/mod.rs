@@ -33,6 +33,7 @@ pub struct Unit {
 
 /// A change with whom it concerns.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every entry is a change")]
 pub enum Entry {
     /// A change of one account, given by name or id.
     Change(String, Change),

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
+use crate::clock::pause;
+
 /// Exit codes of `feed` besides 1, which is every error.
 const DONE: u8 = 0;
 const USAGE: u8 = 2;
@@ -302,7 +304,7 @@ impl Server {
         for _ in 0..ATTEMPTS {
             let mut response = ask().with_context(|| format!("{}: the server does not answer", self.path))?;
             if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-                std::thread::sleep(wait(&response));
+                pause(1_000 * wait(&response));
                 continue;
             }
             let status = response.status();
@@ -319,10 +321,11 @@ impl Server {
     }
 }
 
-fn wait(response: &Response<Body>) -> Duration {
+/// How many seconds the server asks to wait.
+fn wait(response: &Response<Body>) -> u64 {
     let header = response.headers().get("retry-after");
-    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1);
-    Duration::from_secs(seconds.min(LONGEST_WAIT))
+    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1_u64);
+    seconds.min(LONGEST_WAIT)
 }
 
 fn refusal(status: StatusCode, text: &str) -> String {
