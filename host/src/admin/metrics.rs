@@ -26,8 +26,8 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
 use super::State;
-use crate::contract::lifecycle::Gauge;
 use crate::Statistics;
+use crate::contract::lifecycle::Gauge;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -302,7 +302,8 @@ mod tests {
             # TYPE postbell_plugin_gauge gauge
             postbell_plugin_gauge{tenant="exa\"mple",name="subscriptions",dialect="ews"} 2.5
             # EOF
-        "##]].assert_eq(&text);
+        "##]]
+        .assert_eq(&text);
     }
 
     #[test]

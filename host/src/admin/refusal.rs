@@ -17,17 +17,15 @@ pub(super) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Of a gap: the offset to go on from.
     expected: Option<u64>,
+    /// Seconds after which it may be tried again.
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
-        Refusal { status, code, message: message.into(), header: None, expected: None }
-    }
-
-    fn with(self, name: HeaderName, value: impl Into<HeaderValue>) -> Refusal {
-        Refusal { header: Some((name, value.into())), ..self }
+        Refusal { status, code, message: message.into(), expected: None, retry_after: None }
     }
 
     /// The request does not have the form that it must have; the text says where.
@@ -37,7 +35,6 @@ impl Refusal {
 
     pub fn key() -> Refusal {
         Refusal::new(StatusCode::UNAUTHORIZED, "key", "a key of this tenant is needed: `Authorization: Bearer KEY`")
-            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"postbell\""))
     }
 
     pub fn tenant(name: &str) -> Refusal {
@@ -55,17 +52,27 @@ impl Refusal {
     pub fn too_slow() -> Refusal {
         let message = format!("the body took longer than {} seconds", BODY_TIME.as_secs());
         Refusal::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message)
-            .with(CONNECTION, HeaderValue::from_static("close"))
     }
 
     pub fn too_large() -> Refusal {
         let message = format!("a body has at most {BODY_BYTES} bytes: send several smaller batches");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
-            .with(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    fn unavailable(code: &'static str, message: String, seconds: u64) -> Refusal {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with(RETRY_AFTER, seconds)
+    fn unavailable(code: &'static str, message: String, seconds: u32) -> Refusal {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+        Refusal { retry_after: Some(seconds), ..refusal }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"postbell\""))),
+            // The rest of the body may still be on its way.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
+                Some((CONNECTION, HeaderValue::from_static("close")))
+            }
+            _ => self.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())),
+        }
     }
 }
 
@@ -103,12 +110,13 @@ impl From<IngestError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let header = self.header();
         let mut body = json!({ "error": { "code": self.code, "message": self.message } });
         if let Some(expected) = self.expected {
             body["expected"] = expected.into();
         }
         let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(header);
         response
     }
 }

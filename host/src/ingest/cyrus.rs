@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A folder's id is `inbox`, or the path below its user (`Projects/Sub`); an item's is folder, UIDVALIDITY and UID
-//! (`Projects/Sub/1795296515/2`). An event of several messages is a change for each. What an event does not say, a change
+//! (`Projects/Sub/1795296515/2`). An event of several messages is a change for each; one of more than [`MAX_UIDS`] is a
+//! `gap`: the clients of the account are told to look again. What an event does not say, a change
 //! does not say either: of the flags only those that the event names are given, as set or as not set.
 
 mod mailbox;
@@ -22,8 +23,8 @@ use crate::contract::changes::{
     Change, Folder, FolderCounts, FolderRelocation, Happening, Item, ItemAlteration, ItemRelocation,
 };
 
-/// The most messages that one event may name: a set such as `1:4294967295` is a dozen bytes.
-pub const MAX_UIDS: usize = 10_000;
+/// The most messages of one event that become changes: a set such as `1:4294967295` is a dozen bytes.
+pub const MAX_UIDS: usize = 1_000;
 
 /// Why a line is not understood.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +44,12 @@ pub enum CyrusError {
     /// The mailbox belongs to no user, so no account hears of it.
     #[error("`{0}` is not the mailbox of a user")]
     Shared(String),
-    /// A set of UIDs cannot be read, is empty, or names more than [`MAX_UIDS`].
-    #[error("`{0}` is not a set of at most {MAX_UIDS} UIDs")]
+    /// A set of UIDs cannot be read, or is empty.
+    #[error("`{0}` is not a set of UIDs")]
     UidSet(String),
+    /// A set names more than [`MAX_UIDS`]; [`changes`] makes a `gap` of it.
+    #[error("more than {MAX_UIDS} messages")]
+    ManyUids,
     /// `uidset` and `vnd.cmu.oldUidset` do not belong together.
     #[error("as many UIDs before as after: {before} and {after}")]
     Unpaired {
@@ -93,7 +97,10 @@ pub fn changes(line: &[u8], users: &Users, now: u64) -> Result<Vec<(String, Chan
     let (Some(deed), Some(kind)) = (event.event.deed(), kind_of_items(&event.mbtype)) else { return Ok(Vec::new()) };
     let mailbox = Mailbox::read(&event.uri, users)?;
     let at = event.timestamp.as_deref().map_or(Ok(now), milliseconds)?;
-    let happenings = event.happenings(deed, kind, &mailbox, users)?;
+    let happenings = match event.happenings(deed, kind, &mailbox, users) {
+        Err(CyrusError::ManyUids) => vec![Happening::Gap],
+        happenings => happenings?,
+    };
     let mut changes: Vec<_> = happenings
         .into_iter()
         .map(|what| (mailbox.account.clone(), Change { number: None, at, origin: None, counts: Vec::new(), what }))
@@ -347,8 +354,11 @@ fn uids(set: &str) -> Result<Vec<u32>, CyrusError> {
         let (first, last) = range.split_once(':').unwrap_or((range, range));
         let (first, last): (u32, u32) = (first.parse().map_err(|_| odd())?, last.parse().map_err(|_| odd())?);
         let (first, last) = (first.min(last), first.max(last));
-        if first == 0 || (last - first) as usize >= MAX_UIDS - all.len() {
+        if first == 0 {
             return Err(odd());
+        }
+        if (last - first) as usize >= MAX_UIDS - all.len() {
+            return Err(CyrusError::ManyUids);
         }
         all.extend(first..=last);
     }

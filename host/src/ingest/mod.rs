@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use crate::contract::changes::{AccountChanges, Batch, BookChange, Change};
 use crate::contract::types::{Place, Rejection};
 
-/// The most changes that one payload may hold: what is above would keep a tenant from its clients for too long.
-pub const MAX_CHANGES: usize = 100_000;
+/// The most changes that one payload may hold: as many as one input.
+pub const MAX_CHANGES: usize = crate::tenant::MOST_CHANGES;
 
 /// A payload holds more than [`MAX_CHANGES`] changes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,7 @@ pub struct Unit {
 
 /// A change with whom it concerns.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every entry is a change")]
 pub enum Entry {
     /// A change of one account, given by name or id.
     Change(String, Change),

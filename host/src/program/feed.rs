@@ -12,13 +12,15 @@ use serde::Deserialize;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
+use crate::clock::pause;
+
 /// Exit codes of `feed` besides 1, which is every error.
 const DONE: u8 = 0;
 const USAGE: u8 = 2;
 const WITH_REJECTIONS: u8 = 5;
 
 /// A batch ends at so many bytes, even if it has fewer lines than it may.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// How long one request may take.
 const REQUEST_TIME: Duration = Duration::from_secs(120);
@@ -108,7 +110,7 @@ pub fn run(args: FeedArgs) -> anyhow::Result<u8> {
         if batch.is_empty() {
             break;
         }
-        let receipt = server.send(first, batch).with_context(|| format!("lines {} to {}", first + 1, lines.number))?;
+        let receipt = send(&server, first, &batch)?;
         for Rejected { position, reason } in &receipt.rejected {
             progress.line(&format!("line {}: {reason}", first + position + 1));
         }
@@ -118,6 +120,25 @@ pub fn run(args: FeedArgs) -> anyhow::Result<u8> {
     progress.end();
     println!("{sent} lines sent, {rejected} of them rejected; {known} were sent before");
     Ok(if rejected == 0 { DONE } else { WITH_REJECTIONS })
+}
+
+/// Sends lines of which `first` came before; in halves if they are too much for one request.
+fn send(server: &Server, first: u64, lines: &[Vec<u8>]) -> anyhow::Result<Receipt> {
+    let last = first + lines.len() as u64;
+    if let Some(receipt) =
+        server.send(first, lines.concat()).with_context(|| format!("lines {} to {last}", first + 1))?
+    {
+        return Ok(receipt);
+    }
+    if lines.len() == 1 {
+        bail!("line {last} is too large for the server");
+    }
+    let (front, back) = lines.split_at(lines.len() / 2);
+    let Receipt { mut accepted, mut rejected } = send(server, first, front)?;
+    let rest = send(server, first + front.len() as u64, back)?;
+    accepted += rest.accepted;
+    rejected.extend(rest.rejected.into_iter().map(|it| Rejected { position: it.position + front.len() as u64, ..it }));
+    Ok(Receipt { accepted, rejected })
 }
 
 /// The lines of the file, in order.
@@ -138,25 +159,24 @@ impl Lines {
         Ok(Lines { reader: BufReader::new(file), number: 0, position: 0, bytes })
     }
 
-    /// Appends the next line, with a line break; false at the end of the file.
-    fn read(&mut self, into: &mut Vec<u8>) -> std::io::Result<bool> {
-        let read = self.reader.read_until(b'\n', into)?;
+    /// The next line, with a line break; none at the end of the file.
+    fn read(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let read = self.reader.read_until(b'\n', &mut line)?;
         if read == 0 {
-            return Ok(false);
+            return Ok(None);
         }
-        if !into.ends_with(b"\n") {
-            into.push(b'\n');
+        if !line.ends_with(b"\n") {
+            line.push(b'\n');
         }
         self.number += 1;
         self.position += read as u64;
-        Ok(true)
+        Ok(Some(line))
     }
 
     fn skip(&mut self, known: u64) -> anyhow::Result<()> {
-        let mut line = Vec::new();
         while self.number < known {
-            line.clear();
-            if !self.read(&mut line)? {
+            if self.read()?.is_none() {
                 bail!(
                     "the server has {known} lines of it, this file only {}: give another file another --source",
                     self.number
@@ -166,11 +186,12 @@ impl Lines {
         Ok(())
     }
 
-    fn batch(&mut self, most: u32) -> std::io::Result<Vec<u8>> {
-        let mut batch = Vec::new();
-        for _ in 0..most {
-            if batch.len() >= BATCH_BYTES || !self.read(&mut batch)? {
-                break;
+    fn batch(&mut self, most: u32) -> std::io::Result<Vec<Vec<u8>>> {
+        let (mut batch, start) = (Vec::new(), self.position);
+        while batch.len() < most as usize && self.position - start < BATCH_BYTES {
+            match self.read()? {
+                Some(line) => batch.push(line),
+                None => break,
             }
         }
         Ok(batch)
@@ -263,10 +284,11 @@ impl Server {
     /// How many lines of the source are acknowledged.
     fn offset(&self) -> anyhow::Result<u64> {
         let ask = || self.agent.get(&self.path).header("authorization", &self.authorization).call();
-        Ok(self.answer::<Offset>(ask)?.offset)
+        Ok(self.answer::<Offset>(ask)?.context("the server cannot answer")?.offset)
     }
 
-    fn send(&self, offset: u64, lines: Vec<u8>) -> anyhow::Result<Receipt> {
+    /// None: it is too much for one request.
+    fn send(&self, offset: u64, lines: Vec<u8>) -> anyhow::Result<Option<Receipt>> {
         let url = format!("{}?{}&offset={offset}", self.path, self.query);
         self.answer(|| {
             let post = self.agent.post(&url).header("authorization", &self.authorization);
@@ -274,21 +296,24 @@ impl Server {
         })
     }
 
-    /// Asks until the server can answer; it says itself how long to wait.
+    /// Asks until the server can answer; it says itself how long to wait. None: the request is too large.
     fn answer<T: serde::de::DeserializeOwned>(
         &self,
         ask: impl Fn() -> Result<Response<Body>, ureq::Error>,
-    ) -> anyhow::Result<T> {
+    ) -> anyhow::Result<Option<T>> {
         for _ in 0..ATTEMPTS {
             let mut response = ask().with_context(|| format!("{}: the server does not answer", self.path))?;
             if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-                std::thread::sleep(wait(&response));
+                pause(1_000 * wait(&response));
                 continue;
             }
             let status = response.status();
+            if status == StatusCode::PAYLOAD_TOO_LARGE {
+                return Ok(None);
+            }
             let text = response.body_mut().read_to_string().context("the server's answer")?;
             if status == StatusCode::OK {
-                return serde_json::from_str(&text).context("not an answer of a postbell server");
+                return serde_json::from_str(&text).map(Some).context("not an answer of a postbell server");
             }
             bail!(refusal(status, &text));
         }
@@ -296,10 +321,11 @@ impl Server {
     }
 }
 
-fn wait(response: &Response<Body>) -> Duration {
+/// How many seconds the server asks to wait.
+fn wait(response: &Response<Body>) -> u64 {
     let header = response.headers().get("retry-after");
-    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1);
-    Duration::from_secs(seconds.min(LONGEST_WAIT))
+    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1_u64);
+    seconds.min(LONGEST_WAIT)
 }
 
 fn refusal(status: StatusCode, text: &str) -> String {
@@ -330,9 +356,9 @@ mod tests {
     #[test]
     fn batches_have_so_many_lines() {
         let (_file, mut lines) = lines("a\nb\n\nd");
-        assert_eq!(lines.batch(3).unwrap(), b"a\nb\n\n");
+        assert_eq!(lines.batch(3).unwrap(), [&b"a\n"[..], b"b\n", b"\n"]);
         assert_eq!((lines.number, lines.position), (3, 5));
-        assert_eq!(lines.batch(3).unwrap(), b"d\n");
+        assert_eq!(lines.batch(3).unwrap(), [b"d\n"]);
         assert_eq!((lines.number, lines.position), (4, lines.bytes));
         assert!(lines.batch(3).unwrap().is_empty());
     }
@@ -341,7 +367,7 @@ mod tests {
     fn what_is_known_is_skipped() {
         let (_file, mut known) = lines("a\nb\nc\n");
         known.skip(2).unwrap();
-        assert_eq!(known.batch(9).unwrap(), b"c\n");
+        assert_eq!(known.batch(9).unwrap(), [b"c\n"]);
         let (_file, mut short) = lines("a\n");
         let error = short.skip(2).unwrap_err().to_string();
         assert!(error.contains("has 2 lines of it, this file only 1"), "{error}");

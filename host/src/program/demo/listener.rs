@@ -2,18 +2,18 @@
 //! prints a line for every event.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use tokio::sync::oneshot;
 use ureq::{Agent, Body, http::Response};
 
 use super::{CAROL, PASSWORD};
+use crate::clock::pause;
 
-/// How long to wait before a stream that ended is opened again.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long to wait before a stream that ended is opened again, in milliseconds.
+const PAUSE_MS: u64 = 2_000;
 
 /// More than this without the end of an envelope is no stream of events.
 const ENVELOPE_BYTES: usize = 4 << 20;
@@ -47,7 +47,7 @@ fn follow_for_ever(client: &Client, listening: &oneshot::Sender<()>) {
             Ok(()) => return,
             Err(error) => tracing::debug!(error = format!("{error:#}"), "the demo's stream ended"),
         }
-        std::thread::sleep(PAUSE);
+        pause(PAUSE_MS);
     }
 }
 
@@ -151,16 +151,28 @@ fn describe(envelope: &str) -> Vec<String> {
                 event = None;
             }
             (_, Some(_)) if closes => {}
-            ("ItemId", Some(words)) => words.push(format!("item {id}")),
-            ("FolderId", Some(words)) => words.push(format!("folder {id}")),
-            ("ParentFolderId", Some(words)) => words.push(format!("in {id}")),
-            ("OldItemId" | "OldFolderId", Some(words)) => words.push(format!("(was {id}")),
-            ("OldParentFolderId", Some(words)) => words.push(format!("in {id})")),
+            ("ItemId", Some(words)) => words.push(format!("item {}", legible(id))),
+            ("FolderId", Some(words)) => words.push(format!("folder {}", legible(id))),
+            ("ParentFolderId", Some(words)) => words.push(format!("in {}", legible(id))),
+            ("OldItemId" | "OldFolderId", Some(words)) => words.push(format!("(was {}", legible(id))),
+            ("OldParentFolderId", Some(words)) => words.push(format!("in {})", legible(id))),
             ("UnreadCount", Some(words)) => words.push(format!("unread {text}")),
             _ => {}
         }
     }
     lines
+}
+
+/// What a reader recognises of an id: the mail server's own name for it. To a client an id means nothing, so this one
+/// looks only in order to show it; an id that is made otherwise is shown as it is.
+fn legible(id: &str) -> String {
+    let bytes = URL_SAFE_NO_PAD.decode(id).ok();
+    let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) else { return id.to_owned() };
+    match text.split_once('\0') {
+        Some((_, "f")) => "the root".to_owned(),
+        Some((_, inner)) if inner.starts_with(['f', 'i']) => inner[1..].to_owned(),
+        _ => id.to_owned(),
+    }
 }
 
 /// A tag of a document whose form is known: no comments, no CDATA, no `>` in attributes.
@@ -210,6 +222,20 @@ mod tests {
             ]
         );
         assert!(describe("<Envelope><m:ConnectionStatus>OK</m:ConnectionStatus></Envelope>").is_empty());
+    }
+
+    #[test]
+    fn ids_are_shown_as_the_mail_server_calls_them() {
+        for (id, shown) in [
+            ("Y2Fyb2xAZXhhbXBsZS5vcmcAaWluYm94LzE3OTUyOTY0OTkvMw", "inbox/1795296499/3"),
+            ("Y2Fyb2xAZXhhbXBsZS5vcmcAZmluYm94", "inbox"),
+            ("Y2Fyb2xAZXhhbXBsZS5vcmcAZg", "the root"),
+            ("inbox", "inbox"),
+            ("!", "!"),
+            ("", ""),
+        ] {
+            assert_eq!(legible(id), shown);
+        }
     }
 
     #[test]
