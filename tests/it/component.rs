@@ -22,12 +22,16 @@ fn imports_are_seen() -> Result<()> {
     Ok(())
 }
 
-/// What the component and its modules import, at any depth.
+/// What the component imports, and what its modules do, at any depth. (Components within it are wired up inside it: what
+/// they import, it has itself.)
 fn imports(component: &[u8]) -> Result<Vec<String>> {
     let mut names = Vec::new();
+    let mut depth = 0;
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
-            Payload::ComponentImportSection(section) => {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     names.push(import?.name.name.to_owned());
                 }
