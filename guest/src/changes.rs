@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 
 use crate::contract::{
-    Absence, AccountChanges, Batch, Change, FolderAlteration, FolderCounts, Happening, Instant, Item, Place,
+    Absence, AccountChanges, Batch, Change, FolderAlteration, FolderCounts, Happening, Instant, Place,
 };
-use crate::history::{Before, Entry, Event, FolderAt, Kind, Position, Subject};
+use crate::history::{Entry, Event, FolderAt, Kind, Position, Subject};
 use crate::mailboxes::{Condition, FolderNo, Mailbox, MailboxNo, ROOT};
 use crate::state::State;
 use crate::turn::Turn;
 
 mod accounts;
 mod folders;
+mod items;
 mod validity;
 
 /// Above this many folders concerned, a hint counts as a gap.
@@ -88,9 +89,13 @@ impl Intake<'_> {
             return self.account_opened(account, opened);
         }
         let mailbox = self.mailbox(account)?;
+        if let Happening::AccountModified(modified) = &change.what {
+            self.id_is_free(mailbox, modified)?;
+        }
         validity::room(self.state.mailboxes.get(mailbox), &change)?;
         self.number(mailbox, change.number)?;
-        self.happen(mailbox, change)
+        self.happen(mailbox, change);
+        Ok(())
     }
 
     /// The changes of an account are numbered; a number that goes back is the source's mistake.
@@ -104,13 +109,13 @@ impl Intake<'_> {
         Ok(())
     }
 
-    fn happen(&mut self, mailbox: MailboxNo, change: Change) -> Applied {
+    fn happen(&mut self, mailbox: MailboxNo, change: Change) {
         let Change { at, counts, what, .. } = change;
         match what {
             Happening::MessageDelivered(item) => self.with(mailbox, at, &counts, |telling| telling.delivered(&item)),
             Happening::ItemCreated(item) => self.with(mailbox, at, &counts, |telling| telling.created(&item)),
             Happening::ItemModified(alteration) => {
-                self.with(mailbox, at, &counts, |telling| telling.modified(&alteration.item));
+                self.with(mailbox, at, &counts, |telling| telling.altered(Kind::Modified, &alteration.item));
             }
             Happening::ItemDeleted(item) => self.with(mailbox, at, &counts, |telling| telling.deleted(&item)),
             Happening::ItemMoved(moved) => {
@@ -120,7 +125,7 @@ impl Intake<'_> {
                 self.with(mailbox, at, &counts, |telling| telling.copied(&copied.before, &copied.after));
             }
             Happening::FreeBusyChanged(item) => {
-                self.with(mailbox, at, &counts, |telling| telling.item(Kind::FreeBusyChanged, &item));
+                self.with(mailbox, at, &counts, |telling| telling.altered(Kind::FreeBusyChanged, &item));
             }
             Happening::Baseline(folders) => self.with(mailbox, at, &counts, |telling| telling.baseline(folders)),
             Happening::FolderCreated(folder) => {
@@ -139,19 +144,18 @@ impl Intake<'_> {
             }
             Happening::Hinted(kinds) => self.hinted(mailbox, at, &counts, &kinds),
             Happening::Gap => self.missed(mailbox),
-            Happening::AccountModified(account) => return self.account_modified(mailbox, &account),
+            Happening::AccountModified(account) => drop(self.state.mailboxes.rename(mailbox, &account)),
             Happening::AccountClosed => self.account_closed(mailbox),
             Happening::AccountUnavailable(Absence::Maintenance | Absence::Moved(_)) => {
                 self.state.mailboxes.get_mut(mailbox).condition = Condition::Unavailable;
             }
             Happening::AccountAvailable => self.state.mailboxes.get_mut(mailbox).condition = Condition::Open,
-            Happening::AccessChanged(who) => self.access_changed(mailbox, &who),
+            Happening::AccessChanged(access) => self.access_changed(mailbox, &access.who),
             // EWS tells nobody of these.
             Happening::TagCreated(_) | Happening::TagModified(_) | Happening::TagDeleted(_) => {}
             Happening::VisitBegan(_) | Happening::VisitEnded(_) => {}
             Happening::AccountOpened(_) => {}
         }
-        Ok(())
     }
 
     /// Tells what happened, then what became of the folders' counts by it.
@@ -233,82 +237,6 @@ struct Telling<'t> {
 }
 
 impl Telling<'_> {
-    fn delivered(&mut self, item: &Item) {
-        self.arrived(item);
-        self.item(Kind::Created, item);
-        self.item(Kind::NewMail, item);
-        let folder = self.mailbox.ensure(&item.folder);
-        let unread = &mut self.mailbox.folder_mut(folder).unread;
-        *unread = unread.map(|known| known.saturating_add(1));
-        let unread = *unread;
-        self.touch(folder, unread);
-    }
-
-    fn created(&mut self, item: &Item) {
-        self.arrived(item);
-        self.item(Kind::Created, item);
-        self.touch_id(&item.folder);
-    }
-
-    fn modified(&mut self, item: &Item) {
-        self.item(Kind::Modified, item);
-    }
-
-    /// Some servers write a deletion after a move: what moved away from here is not deleted.
-    fn deleted(&mut self, item: &Item) {
-        let folder = self.mailbox.ensure(&item.folder);
-        if self.mailbox.had_moved_away(folder, &item.id) {
-            self.silent = true;
-            return;
-        }
-        self.item(Kind::Deleted, item);
-        self.touch(folder, None);
-    }
-
-    fn moved(&mut self, before: &Item, after: &Item) {
-        self.relocated(Kind::Moved, before, after);
-        let from = self.mailbox.ensure(&before.folder);
-        self.mailbox.moved_away(from, &before.id);
-        self.arrived(after);
-        self.touch(from, None);
-        self.touch_id(&after.folder);
-    }
-
-    fn copied(&mut self, original: &Item, copy: &Item) {
-        self.arrived(copy);
-        self.relocated(Kind::Copied, original, copy);
-        self.touch_id(&copy.folder);
-    }
-
-    fn item(&mut self, kind: Kind, item: &Item) {
-        let (subject, parent) = self.subject(item);
-        self.fresh.push(Event { kind, time: self.time, subject, parent, before: None, unread: None });
-    }
-
-    fn relocated(&mut self, kind: Kind, before: &Item, after: &Item) {
-        let (old, old_parent) = self.subject(before);
-        let (subject, parent) = self.subject(after);
-        let before = Some(Box::new(Before { subject: old, parent: old_parent }));
-        self.fresh.push(Event { kind, time: self.time, subject, parent, before, unread: None });
-    }
-
-    fn subject(&mut self, item: &Item) -> (Subject, FolderAt) {
-        let folder = self.mailbox.ensure(&item.folder);
-        let revision = item.revision.unwrap_or(self.mailbox.number);
-        (Subject::Item { id: item.id.as_str().into(), revision }, self.mailbox.at(folder))
-    }
-
-    /// An item that came back is no longer away.
-    fn arrived(&mut self, item: &Item) {
-        let folder = self.mailbox.ensure(&item.folder);
-        self.mailbox.had_moved_away(folder, &item.id);
-    }
-
-    fn touch_id(&mut self, folder: &str) {
-        let folder = self.mailbox.ensure(folder);
-        self.touch(folder, None);
-    }
-
     /// This folder is to be told as modified, with its count of unread items if that is known.
     fn touch(&mut self, folder: FolderNo, unread: Option<u32>) {
         if !self.touched.iter().any(|(touched, _)| *touched == folder) {

@@ -35,6 +35,7 @@ wit_bindgen::generate!({
         "postbell:notify/changes@0.1.0/account": crate::contract::Account,
         "postbell:notify/changes@0.1.0/tag": crate::contract::Tag,
         "postbell:notify/changes@0.1.0/visit": crate::contract::Visit,
+        "postbell:notify/changes@0.1.0/access-change": crate::contract::AccessChange,
         "postbell:notify/changes@0.1.0/absence": crate::contract::Absence,
         "postbell:notify/changes@0.1.0/happening": crate::contract::Happening,
         "postbell:notify/changes@0.1.0/change": crate::contract::Change,

@@ -185,10 +185,14 @@ impl State {
     /// Cuts what is too old or too much in all histories together.
     pub fn cut_histories(&mut self, turn: &mut Turn) {
         let horizon = turn.at.now.saturating_sub(self.settings.history_ms());
-        let mut cut = BTreeSet::new();
-        while self.mailboxes.bytes() > self.settings.history_total_bytes
-            || self.mailboxes.oldest_heard().is_some_and(|heard| heard < horizon) && cut.len() < MAX_TIMERS
-        {
+        let (mut cut, mut aged) = (BTreeSet::new(), 0);
+        loop {
+            let too_much = self.mailboxes.bytes() > self.settings.history_total_bytes;
+            let too_old = aged < MAX_TIMERS && self.mailboxes.oldest_heard().is_some_and(|heard| heard < horizon);
+            if !too_much && !too_old {
+                break;
+            }
+            aged += 1;
             cut.extend(self.mailboxes.cut_oldest());
         }
         turn.changed |= !cut.is_empty();

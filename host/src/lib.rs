@@ -24,10 +24,17 @@
 //!
 //! What a plugin is told and may do is the contract, `wit/notify.wit`; its types are in [`contract`].
 
+#[cfg(feature = "program")]
+pub mod admin;
 pub mod clock;
 pub mod contract;
+pub mod ingest;
 pub mod journal;
 pub mod plugin;
+#[cfg(feature = "program")]
+pub mod program;
+#[cfg(feature = "program")]
+pub mod serve;
 mod statistics;
 pub mod tenant;
 

@@ -21,18 +21,18 @@ impl Intake<'_> {
         let Some(number) = known else {
             return self.open(opened).map(drop);
         };
-        self.account_modified(number, &opened)?;
+        self.id_is_free(number, &opened)?;
+        self.state.mailboxes.rename(number, &opened);
         self.state.mailboxes.get_mut(number).condition = Condition::Open;
         Ok(())
     }
 
-    pub(super) fn account_modified(&mut self, number: MailboxNo, account: &Account) -> Applied {
-        let holder = self.state.mailboxes.find_id(&account.id);
-        if holder.is_some_and(|holder| holder != number) {
-            return Err("the id is another account's");
+    /// Whether this mailbox may have the account's id.
+    pub(super) fn id_is_free(&self, number: MailboxNo, account: &Account) -> Applied {
+        match self.state.mailboxes.find_id(&account.id) {
+            Some(holder) if holder != number => Err("the id is another account's"),
+            _ => Ok(()),
         }
-        self.state.mailboxes.rename(number, account);
-        Ok(())
     }
 
     /// Nothing more happens in this mailbox: who subscribed to it is told that the subscription is gone.

@@ -125,6 +125,15 @@ pub struct Visit {
     pub by: String,
 }
 
+/// A change of somebody's rights to an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessChange {
+    /// added, modified, removed.
+    pub kind: String,
+    /// Whose rights.
+    pub who: String,
+}
+
 /// Why an account is not available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
@@ -161,7 +170,7 @@ pub enum Happening {
     AccountClosed,
     AccountUnavailable(Absence),
     AccountAvailable,
-    AccessChanged(String),
+    AccessChanged(AccessChange),
     VisitBegan(Visit),
     VisitEnded(Visit),
 }

@@ -7,7 +7,6 @@
 use crate::contract::Reply;
 use crate::history::Position;
 use crate::ids;
-use crate::mailboxes::MailboxNo;
 use crate::reply::Text;
 use crate::soap::{Document, Fields, Node};
 use crate::state::State;
@@ -103,14 +102,14 @@ fn write_events(state: &State, body: &mut Vec<u8>, number: SubscriptionNo, from:
     let Some(subscription) = state.subscriptions.get(number) else {
         return;
     };
-    let mailbox: MailboxNo = subscription.mailbox;
+    let number = subscription.mailbox;
     if subscription.pending == 0 {
-        return events::write_status(body, &state.keys.watermark(mailbox, from));
+        return events::write_status(body, &state.keys.watermark(number, from));
     }
-    let box_ = state.mailboxes.get(mailbox);
-    for entry in subscription.covered(&box_.history, from).take(limit) {
-        let watermark = state.keys.watermark(mailbox, entry.position);
-        events::write(body, box_, &entry.event, Some(&watermark));
+    let mailbox = state.mailboxes.get(number);
+    for entry in subscription.covered(&mailbox.history, from).take(limit) {
+        let watermark = state.keys.watermark(number, entry.position);
+        events::write(body, mailbox, &entry.event, Some(&watermark));
         // An answer has its limit; what is left stays pending behind the last watermark.
         if body.len() > MAX_ANSWER - (16 << 10) {
             break;

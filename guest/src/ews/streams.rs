@@ -26,6 +26,9 @@ const MAX_EVENTS: usize = 50;
 /// Above this many bytes a part takes no further event.
 const MAX_PART: usize = 48 << 10;
 
+/// How many subscriptions an error names at most; more are named by a further one.
+const MAX_NAMED: usize = 200;
+
 /// How many parts with events may be on their way without being acknowledged; then the stream waits.
 const MAX_UNSETTLED: usize = 64;
 
@@ -56,6 +59,7 @@ pub struct Stream {
     heartbeat_at: Instant,
     closes_at: Instant,
     phase: Phase,
+    begun: bool,
     silent: bool,
     errors: VecDeque<(Code, Vec<String>)>,
     unsettled: VecDeque<Part>,
@@ -64,12 +68,12 @@ pub struct Stream {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
-    /// Nothing was sent yet.
+    /// Its client has not heard yet that it runs.
     New,
     /// It runs.
     Open,
-    /// "Closed" is to be sent; `begun`: something was sent before.
-    Closing { begun: bool },
+    /// "Closed" is to be sent.
+    Closing,
     /// "Closed" was sent; parts may still be acknowledged.
     Closed,
 }
@@ -91,6 +95,7 @@ impl Stream {
             heartbeat_at: now.saturating_add(heartbeat_ms),
             closes_at,
             phase: Phase::New,
+            begun: false,
             silent: false,
             errors: VecDeque::new(),
             unsettled: VecDeque::new(),
@@ -105,9 +110,15 @@ impl Stream {
 
     /// It is to say an error that names these subscriptions.
     pub fn tell(&mut self, code: Code, ids: Vec<String>) {
-        match self.errors.back_mut() {
-            Some((last, named)) if *last == code => named.extend(ids),
-            _ => self.errors.push_back((code, ids)),
+        if ids.is_empty() {
+            self.errors.push_back((code, ids));
+            return;
+        }
+        for id in ids {
+            match self.errors.back_mut() {
+                Some((last, named)) if *last == code && named.len() < MAX_NAMED => named.push(id),
+                _ => self.errors.push_back((code, vec![id])),
+            }
         }
     }
 
@@ -119,10 +130,8 @@ impl Stream {
 
     /// It is to close.
     pub fn close(&mut self) {
-        match self.phase {
-            Phase::New => self.phase = Phase::Closing { begun: false },
-            Phase::Open => self.phase = Phase::Closing { begun: true },
-            Phase::Closing { .. } | Phase::Closed => {}
+        if self.is_open() {
+            self.phase = Phase::Closing;
         }
     }
 
@@ -141,7 +150,7 @@ impl Stream {
     /// When its next timer is due.
     pub fn due(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Closing { .. } | Phase::Closed => None,
+            Phase::Closing | Phase::Closed => None,
             Phase::New | Phase::Open if self.silent => Some(self.closes_at),
             Phase::New | Phase::Open => Some(self.closes_at.min(self.heartbeat_at)),
         }
@@ -160,7 +169,7 @@ impl Stream {
     pub fn has_work(&self, subscriptions: &Subscriptions) -> bool {
         match self.phase {
             Phase::Closed => false,
-            Phase::New | Phase::Closing { .. } => true,
+            Phase::New | Phase::Closing => true,
             Phase::Open => self.silent || !self.errors.is_empty() || self.has_news(subscriptions),
         }
     }
@@ -199,29 +208,24 @@ pub fn serve(state: &mut State, turn: &mut Turn) {
 fn send_part(state: &mut State, turn: &mut Turn, request: RequestId, stream: &mut Stream) {
     let mut body = Vec::with_capacity(2048);
     body.raw(OPEN);
-    let begun = !matches!(stream.phase, Phase::New | Phase::Closing { begun: false });
     let mut part = None;
     if let Some((code, ids)) = stream.errors.pop_front() {
         write_error(&mut body, code, ids.iter().map(String::as_str));
-        if let Phase::Closing { begun } = &mut stream.phase {
-            *begun = true;
-        }
-    } else if let Phase::Closing { .. } = stream.phase {
+    } else if stream.phase == Phase::Closing {
         stream.phase = Phase::Closed;
         write_status(&mut body, "Closed");
     } else if stream.has_news(&state.subscriptions) {
         let misses = tell_misses(state, stream, &mut body);
         part = misses.or_else(|| Some(write_news(state, stream, &mut body)));
+        stream.phase = Phase::Open;
     } else {
         write_status(&mut body, "OK");
-    }
-    body.raw(CLOSE);
-    if stream.phase == Phase::New {
         stream.phase = Phase::Open;
     }
+    body.raw(CLOSE);
     stream.silent = false;
     stream.heartbeat_at = turn.at.now.saturating_add(stream.heartbeat_ms);
-    let headers = if begun { Vec::new() } else { headers() };
+    let headers = if std::mem::replace(&mut stream.begun, true) { Vec::new() } else { headers() };
     let (more, confirm) = (stream.phase != Phase::Closed, part.is_some());
     stream.unsettled.extend(part);
     turn.reply(Reply { to: request, status: 200, headers, body, more, confirm });
@@ -261,6 +265,9 @@ fn tell_misses(state: &mut State, stream: &Stream, body: &mut Vec<u8>) -> Option
     let mut part = Part::default();
     let mut ids = Vec::new();
     for number in &stream.subscriptions {
+        if ids.len() == MAX_NAMED {
+            break;
+        }
         let Some(subscription) = state.subscriptions.get_mut(*number).filter(|it| it.must_tell_miss()) else {
             continue;
         };

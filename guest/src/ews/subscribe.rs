@@ -3,7 +3,7 @@
 //! A request that names neither folders nor all folders means all of them. A push subscription is refused by
 //! ErrorInvalidOperation: this version makes no calls to clients.
 
-use crate::contract::{AccountName, Reply, Request};
+use crate::contract::{Account, AccountName, Reply, Request};
 use crate::history::Position;
 use crate::ids;
 use crate::mailboxes::{Condition, FolderNo, MailboxNo};
@@ -72,6 +72,7 @@ pub fn answer(
     })
 }
 
+/// Gives the id, and the watermark if there is to be one.
 fn subscribe(
     state: &mut State,
     turn: &mut Turn,
@@ -79,44 +80,21 @@ fn subscribe(
     request: &Request,
     caller: &Caller<'_>,
 ) -> Result<(String, Option<String>), Code> {
-    if let Way::Push = wanted.way {
-        return Err(Code::ErrorInvalidOperation);
-    }
-    if wanted.all_folders && !wanted.folders.is_empty() {
-        return Err(Code::ErrorInvalidSubscriptionRequest);
-    }
-    let mut account = None;
-    for (_, of) in folder_ids::resolve(&wanted.folders, caller.acting_as, &request.accounts) {
-        let of = of?;
-        if account.replace(of).is_some_and(|before| before.id != of.id) {
-            return Err(Code::ErrorInvalidSubscriptionRequest);
-        }
-    }
-    let account = account.unwrap_or(caller.acting_as);
-    let mailbox = state.mailboxes.find_account(account);
-    let folders = folders(state, mailbox, wanted)?;
-    let start = start(state, mailbox, wanted)?;
+    let account = account(wanted, request, caller)?;
+    let known = state.mailboxes.find_account(account);
+    let folders = folders(state, known, wanted)?;
+    let start = start(state, known, wanted)?;
+    let (method, idle_ms) = match wanted.way {
+        Way::Push => return Err(Code::ErrorInvalidOperation),
+        Way::Pull { timeout_minutes } => (Method::Pull { more: false }, u64::from(timeout_minutes) * 60_000),
+        Way::Streaming => (Method::Streaming { stream: None, next: None, told: 0 }, state.settings.streaming_idle_ms()),
+    };
 
     turn.changed = true;
-    let opened = Position { sequence: turn.at.sequence, index: 0 };
-    let mailbox = match mailbox {
-        Some(mailbox) => {
-            state.mailboxes.adopt(mailbox, &account.id);
-            mailbox
-        }
-        None => state.mailboxes.open(account.clone(), opened),
-    };
+    let mailbox = mailbox(state, turn, known, account);
     let history = &state.mailboxes.get(mailbox).history;
-    let start = start.unwrap_or_else(|| history.last());
-    let (method, idle_ms) = match wanted.way {
-        Way::Pull { timeout_minutes } => (Method::Pull { more: false }, u64::from(timeout_minutes) * 60_000),
-        Way::Push | Way::Streaming => {
-            (Method::Streaming { stream: None, next: None, told: 0 }, state.settings.streaming_idle_ms())
-        }
-    };
-    let id = state.keys.subscription(request.id);
     let mut subscription = Subscription {
-        id,
+        id: state.keys.subscription(request.id),
         owner: caller.login.id.clone(),
         mailbox,
         folders,
@@ -124,16 +102,47 @@ fn subscribe(
         method,
         idle_ms,
         deadline: None,
-        acknowledged: start,
+        acknowledged: start.unwrap_or_else(|| history.last()),
         oldest: None,
         pending: 0,
         missed: 0,
     };
+    let is_pull = matches!(wanted.way, Way::Pull { .. });
+    let watermark = is_pull.then(|| state.keys.watermark(mailbox, subscription.acknowledged));
+    let id = ids::subscription_text(&subscription.id);
     subscription.recount(history, state.settings.queue_events);
-    let watermark = matches!(wanted.way, Way::Pull { .. }).then(|| state.keys.watermark(mailbox, start));
     let number = state.add_subscription(subscription);
     state.keep_alive(number, turn.at.now);
-    Ok((ids::subscription_text(&id), watermark))
+    Ok((id, watermark))
+}
+
+/// The one account that a subscription is about.
+fn account<'r>(wanted: &'r Wanted, request: &'r Request, caller: &'r Caller<'r>) -> Result<&'r Account, Code> {
+    if let Way::Push = wanted.way {
+        return Err(Code::ErrorInvalidOperation);
+    }
+    if wanted.all_folders && !wanted.folders.is_empty() {
+        return Err(Code::ErrorInvalidSubscriptionRequest);
+    }
+    let mut one: Option<&Account> = None;
+    for (_, account) in folder_ids::resolve(&wanted.folders, caller.acting_as, &request.accounts) {
+        let account = account?;
+        if one.replace(account).is_some_and(|before| before.id != account.id) {
+            return Err(Code::ErrorInvalidSubscriptionRequest);
+        }
+    }
+    Ok(one.unwrap_or(caller.acting_as))
+}
+
+/// The account's mailbox, which comes to be with the first subscription if not with the first change.
+fn mailbox(state: &mut State, turn: &Turn, known: Option<MailboxNo>, account: &Account) -> MailboxNo {
+    match known {
+        Some(mailbox) => {
+            state.mailboxes.adopt(mailbox, &account.id);
+            mailbox
+        }
+        None => state.mailboxes.open(account.clone(), Position { sequence: turn.at.sequence, index: 0 }),
+    }
 }
 
 /// The folders that are meant, ascending; none: all.

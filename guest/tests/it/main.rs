@@ -1,0 +1,10 @@
+//! The logic, driven through its one door: [`postbell_notify::Notify`].
+
+mod changes;
+mod faults;
+mod histories;
+mod pull;
+mod samples;
+mod streams;
+mod subscribe;
+mod world;

@@ -1,0 +1,107 @@
+//! Subscribe and Unsubscribe: who may, to what.
+
+use postbell_notify::contract::*;
+
+use super::world::*;
+
+#[test]
+fn the_answer_is_byte_for_byte_what_clients_accept() {
+    let mut world = World::new();
+    let streaming = world.post(&subscribe_streaming(""));
+    expect_test::expect![[r#"<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header><h:ServerVersionInfo MajorVersion="15" MinorVersion="2" MajorBuildNumber="2562" MinorBuildNumber="17" Version="V2017_07_11" xmlns:h="http://schemas.microsoft.com/exchange/services/2006/types"/></s:Header><s:Body><m:SubscribeResponse xmlns:m="http://schemas.microsoft.com/exchange/services/2006/messages" xmlns:t="http://schemas.microsoft.com/exchange/services/2006/types"><m:ResponseMessages><m:SubscribeResponseMessage ResponseClass="Success"><m:ResponseCode>NoError</m:ResponseCode><m:SubscriptionId>jGdiBgQ9e6MwKd1-u4408A</m:SubscriptionId></m:SubscribeResponseMessage></m:ResponseMessages></m:SubscribeResponse></s:Body></s:Envelope>"#]].assert_eq(&streaming.body());
+    assert!(streaming.reaction.changed);
+    let pull = world.post(&subscribe_pull("", 10));
+    expect_test::expect![[r#"<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header><h:ServerVersionInfo MajorVersion="15" MinorVersion="2" MajorBuildNumber="2562" MinorBuildNumber="17" Version="V2017_07_11" xmlns:h="http://schemas.microsoft.com/exchange/services/2006/types"/></s:Header><s:Body><m:SubscribeResponse xmlns:m="http://schemas.microsoft.com/exchange/services/2006/messages" xmlns:t="http://schemas.microsoft.com/exchange/services/2006/types"><m:ResponseMessages><m:SubscribeResponseMessage ResponseClass="Success"><m:ResponseCode>NoError</m:ResponseCode><m:SubscriptionId>wZOjWHGCL318PAh_qzpzQA</m:SubscriptionId><m:Watermark>AAAAAAAAAAEAAAAAGFRIQ5ik5L1T</m:Watermark></m:SubscribeResponseMessage></m:ResponseMessages></m:SubscribeResponse></s:Body></s:Envelope>"#]].assert_eq(&pull.body());
+    let unsubscribed = world.post(&unsubscribe(&element(&pull.body(), "SubscriptionId")));
+    expect_test::expect![[r#"<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header><h:ServerVersionInfo MajorVersion="15" MinorVersion="2" MajorBuildNumber="2562" MinorBuildNumber="17" Version="V2017_07_11" xmlns:h="http://schemas.microsoft.com/exchange/services/2006/types"/></s:Header><s:Body><m:UnsubscribeResponse xmlns:m="http://schemas.microsoft.com/exchange/services/2006/messages" xmlns:t="http://schemas.microsoft.com/exchange/services/2006/types"><m:ResponseMessages><m:UnsubscribeResponseMessage ResponseClass="Success"><m:ResponseCode>NoError</m:ResponseCode></m:UnsubscribeResponseMessage></m:ResponseMessages></m:UnsubscribeResponse></s:Body></s:Envelope>"#]].assert_eq(&unsubscribed.body());
+}
+
+#[test]
+fn folders_are_judged() {
+    let wrong_kind = r#"<t:FolderId Id="YWxpY2VAZXhhbXBsZS5vcmcAaW0x"/>"#;
+    for (folders, expected) in [
+        (named("inbox"), "NoError"),
+        (named("inbox") + &named("drafts"), "NoError"),
+        (named("msgfolderroot"), "NoError"),
+        (named("root"), "NoError"),
+        (named("sentitems"), "ErrorFolderNotFound"),
+        (of_other("inbox", "alice@example.org"), "NoError"),
+        (of_other("inbox", "bob@example.org"), "ErrorAccessDenied"),
+        (r#"<t:FolderId Id="AAABBB"/>"#.into(), "ErrorInvalidIdMalformed"),
+        (wrong_kind.into(), "ErrorCannotUseItemIdForFolderId"),
+    ] {
+        let mut world = World::new();
+        let answer = world.post(&subscribe_streaming(&folders));
+        assert_eq!(code(&answer.body()), expected, "{folders}");
+        assert_eq!(answer.reaction.changed, expected == "NoError", "{folders}");
+    }
+}
+
+#[test]
+fn another_mailbox_is_judged_by_the_host() {
+    for (standing, expected) in [
+        (Standing::Permitted, "ErrorFolderNotFound"),
+        (Standing::Forbidden, "ErrorAccessDenied"),
+        (Standing::Unknown, "ErrorNonExistentMailbox"),
+        (Standing::Unavailable, "ErrorMailboxStoreUnavailable"),
+    ] {
+        let mut world = World::new();
+        world.standing = standing;
+        let answer = world.post(&subscribe_streaming(&of_other("inbox", "bob@example.org")));
+        assert_eq!(code(&answer.body()), expected);
+    }
+    let mut world = World::new();
+    world.standing = Standing::Permitted;
+    world.changes("bob@example.org", vec![change(START, Happening::Baseline(vec![folder("inbox")]))]);
+    assert_eq!(code(&world.post(&subscribe_streaming(&of_other("inbox", "bob@example.org"))).body()), "NoError");
+    let both = named("inbox") + &of_other("inbox", "bob@example.org");
+    assert_eq!(code(&world.post(&subscribe_streaming(&both)).body()), "ErrorInvalidSubscriptionRequest");
+    let all = subscribe_streaming(&named("inbox")).replace("Request>", "Request SubscribeToAllFolders='true'>");
+    let all = all
+        .replace("</m:StreamingSubscriptionRequest SubscribeToAllFolders='true'>", "</m:StreamingSubscriptionRequest>");
+    assert_eq!(code(&world.post(&all).body()), "ErrorInvalidSubscriptionRequest");
+}
+
+#[test]
+fn impersonation_is_judged_by_the_host_and_the_caller_owns() {
+    let header = "<s:Header><t:ExchangeImpersonation><t:ConnectingSID><t:PrimarySmtpAddress>alice@example.org\
+</t:PrimarySmtpAddress></t:ConnectingSID></t:ExchangeImpersonation></s:Header><s:Body>";
+    let impersonating = subscribe_streaming("").replace("<s:Body>", header);
+    for (standing, expected) in
+        [(Standing::Forbidden, "ErrorImpersonateUserDenied"), (Standing::Unknown, "ErrorNonExistentMailbox")]
+    {
+        let mut world = World::new();
+        world.standing = standing;
+        let answer = world.post_as("service@example.org", &impersonating);
+        assert_eq!((answer.status(), code(&answer.body()).as_str()), (500, expected));
+    }
+    let mut world = World::new();
+    world.standing = Standing::Permitted;
+    let answer = world.post_as("service@example.org", &impersonating);
+    let id = element(&answer.body(), "SubscriptionId");
+    assert_eq!(code(&world.post(&unsubscribe(&id)).body()), "ErrorSubscriptionAccessDenied");
+    assert_eq!(code(&world.post_as("service@example.org", &unsubscribe(&id)).body()), "NoError");
+}
+
+#[test]
+fn subscriptions_of_an_account_are_limited() {
+    let mut world = World::with(&[("ews-subscriptions-per-account", "2")]);
+    let (first, _) = world.pull();
+    world.streaming();
+    assert_eq!(code(&world.post(&subscribe_streaming("")).body()), "ErrorExceededSubscriptionCount");
+    world.post(&unsubscribe(&first));
+    assert_eq!(code(&world.post(&subscribe_streaming("")).body()), "NoError");
+}
+
+#[test]
+fn an_account_that_was_opened_by_its_name_gets_its_id() {
+    let mut world = World::new();
+    let mut request = world.request("alice@example.org", &subscribe_streaming(""));
+    if let Access::Granted(grant) = &mut request.access {
+        grant.account.id = "id-1".into();
+    }
+    let at = world.at();
+    assert_eq!(code(&text(&world.notify.answer(at, &request).replies[0])), "NoError");
+    assert!(world.changes("id-1", vec![change(START, delivered("inbox", "m1"))]).rejections.is_empty());
+    assert_eq!(world.gauge("accounts", ""), 1.0);
+}

@@ -1,0 +1,167 @@
+//! The admin listener: sources post their changes here, and monitoring reads metrics.
+//!
+//! - `POST /v1/tenants/{tenant}/changes`, `GET` and `POST /v1/tenants/{tenant}/sources/{source}`: with a key, see
+//!   [`State`].
+//! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and counts,
+//!   so this listener belongs on loopback or on a network of the operator's.
+//!
+//! Every refusal is `{"error":{"code":"...","message":"..."}}`.
+
+mod api;
+mod keys;
+mod metrics;
+mod refusal;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use self::keys::{Key, bearer};
+use self::metrics::Counters;
+use self::refusal::Refusal;
+use crate::tenant::Tenant;
+
+/// How long a client may take for the head of a request, and be idle between two.
+pub const HEAD_TIME: Duration = Duration::from_secs(30);
+
+/// How long a client may take for the whole body of a request.
+pub const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// The most bytes of a body.
+pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most connections at once; further ones wait to be accepted.
+pub const CONNECTIONS: usize = 512;
+
+/// How long requests that have begun may take once the server stops.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// How long to wait when the system has no file descriptor left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A tenant as the admin listener serves it.
+#[derive(Clone)]
+pub struct AdminTenant {
+    /// The tenant itself.
+    pub tenant: Tenant,
+    /// The key of its sources.
+    pub ingest_key: Option<String>,
+    /// The key of its administrators.
+    pub admin_key: Option<String>,
+    /// Its mail domains; the first is that of users that a source names without one.
+    pub domains: Vec<String>,
+}
+
+/// Who is served. Cheap to clone.
+///
+/// Changes of a tenant are taken from who has its ingest key, its admin key or the server's admin key. Without any of
+/// them nobody is served: a key that is not set opens nothing. Who has a key of this server, but not this tenant's,
+/// learns whether a tenant exists (404 or 401); who has none always gets 401.
+#[derive(Clone)]
+pub struct State(Arc<Shared>);
+
+struct Shared {
+    admin_key: Option<Key>,
+    tenants: BTreeMap<String, Seat>,
+    counters: Counters,
+}
+
+struct Seat {
+    tenant: Tenant,
+    keys: Vec<Key>,
+    domains: Vec<String>,
+}
+
+impl State {
+    /// `admin_key`: the server's, good for every tenant.
+    pub fn new(tenants: Vec<AdminTenant>, admin_key: Option<&str>) -> State {
+        let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
+            let keys = [ingest_key, admin_key].iter().flatten().map(|key| Key::of(key)).collect();
+            (tenant.name().to_owned(), Seat { tenant, keys, domains })
+        };
+        let tenants = tenants.into_iter().map(seat).collect();
+        State(Arc::new(Shared { admin_key: admin_key.map(Key::of), tenants, counters: Counters::default() }))
+    }
+
+    fn authorize(&self, headers: &HeaderMap, tenant: &str) -> Result<&Seat, Refusal> {
+        let key = bearer(headers).ok_or_else(Refusal::key)?;
+        let mut others = self.0.tenants.values().flat_map(|seat| &seat.keys);
+        let for_all = self.0.admin_key.as_ref().is_some_and(|own| own.matches(key));
+        match self.0.tenants.get(tenant) {
+            Some(seat) if for_all || seat.keys.iter().any(|own| own.matches(key)) => Ok(seat),
+            None if for_all || others.any(|own| own.matches(key)) => Err(Refusal::tenant(tenant)),
+            _ => Err(Refusal::key()),
+        }
+    }
+}
+
+/// Serves the admin listener until `shutdown` turns true (or its sender is gone), then lets requests that have begun
+/// end.
+pub async fn listen(listener: TcpListener, state: State, mut shutdown: watch::Receiver<bool>) {
+    let router = api::router(state);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let stop = shutdown.clone();
+    let accepting = async {
+        loop {
+            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (router, stop) = (router.clone(), stop.clone());
+                    connections.spawn(async move {
+                        serve(stream, router, stop).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the admin listener cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stopped(&mut shutdown) => {}
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_TIME, ended).await.is_err() {
+        tracing::warn!("requests to the admin listener are cut off");
+    }
+}
+
+async fn serve(stream: TcpStream, router: axum::Router, mut shutdown: watch::Receiver<bool>) {
+    // Answers are small and complete: to wait for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stopped(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the admin listener ended badly");
+    }
+}
+
+/// Waits until the server is to stop.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,375 @@
+//! The configuration of `postbell serve`: a TOML file, checked as a whole before anything starts.
+
+mod values;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+use zeroize::Zeroizing;
+
+use super::toml_file::{Mistake, Position, TomlFile};
+use super::users;
+use crate::serve::connection::Patience;
+use crate::serve::directory::Directory;
+use crate::serve::front::ConnectionLimits;
+use crate::serve::receive::BodyLimits;
+use values::{Address, Count, Domain, HostName, Key, SettingValue, TenantName};
+
+/// Everything that `postbell serve` is told.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where sources, operators and metrics collectors connect.
+    pub admin_listen: SocketAddr,
+    /// The data directory; none: nothing is kept on disk.
+    pub data: Option<PathBuf>,
+    /// The key to what concerns every tenant; none: closed.
+    pub admin_key: Option<Zeroizing<String>>,
+    /// What clients may take.
+    pub limits: Limits,
+    /// The tenants, at least one.
+    pub tenants: Vec<TenantConfig>,
+}
+
+/// What clients may take, and what the server gives itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of connections.
+    pub connection: ConnectionLimits,
+    /// Of requests' bodies.
+    pub body: BodyLimits,
+    /// How many logins may wait for being verified.
+    pub logins_waiting: usize,
+    /// How long clients have for their last answers when the server stops.
+    pub drain: Duration,
+    /// What compiling a plugin may allocate, in bytes.
+    pub compiler_memory_bytes: u64,
+    /// What compiling a plugin may compute, in seconds.
+    pub compiler_cpu_seconds: u64,
+}
+
+/// One tenant.
+#[derive(Debug)]
+pub struct TenantConfig {
+    /// Its name, in URLs and logs.
+    pub name: String,
+    /// Where the file names it; none: it is the demo's.
+    pub at: Option<Position>,
+    /// The names in `Host` that lead to it, in lower case.
+    pub hosts: Vec<String>,
+    /// Its mail domains, in lower case.
+    pub domains: Vec<String>,
+    /// The component; none: the one that is built in.
+    pub plugin: Option<PathBuf>,
+    /// The plugin's settings.
+    pub settings: Vec<Setting>,
+    /// Who may log in.
+    pub users: Directory,
+    /// The key to send changes; none: closed.
+    pub ingest_key: Option<Zeroizing<String>>,
+    /// The key to what concerns this tenant; none: closed.
+    pub admin_key: Option<Zeroizing<String>>,
+    /// The key of Zimbra's preauth; none: closed.
+    pub preauth_key: Option<Zeroizing<String>>,
+}
+
+/// A setting of a plugin's.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Its name.
+    pub key: String,
+    /// Its value as text.
+    pub value: String,
+    /// Where the file gives it; none: it is from the command line.
+    pub at: Option<Position>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileTable {
+    #[serde(default)]
+    server: ServerTable,
+    tenant: Vec<TenantTable>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ServerTable {
+    listen: Option<Address>,
+    admin_listen: Option<Address>,
+    data: Option<PathBuf>,
+    admin_key: Option<Key>,
+    connections: Option<Count<1, 1_000_000>>,
+    header_bytes: Option<Count<8192, 1_048_576>>,
+    header_seconds: Option<Count<1, 3600>>,
+    idle_seconds: Option<Count<1, 86_400>>,
+    send_seconds: Option<Count<1, 86_400>>,
+    body_bytes: Option<Count<1024, 67_108_864>>,
+    body_seconds: Option<Count<1, 3600>>,
+    logins_waiting: Option<Count<1, 1_000_000>>,
+    drain_seconds: Option<Count<1, 3600>>,
+    compiler_memory_bytes: Option<Count<67_108_864, 68_719_476_736>>,
+    compiler_cpu_seconds: Option<Count<1, 3600>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TenantTable {
+    name: Spanned<TenantName>,
+    #[serde(default)]
+    hosts: Vec<Spanned<HostName>>,
+    domains: Spanned<Vec<Spanned<Domain>>>,
+    plugin: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    settings: BTreeMap<Spanned<String>, SettingValue>,
+    users: Option<PathBuf>,
+    ingest_key: Option<Key>,
+    admin_key: Option<Key>,
+    preauth_key: Option<Key>,
+}
+
+/// Where clients connect unless told otherwise.
+pub const LISTEN: &str = "127.0.0.1:8080";
+/// Where sources and operators connect unless told otherwise.
+pub const ADMIN_LISTEN: &str = "127.0.0.1:8081";
+
+impl Default for Limits {
+    fn default() -> Limits {
+        ServerTable::default().limits()
+    }
+}
+
+impl ServerTable {
+    fn limits(&self) -> Limits {
+        let seconds = Duration::from_secs;
+        Limits {
+            connection: ConnectionLimits {
+                connections: values::or(&self.connections, 10_000) as usize,
+                header_bytes: values::or(&self.header_bytes, 65_536) as usize,
+                patience: Patience {
+                    head: seconds(values::or(&self.header_seconds, 10)),
+                    idle: seconds(values::or(&self.idle_seconds, 120)),
+                },
+                send_time: seconds(values::or(&self.send_seconds, 60)),
+            },
+            body: BodyLimits {
+                bytes: values::or(&self.body_bytes, 1_048_576) as usize,
+                time: seconds(values::or(&self.body_seconds, 30)),
+            },
+            logins_waiting: values::or(&self.logins_waiting, 4096) as usize,
+            drain: seconds(values::or(&self.drain_seconds, 10)),
+            compiler_memory_bytes: values::or(&self.compiler_memory_bytes, 1 << 30),
+            compiler_cpu_seconds: values::or(&self.compiler_cpu_seconds, 60),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration and the users files that it names.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in one of them.
+    pub fn load(path: &Path) -> Result<Config, Mistake> {
+        Config::of(&TomlFile::read(path)?)
+    }
+
+    fn of(file: &TomlFile) -> Result<Config, Mistake> {
+        let FileTable { server, tenant: tenants } = file.parse()?;
+        refuse_none(file, &tenants)?;
+        refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
+        let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
+        refuse_repeated(file, "host", hosts.map(Text::as_text))?;
+        let domains = tenants.iter().flat_map(|tenant| tenant.domains.get_ref());
+        refuse_repeated(file, "domain", domains.map(Text::as_text))?;
+        Ok(Config {
+            limits: server.limits(),
+            listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
+            admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
+            data: server.data.map(|data| file.resolve(&data)),
+            admin_key: server.admin_key.map(|key| key.0),
+            tenants: tenants.into_iter().map(|tenant| tenant_config(file, tenant)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn tenant_config(file: &TomlFile, table: TenantTable) -> Result<TenantConfig, Mistake> {
+    if table.domains.get_ref().is_empty() {
+        return Err(file.mistake(table.domains.span(), "expected at least one domain"));
+    }
+    let plugin = plugin(file, &table)?;
+    let text = |key: Option<Key>| key.map(|key| key.0);
+    Ok(TenantConfig {
+        at: Some(file.position(table.name.span())),
+        name: table.name.into_inner().0,
+        hosts: table.hosts.into_iter().map(|host| host.into_inner().0).collect(),
+        domains: table.domains.into_inner().into_iter().map(|domain| domain.into_inner().0).collect(),
+        plugin,
+        settings: table.settings.into_iter().map(|(key, value)| setting(file, key, value)).collect::<Result<_, _>>()?,
+        users: match table.users {
+            Some(users) => users::load(&file.resolve(&users))?,
+            None => Directory::default(),
+        },
+        ingest_key: text(table.ingest_key),
+        admin_key: text(table.admin_key),
+        preauth_key: text(table.preauth_key),
+    })
+}
+
+fn plugin(file: &TomlFile, table: &TenantTable) -> Result<Option<PathBuf>, Mistake> {
+    match &table.plugin {
+        Some(path) => Ok(Some(file.resolve(path.get_ref()))),
+        None if cfg!(feature = "bundled-plugin") => Ok(None),
+        None => Err(file.mistake(table.name.span(), "expected `plugin`: no plugin is built into this program")),
+    }
+}
+
+fn setting(file: &TomlFile, key: Spanned<String>, value: SettingValue) -> Result<Setting, Mistake> {
+    let at = file.position(key.span());
+    if key.get_ref() == "domains" {
+        return Err(at.mistake("the plugin gets `domains` from the tenant's `domains`; expected other settings only"));
+    }
+    Ok(Setting { key: key.into_inner(), value: value.0, at: Some(at) })
+}
+
+fn refuse_none(file: &TomlFile, tenants: &[TenantTable]) -> Result<(), Mistake> {
+    if tenants.is_empty() { Err(file.mistake(0..0, "expected at least one [[tenant]]")) } else { Ok(()) }
+}
+
+/// Refuses a text that stands in the file twice.
+fn refuse_repeated<'a>(
+    file: &TomlFile,
+    what: &str,
+    texts: impl Iterator<Item = Spanned<&'a str>>,
+) -> Result<(), Mistake> {
+    let mut first = HashMap::new();
+    for text in texts {
+        if let Some(earlier) = first.insert(*text.get_ref(), text.span()) {
+            let line = file.position(earlier).line;
+            let message = format!("the {what} {:?} is taken in line {line}; expected another", text.get_ref());
+            return Err(file.mistake(text.span(), message));
+        }
+    }
+    Ok(())
+}
+
+trait Text {
+    fn as_text(&self) -> Spanned<&str>;
+}
+
+impl<T: AsRef<str>> Text for Spanned<T> {
+    fn as_text(&self) -> Spanned<&str> {
+        Spanned::new(self.span(), self.get_ref().as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, Mistake> {
+        Config::of(&TomlFile::new(Path::new("/etc/p.toml"), text.to_owned()))
+    }
+
+    /// The configuration is refused at this line and column, with a message that has this in it.
+    fn check(text: &str, place: &str, message: &str) {
+        let mistake = config(text).expect_err(text).to_string();
+        let expected = format!("/etc/p.toml:{place}: ");
+        assert!(mistake.starts_with(&expected) && mistake.contains(message), "{text:?}\n gives {mistake:?}");
+        assert!(!mistake.contains('\n'), "{mistake:?}");
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let config = config("[[tenant]]\nname = 'a'\ndomains = ['Example.ORG']\n").expect("a configuration");
+        assert_eq!(
+            (config.listen.to_string().as_str(), config.admin_listen.to_string().as_str()),
+            (LISTEN, ADMIN_LISTEN)
+        );
+        assert_eq!(config.tenants[0].domains, ["example.org"]);
+        assert!(config.data.is_none() && config.admin_key.is_none() && config.tenants[0].ingest_key.is_none());
+        assert_eq!(config.limits.body.bytes, 1_048_576);
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let text = "
+            [server]
+            listen = '[::1]:80'
+            admin-listen = '127.0.0.1:0'
+            data = 'data'
+            admin-key = 'k'
+            body-bytes = 2048
+            drain-seconds = 3
+            [[tenant]]
+            name = 'a'
+            hosts = ['Mail.example.org']
+            domains = ['example.org', 'example.com']
+            plugin = 'p.wasm'
+            settings = { ews-heartbeat-seconds = 20, word = 'x', on = true }
+            ingest-key = 'i'
+            admin-key = 'a'
+            preauth-key = 'p'
+        ";
+        let config = config(text).expect("a configuration");
+        assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
+        assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
+        let tenant = &config.tenants[0];
+        assert_eq!(tenant.hosts, ["mail.example.org"]);
+        assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
+        let settings: Vec<_> =
+            tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
+        assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((14, 26)));
+    }
+
+    #[test]
+    fn a_mistake_is_refused_where_it_stands() {
+        let tenant = "[[tenant]]\nname = 'a'\ndomains = ['a.b']\n";
+        check("", "1:1", "missing field `tenant`");
+        check("tenant = []", "1:1", "at least one");
+        check("[server]\nlisten = 8080\n", "2:10", "ADDRESS:PORT");
+        check("[server]\nlisten = '127.0.0.1'\n", "2:10", "ADDRESS:PORT");
+        check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
+        check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
+        check("[server]\nadmin-key = ''\n", "2:13", "expected a key");
+        check("[server]\nbody-bytes = 0\n", "2:14", "an integer from 1024 to 67108864");
+        check("[server]\nbody-bytes = '9'\n", "2:14", "an integer from 1024 to 67108864");
+        check("[[tenant]]\ndomains = ['a.b']\n", "1:1", "missing field `name`");
+        check("[[tenant]]\nname = 'a b'\ndomains = ['a.b']\n", "2:8", "expected a name");
+        check("[[tenant]]\nname = 'a'\ndomains = []\n", "3:11", "at least one domain");
+        check("[[tenant]]\nname = 'a'\ndomains = ['a@b']\n", "3:12", "expected a domain");
+        check(&format!("{tenant}hosts = ['a:80']\n"), "4:10", "without port");
+        check(&format!("{tenant}colour = 1\n"), "4:1", "unknown field `colour`");
+        check(&format!("{tenant}settings = {{ a = 1.5 }}\n"), "4:18", "expected text, an integer, or true or false");
+        check(&format!("{tenant}settings = {{ domains = 'x' }}\n"), "4:14", "domains");
+        check(&format!("{tenant}{tenant}"), "5:8", "the tenant name \"a\" is taken in line 2");
+        check(&format!("{tenant}{}", tenant.replace("'a'", "'b'").replace("a.b", "A.b")), "6:12", "the domain \"a.b\"");
+    }
+
+    #[test]
+    fn hosts_belong_to_one_tenant() {
+        let tenant =
+            |name: &str| format!("[[tenant]]\nname = '{name}'\ndomains = ['{name}.x']\nhosts = ['h', 'i.{name}']\n");
+        check(&format!("{}{}", tenant("a"), tenant("b")), "8:10", "the host \"h\" is taken in line 4");
+    }
+
+    #[test]
+    fn a_users_file_is_found_beside_the_configuration() {
+        let mistake = config("[[tenant]]\nname = 'a'\ndomains = ['a.b']\nusers = 'none.toml'\n").expect_err("no file");
+        assert!(mistake.to_string().starts_with("/etc/none.toml: "), "{mistake}");
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let config =
+            config("[server]\nadmin-key = 'sesame'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n").expect("good");
+        assert!(!format!("{:?}", values::Key(Zeroizing::new("sesame".to_owned()))).contains("sesame"));
+        assert_eq!(config.admin_key.as_ref().map(|key| key.as_str()), Some("sesame"));
+    }
+}

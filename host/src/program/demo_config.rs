@@ -1,0 +1,89 @@
+//! What `postbell serve --demo` serves: a tenant whose users and keys everybody knows.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use super::config::{ADMIN_LISTEN, Config, LISTEN, Limits, Setting, TenantConfig};
+use super::demo::{DOMAIN, PASSWORD};
+use crate::contract::changes::Account;
+use crate::contract::requests::Rank;
+use crate::serve::directory::{Directory, MayActFor, User};
+use crate::serve::passwords;
+
+const INGEST_KEY: &str = "demo";
+const ADMIN_KEY: &str = "demo-admin";
+
+/// The demo's configuration, with what the command line says otherwise.
+///
+/// # Errors
+///
+/// The operating system gives no random bytes.
+pub fn config(
+    listen: Option<SocketAddr>,
+    admin_listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    settings: Vec<Setting>,
+) -> Result<Config, Failure> {
+    let key = |text: &str| Some(Zeroizing::new(text.to_owned()));
+    Ok(Config {
+        listen: listen.unwrap_or(LISTEN.parse().expect("an address")),
+        admin_listen: admin_listen.unwrap_or(ADMIN_LISTEN.parse().expect("an address")),
+        data,
+        admin_key: key(ADMIN_KEY),
+        limits: Limits::default(),
+        tenants: vec![TenantConfig {
+            name: DOMAIN.to_owned(),
+            at: None,
+            hosts: Vec::new(),
+            domains: vec![DOMAIN.to_owned()],
+            plugin: None,
+            settings,
+            users: users()?,
+            ingest_key: key(INGEST_KEY),
+            admin_key: key(ADMIN_KEY),
+            preauth_key: key(&"0".repeat(64)),
+        }],
+    })
+}
+
+fn users() -> Result<Directory, Failure> {
+    let hash = passwords::hash(PASSWORD).map_err(|error| anyhow!("the demo's password cannot be hashed: {error}"))?;
+    let user = |(local, rank, display_name): (&str, Rank, &str)| {
+        let name = format!("{local}@{DOMAIN}");
+        User {
+            account: Account { id: name.clone(), name, aliases: Vec::new() },
+            login: None,
+            password: Some(hash.clone()),
+            rank,
+            may_act_for: MayActFor::These(Vec::new()),
+            display_name: display_name.to_owned(),
+        }
+    };
+    let users = [
+        ("alice", Rank::User, "Alice"),
+        ("bob", Rank::User, "Bob"),
+        ("carol", Rank::User, "Carol"),
+        ("admin", Rank::Administrator, "Administrator"),
+    ];
+    Ok(Directory::new(users.map(user).into()).expect("the demo's users are different"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_logs_in_by_address_or_local_part() {
+        let users = users().expect("random bytes");
+        for local in ["alice", "bob", "carol", "admin"] {
+            let user = users.by_login(local).expect(local);
+            assert_eq!((&user.account.id, &user.account.name), (&format!("{local}@example.org"), &user.account.id));
+            assert!(users.by_login(&user.account.name).is_some());
+        }
+        assert_eq!(users.by_login("admin").expect("admin").rank, Rank::Administrator);
+    }
+}

@@ -1,0 +1,365 @@
+//! `postbell feed`: sends a file of changes, line by line, and goes on where it stopped when it is run again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+
+/// Exit codes of `feed` besides 1, which is every error.
+const DONE: u8 = 0;
+const USAGE: u8 = 2;
+const WITH_REJECTIONS: u8 = 5;
+
+/// A batch ends at so many bytes, even if it has fewer lines than it may.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// How long one request may take.
+const REQUEST_TIME: Duration = Duration::from_secs(120);
+
+/// How often a batch is repeated that the server cannot take yet.
+const ATTEMPTS: u32 = 60;
+
+/// The longest wait that a server's `Retry-After` can ask for, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
+/// What is not escaped in a part of a path: the unreserved characters of RFC 3986.
+const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Send a file of changes to a server, in batches
+///
+/// Every line is one change. Run again, it goes on after the last line that the server acknowledged. Rejected lines are
+/// named on stderr, and the exit code is then 5.
+#[derive(Debug, clap::Args)]
+pub struct FeedArgs {
+    /// File of changes, one JSON object a line
+    file: PathBuf,
+    /// What the lines are
+    #[arg(long, value_enum, default_value_t = FileFormat::Postbell)]
+    format: FileFormat,
+    /// Admin listener of the server
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    url: String,
+    /// Tenant that the changes belong to
+    #[arg(long)]
+    tenant: String,
+    /// Ingest key of the tenant [default: the environment variable POSTBELL_KEY, where nobody can list it]
+    #[arg(long)]
+    key: Option<String>,
+    /// Calls the mail server's user FROM by the account name TO; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
+    map: Vec<String>,
+    /// Name under which the server keeps count of what it has of this file [default: the file's name]
+    #[arg(long)]
+    source: Option<String>,
+    /// The most lines of a batch
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: u32,
+}
+
+/// Formats of files.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FileFormat {
+    /// Changes as the HTTP interface takes them, or {"book": change}
+    Postbell,
+    /// What Cyrus IMAP writes to its notify socket
+    Cyrus,
+}
+
+impl FileFormat {
+    fn name(self) -> &'static str {
+        match self {
+            FileFormat::Postbell => "postbell",
+            FileFormat::Cyrus => "cyrus",
+        }
+    }
+}
+
+fn mapping(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected FROM=TO".into()),
+    }
+}
+
+/// Sends the file. Blocks. Gives the exit code; an error is exit code 1.
+pub fn run(args: FeedArgs) -> anyhow::Result<u8> {
+    let key = args.key.clone().or_else(|| std::env::var("POSTBELL_KEY").ok()).filter(|key| !key.is_empty());
+    let Some(key) = key else {
+        eprintln!("postbell: a key is needed: --key or the environment variable POSTBELL_KEY");
+        return Ok(USAGE);
+    };
+    let mut lines = Lines::open(&args.file).with_context(|| format!("{}", args.file.display()))?;
+    let server = Server::new(&args, &key)?;
+    let known = server.offset()?;
+    let progress = Progress::new(lines.bytes);
+    lines.skip(known).with_context(|| format!("source `{}`", server.source))?;
+    let (mut sent, mut rejected) = (0, 0);
+    loop {
+        progress.at(lines.position);
+        let first = lines.number;
+        let batch = lines.batch(args.batch).with_context(|| format!("{}", args.file.display()))?;
+        if batch.is_empty() {
+            break;
+        }
+        let receipt = server.send(first, batch).with_context(|| format!("lines {} to {}", first + 1, lines.number))?;
+        for Rejected { position, reason } in &receipt.rejected {
+            progress.line(&format!("line {}: {reason}", first + position + 1));
+        }
+        rejected += lines.number - first - receipt.accepted.min(lines.number - first);
+        sent = lines.number - known;
+    }
+    progress.end();
+    println!("{sent} lines sent, {rejected} of them rejected; {known} were sent before");
+    Ok(if rejected == 0 { DONE } else { WITH_REJECTIONS })
+}
+
+/// The lines of the file, in order.
+struct Lines {
+    reader: BufReader<File>,
+    /// How many were read.
+    number: u64,
+    /// How many bytes those are.
+    position: u64,
+    /// The bytes of the whole file.
+    bytes: u64,
+}
+
+impl Lines {
+    fn open(path: &PathBuf) -> std::io::Result<Lines> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(Lines { reader: BufReader::new(file), number: 0, position: 0, bytes })
+    }
+
+    /// Appends the next line, with a line break; false at the end of the file.
+    fn read(&mut self, into: &mut Vec<u8>) -> std::io::Result<bool> {
+        let read = self.reader.read_until(b'\n', into)?;
+        if read == 0 {
+            return Ok(false);
+        }
+        if !into.ends_with(b"\n") {
+            into.push(b'\n');
+        }
+        self.number += 1;
+        self.position += read as u64;
+        Ok(true)
+    }
+
+    fn skip(&mut self, known: u64) -> anyhow::Result<()> {
+        let mut line = Vec::new();
+        while self.number < known {
+            line.clear();
+            if !self.read(&mut line)? {
+                bail!(
+                    "the server has {known} lines of it, this file only {}: give another file another --source",
+                    self.number
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, most: u32) -> std::io::Result<Vec<u8>> {
+        let mut batch = Vec::new();
+        for _ in 0..most {
+            if batch.len() >= BATCH_BYTES || !self.read(&mut batch)? {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// A bar on stderr, if that is a terminal.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(bytes: u64) -> Progress {
+        let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}, {eta} left")
+            .expect("the template is well-formed");
+        Progress(ProgressBar::new(bytes).with_style(style))
+    }
+
+    fn at(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
+    fn line(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// One source of one tenant, at the server.
+struct Server {
+    agent: Agent,
+    source: String,
+    /// Path of the source, and what stands in the query of every batch.
+    path: String,
+    query: String,
+    authorization: String,
+}
+
+/// What the server answers to a batch.
+#[derive(Debug, Deserialize)]
+struct Receipt {
+    accepted: u64,
+    rejected: Vec<Rejected>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rejected {
+    position: u64,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Offset {
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: Problem,
+    expected: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    message: String,
+}
+
+impl Server {
+    fn new(args: &FeedArgs, key: &str) -> anyhow::Result<Server> {
+        let file_name = || args.file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let source = args.source.clone().or_else(file_name).ok_or_else(|| anyhow!("--source is needed"))?;
+        let part = |text: &str| utf8_percent_encode(text, PART).to_string();
+        let base = args.url.trim_end_matches('/');
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("format", args.format.name());
+        for map in &args.map {
+            query.append_pair("map", map);
+        }
+        let config = Agent::config_builder().timeout_global(Some(REQUEST_TIME)).http_status_as_error(false);
+        Ok(Server {
+            agent: config.build().into(),
+            path: format!("{base}/v1/tenants/{}/sources/{}", part(&args.tenant), part(&source)),
+            query: query.finish(),
+            authorization: format!("Bearer {key}"),
+            source,
+        })
+    }
+
+    /// How many lines of the source are acknowledged.
+    fn offset(&self) -> anyhow::Result<u64> {
+        let ask = || self.agent.get(&self.path).header("authorization", &self.authorization).call();
+        Ok(self.answer::<Offset>(ask)?.offset)
+    }
+
+    fn send(&self, offset: u64, lines: Vec<u8>) -> anyhow::Result<Receipt> {
+        let url = format!("{}?{}&offset={offset}", self.path, self.query);
+        self.answer(|| {
+            let post = self.agent.post(&url).header("authorization", &self.authorization);
+            post.content_type("application/x-ndjson").send(&lines[..])
+        })
+    }
+
+    /// Asks until the server can answer; it says itself how long to wait.
+    fn answer<T: serde::de::DeserializeOwned>(
+        &self,
+        ask: impl Fn() -> Result<Response<Body>, ureq::Error>,
+    ) -> anyhow::Result<T> {
+        for _ in 0..ATTEMPTS {
+            let mut response = ask().with_context(|| format!("{}: the server does not answer", self.path))?;
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                std::thread::sleep(wait(&response));
+                continue;
+            }
+            let status = response.status();
+            let text = response.body_mut().read_to_string().context("the server's answer")?;
+            if status == StatusCode::OK {
+                return serde_json::from_str(&text).context("not an answer of a postbell server");
+            }
+            bail!(refusal(status, &text));
+        }
+        bail!("the server was too busy {ATTEMPTS} times; run the same command again to go on")
+    }
+}
+
+fn wait(response: &Response<Body>) -> Duration {
+    let header = response.headers().get("retry-after");
+    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds.min(LONGEST_WAIT))
+}
+
+fn refusal(status: StatusCode, text: &str) -> String {
+    let Ok(Refusal { error, expected }) = serde_json::from_str(text) else {
+        return format!("the server answered {status}; is this its admin listener?");
+    };
+    match expected {
+        Some(expected) => format!(
+            "the server has only {expected} lines of this source now: does another feed use its name? Run the same \
+             command again to go on from there"
+        ),
+        None => format!("the server answered {}: {}", status.as_u16(), error.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn lines(text: &str) -> (tempfile::NamedTempFile, Lines) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let lines = Lines::open(&file.path().to_owned()).unwrap();
+        (file, lines)
+    }
+
+    #[test]
+    fn batches_have_so_many_lines() {
+        let (_file, mut lines) = lines("a\nb\n\nd");
+        assert_eq!(lines.batch(3).unwrap(), b"a\nb\n\n");
+        assert_eq!((lines.number, lines.position), (3, 5));
+        assert_eq!(lines.batch(3).unwrap(), b"d\n");
+        assert_eq!((lines.number, lines.position), (4, lines.bytes));
+        assert!(lines.batch(3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_known_is_skipped() {
+        let (_file, mut known) = lines("a\nb\nc\n");
+        known.skip(2).unwrap();
+        assert_eq!(known.batch(9).unwrap(), b"c\n");
+        let (_file, mut short) = lines("a\n");
+        let error = short.skip(2).unwrap_err().to_string();
+        assert!(error.contains("has 2 lines of it, this file only 1"), "{error}");
+    }
+
+    #[test]
+    fn refusals_are_explained() {
+        let said = |status, text| refusal(StatusCode::from_u16(status).unwrap(), text);
+        assert_eq!(said(401, r#"{"error":{"code":"key","message":"no"}}"#), "the server answered 401: no");
+        assert!(said(409, r#"{"error":{"code":"gap","message":"x"},"expected":7}"#).contains("only 7 lines"));
+        assert!(said(404, "<html>").contains("is this its admin listener?"));
+    }
+
+    #[test]
+    fn mappings_have_two_sides() {
+        assert_eq!(mapping("a=b@c"), Ok("a=b@c".into()));
+        for odd in ["", "a", "=b", "a="] {
+            assert!(mapping(odd).is_err(), "{odd}");
+        }
+    }
+}

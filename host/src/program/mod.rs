@@ -1,0 +1,178 @@
+//! The `postbell` program: its command line, its exit codes, and how it reports what went wrong.
+
+pub mod config;
+pub mod data;
+pub mod demo;
+pub mod demo_config;
+pub mod feed;
+pub mod inspect;
+pub mod logging;
+pub mod serve;
+pub mod toml_file;
+pub mod users;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plugin::{self, PluginError};
+
+/// Why the program ends early. The case decides the exit code, the text is the one line on stderr.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something failed while running (exit code 1).
+    #[error("{0:#}")]
+    Running(#[from] anyhow::Error),
+    /// A file of the operator's is wrong (exit code 2).
+    #[error(transparent)]
+    Configuration(#[from] toml_file::Mistake),
+    /// The command line asks for what cannot be done (exit code 2).
+    #[error("{0}")]
+    Usage(String),
+    /// A plugin is not one, or does not load (exit code 3).
+    #[error("{origin}: {source}")]
+    Plugin {
+        /// The file, or "the built-in plugin".
+        origin: String,
+        /// The step, import or export that is wrong.
+        source: PluginError,
+    },
+    /// The data directory cannot be used (exit code 4).
+    #[error(transparent)]
+    Data(#[from] data::DataError),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Running(_) => 1,
+            Failure::Configuration(_) | Failure::Usage(_) => 2,
+            Failure::Plugin { .. } => 3,
+            Failure::Data(_) => 4,
+        }
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, or stopped by SIGTERM or SIGINT; 1 failure while running; 2 usage or configuration; \
+3 plugin refused; 4 data directory locked, of another version or damaged; 5 `feed` with rejections.";
+
+/// Notifies mail clients of changes, with the logic in a sandboxed WebAssembly component.
+#[derive(Parser, Debug)]
+#[command(name = "postbell", version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 120)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve mail clients and take changes, until SIGTERM or SIGINT.
+    #[command(after_help = EXIT_CODES)]
+    Serve(serve::ServeArgs),
+    /// Send a file of changes to a running server, going on after the last acknowledged one.
+    #[command(after_help = EXIT_CODES)]
+    Feed(feed::FeedArgs),
+    /// Look at plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Manage a users file. A server reads the file when it starts.
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// What `serve` starts to compile a plugin under limits.
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
+}
+
+#[derive(Subcommand, Debug)]
+enum PluginCommand {
+    /// Say what a plugin is: name, version, routes, state formats, imports, sizes, compile time.
+    Inspect {
+        /// The component.
+        file: PathBuf,
+    },
+    /// Write the built-in plugin to a file.
+    Extract {
+        /// Where to; overwritten where it exists.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+struct CompileArgs {
+    input: PathBuf,
+    output: PathBuf,
+    memory_bytes: u64,
+    cpu_seconds: u64,
+}
+
+/// The whole program: reads the command line, does what it says, and reports a failure in one line on stderr.
+pub fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("postbell: {}", failure.to_string().replace('\n', " "));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args).map(|()| 0),
+        Command::Feed(args) => Ok(feed::run(args)?),
+        Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
+        Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
+        Command::User(command) => users::run(command).map(|()| 0),
+        Command::CompileComponent(args) => Ok(compile_component(&args)),
+    }
+}
+
+/// The parent reads the last line of stderr and says itself that compiling failed.
+fn compile_component(args: &CompileArgs) -> u8 {
+    match plugin::compile_child(&args.input, &args.output, args.memory_bytes, args.cpu_seconds) {
+        Ok(()) => 0,
+        Err(PluginError::Compile(reason)) => {
+            eprintln!("{}", reason.replace('\n', " "));
+            3
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            3
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_and_version() {
+        for path in
+            [vec!["serve"], vec!["feed"], vec!["plugin", "inspect"], vec!["plugin", "extract"], vec!["user", "add"]]
+        {
+            for flag in ["--help", "--version"] {
+                let arguments = ["postbell"].iter().chain(&path).chain([&flag]);
+                let stopped = CommandLine::try_parse_from(arguments).expect_err("help and version stop the parser");
+                assert_eq!(stopped.exit_code(), 0, "{path:?} {flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        for arguments in [&["postbell"][..], &["postbell", "serve"], &["postbell", "serve", "--demo", "--config", "f"]]
+        {
+            let error = CommandLine::try_parse_from(arguments).expect_err("a usage error");
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+}

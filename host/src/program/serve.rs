@@ -1,0 +1,284 @@
+//! `postbell serve`: from a configuration to a running server, and to its orderly end.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::config::{Config, Limits, Setting, TenantConfig};
+use super::data::DataDirectory;
+use super::logging::{self, LogFormat};
+use super::{Failure, demo, demo_config, inspect};
+use crate::admin::{self, AdminTenant};
+use crate::clock::{Clock, SystemClock};
+use crate::plugin::{Plugin, PluginError};
+use crate::serve::counters::Counters;
+use crate::serve::exchange::{ClientTenant, Exchange};
+use crate::serve::front::{self, Front};
+use crate::serve::logins::Logins;
+use crate::serve::passwords::Passwords;
+use crate::tenant::Tenant;
+use crate::{Host, HostOptions, OpenError, TenantOptions};
+
+/// `postbell serve ...`.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    /// The configuration, a TOML file.
+    #[arg(long, value_name = "FILE", required_unless_present = "demo", conflicts_with = "demo")]
+    config: Option<PathBuf>,
+    /// Serve the demo: tenant example.org with alice, bob, carol and admin, password `postbell`.
+    #[arg(long)]
+    demo: bool,
+    /// Where clients connect; port 0 takes a free one [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS", requires = "demo", conflicts_with = "config")]
+    listen: Option<SocketAddr>,
+    /// Where sources and operators connect; port 0 takes a free one [default: 127.0.0.1:8081].
+    #[arg(long, value_name = "ADDRESS", requires = "demo", conflicts_with = "config")]
+    admin_listen: Option<SocketAddr>,
+    /// The data directory; without it nothing is kept on disk.
+    #[arg(long, value_name = "DIR", requires = "demo", conflicts_with = "config")]
+    data: Option<PathBuf>,
+    /// Without the traffic that the demo plays to carol, and without the stream of hers that is printed.
+    #[arg(long, requires = "demo", conflicts_with = "config")]
+    no_traffic: bool,
+    /// A setting of the demo's plugin; may be given again.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "demo", conflicts_with = "config")]
+    set: Vec<Setting>,
+    /// The form of the log on stderr. POSTBELL_LOG filters it (`debug`, `warn`, `postbell=debug`, ...).
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok(Setting { key: key.to_owned(), value: value.to_owned(), at: None })
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// A mistake in the configuration, a plugin or data directory that cannot be used, a listener that cannot be had. Nothing
+/// is served then.
+pub fn run(args: ServeArgs) -> Result<(), Failure> {
+    logging::start(args.log_format);
+    let traffic = args.demo && !args.no_traffic;
+    let demo = args.demo;
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => demo_config::config(args.listen, args.admin_listen, args.data, args.set)?,
+    };
+    raise_file_limit();
+    let data = config.data.as_deref().map(DataDirectory::open).transpose()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let host = Host::new(HostOptions {
+        clock: clock.clone(),
+        compiler: inspect::compiler(&config.limits)?,
+        cache: data.as_ref().map(DataDirectory::cache),
+        ..HostOptions::default()
+    })
+    .context("the engine")?;
+    let opened = config.tenants.iter().map(|tenant| open(&host, tenant)).collect::<Result<Vec<_>, _>>()?;
+    let runtime = tokio::runtime::Runtime::new().context("the network threads")?;
+    let served = runtime.block_on(serve(config, opened, clock, demo, traffic));
+    // What may still wait (a lookup, a hash) is not worth waiting for.
+    runtime.shutdown_background();
+    Ok(served?)
+}
+
+/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn open(host: &Host, config: &TenantConfig) -> Result<Tenant, Failure> {
+    let plugin = load(host, config)?;
+    let mut settings: Vec<_> =
+        config.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect();
+    settings.push(("domains".to_owned(), config.domains.join(" ")));
+    let options = TenantOptions { settings, ..TenantOptions::default() };
+    host.open(&config.name, &plugin, options).map_err(|error| match error {
+        OpenError::Settings(why) => refused_setting(config, &why),
+        other => Failure::Running(anyhow::Error::new(other).context(format!("tenant {}", config.name))),
+    })
+}
+
+/// The plugin names the setting in its own words; it is looked for in the file.
+fn refused_setting(config: &TenantConfig, why: &str) -> Failure {
+    let message = format!("tenant {}: the plugin refuses its settings: {why}", config.name);
+    let named = config.settings.iter().filter(|setting| why.contains(&setting.key));
+    let longest = named.max_by_key(|setting| setting.key.len());
+    match longest.and_then(|setting| setting.at.as_ref()).or(config.at.as_ref()) {
+        Some(at) => at.mistake(message).into(),
+        None => Failure::Usage(message),
+    }
+}
+
+fn load(host: &Host, config: &TenantConfig) -> Result<Plugin, Failure> {
+    let (origin, component) = component(config)?;
+    let refused = |source| Failure::Plugin { origin: origin.clone(), source };
+    let plugin = host.load(&component).map_err(refused)?;
+    for route in &plugin.manifest().routes {
+        if !route.schemes.is_empty() && !route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
+            let schemes = route.schemes.join(", ");
+            return Err(refused(PluginError::Describe(format!(
+                "route {} wants logins by {schemes}; this program knows only basic",
+                route.prefix
+            ))));
+        }
+    }
+    let facts = plugin.facts();
+    let ms = facts.compile_time.as_millis();
+    tracing::info!(tenant = config.name, plugin = origin, cached = facts.cached, ms, "plugin loaded");
+    Ok(plugin)
+}
+
+fn component(config: &TenantConfig) -> Result<(String, Vec<u8>), Failure> {
+    match &config.plugin {
+        Some(path) => {
+            let unreadable = |error| Failure::Usage(format!("tenant {}: {}: {error}", config.name, path.display()));
+            Ok((path.display().to_string(), std::fs::read(path).map_err(unreadable)?))
+        }
+        #[cfg(feature = "bundled-plugin")]
+        None => Ok(("the built-in plugin".to_owned(), crate::plugin::bundled().to_vec())),
+        #[cfg(not(feature = "bundled-plugin"))]
+        None => Err(Failure::Usage(format!("tenant {}: no plugin is built into this program", config.name))),
+    }
+}
+
+async fn serve(
+    config: Config,
+    tenants: Vec<Tenant>,
+    clock: Arc<dyn Clock>,
+    demo: bool,
+    traffic: bool,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let clients = bind("clients", config.listen).await?;
+    let admins = bind("administration", config.admin_listen).await?;
+    let (client_address, admin_address) = (clients.local_addr()?, admins.local_addr()?);
+    if demo {
+        tenants[0].ingest(demo::baseline(tenants[0].now()), None).await.context("the demo's folders")?;
+    }
+    let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
+    let (limits, admin_key) = (config.limits, config.admin_key.clone());
+    let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
+    let state = admin::State::new(admin_tenants.collect(), admin_key.as_ref().map(|key| key.as_str()));
+    let front = front(config, &tenants, clock)?;
+
+    let (stop, stopping) = watch::channel(false);
+    let mut listeners = JoinSet::new();
+    listeners.spawn(front::listen(clients, front, stopping.clone()));
+    listeners.spawn(admin::listen(admins, state, stopping));
+    let clients_url = format!("http://{client_address}");
+    announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
+    let mut background = JoinSet::new();
+    if traffic {
+        background.spawn(demo::play(tenants[0].clone()));
+        background.spawn(demo::listen(clients_url));
+    }
+    signals.next().await;
+    background.abort_all();
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    finish(&tenants, listeners, &limits, &mut signals).await;
+    Ok(())
+}
+
+/// Streams are ended in their dialects' ways, and clients get their last answers; a second signal cuts this short.
+async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits, signals: &mut Signals) {
+    let orderly = async {
+        let mut closing = JoinSet::new();
+        for tenant in tenants.iter().cloned() {
+            closing.spawn(async move { tenant.close().await });
+        }
+        while closing.join_next().await.is_some() {}
+        while listeners.join_next().await.is_some() {}
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(limits.drain, orderly) => {
+            if ended.is_err() {
+                tracing::warn!("some clients were not done in time and are cut off");
+            }
+        }
+        () = signals.next() => tracing::warn!("stopped at once"),
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
+}
+
+fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
+    AdminTenant {
+        tenant: tenant.clone(),
+        ingest_key: config.ingest_key.as_ref().map(|key| key.to_string()),
+        admin_key: config.admin_key.as_ref().map(|key| key.to_string()),
+        domains: config.domains.clone(),
+    }
+}
+
+fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Front>> {
+    let counters = Arc::new(Counters::default());
+    let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
+    let mut served = Vec::new();
+    for (config, tenant) in config.tenants.into_iter().zip(tenants) {
+        if config.users.users().is_empty() {
+            tracing::warn!(tenant = config.name, "it has no users, so nobody can log in");
+        }
+        let logins = Logins::new(config.users, config.preauth_key, passwords.clone(), clock.clone())?;
+        served.push(ClientTenant { tenant: tenant.clone(), hosts: config.hosts, domains: config.domains, logins });
+    }
+    let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock);
+    Ok(Arc::new(Front { exchange, limits: config.limits.connection, counters }))
+}
+
+/// The one line on stdout. That nobody may read it is no reason to stop.
+fn announce(what: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "postbell ready {what}").and_then(|()| out.flush());
+    tracing::info!("ready {what}");
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let of = |kind| signal(kind).context("signals");
+        Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_key_and_a_value() {
+        let setting = setting("a=b=c").expect("good");
+        assert_eq!((setting.key.as_str(), setting.value.as_str()), ("a", "b=c"));
+        assert!(super::setting("a").is_err());
+    }
+}

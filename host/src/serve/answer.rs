@@ -1,0 +1,241 @@
+//! Answers on their way out: from the plugin's replies to HTTP responses.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::connection::InFlight;
+use super::logins::Substitution;
+use crate::contract::types::Reply;
+use crate::tenant::{Answer, Body, Closed, Parts};
+
+/// What a client gets.
+pub type ClientResponse = Response<AnswerBody>;
+
+/// Where the parts of a streamed answer come from.
+pub trait PartSource: Send {
+    /// The next part; `None` after the last.
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>>;
+}
+
+impl PartSource for Parts {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>> {
+        self.poll_next(context)
+    }
+}
+
+/// The body of a response: whole, or one frame, and so one HTTP chunk, for each part.
+pub struct AnswerBody {
+    content: Content,
+    substitution: Option<Substitution>,
+    /// Keeps the connection's request alive until the body is out.
+    in_flight: Option<InFlight>,
+}
+
+enum Content {
+    Whole(Bytes),
+    Parts(Box<dyn PartSource>),
+}
+
+impl AnswerBody {
+    /// A body that is complete.
+    pub fn whole(bytes: impl Into<Bytes>) -> AnswerBody {
+        AnswerBody { content: Content::Whole(bytes.into()), substitution: None, in_flight: None }
+    }
+
+    /// A body that comes in parts.
+    pub fn parts(source: impl PartSource + 'static) -> AnswerBody {
+        AnswerBody { content: Content::Parts(Box::new(source)), substitution: None, in_flight: None }
+    }
+
+    /// Ties the connection's request to this body: it is over when the body is.
+    pub fn hold(&mut self, in_flight: InFlight) {
+        if matches!(self.content, Content::Parts(_)) {
+            in_flight.stream();
+        }
+        self.in_flight = Some(in_flight);
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Closed;
+
+    /// An error ends the connection without the last chunk, so that the client knows that something is missing.
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
+        let this = &mut *self;
+        let substitution = &this.substitution;
+        match &mut this.content {
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Parts(source) => source
+                .poll_part(context)
+                .map(|part| part.map(|part| part.map(|bytes| Frame::data(substituted(bytes, substitution.as_ref()))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.content, Content::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Parts(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A tenant's answer; a token, if one was issued, takes the place of its placeholder in headers and body.
+pub fn of_answer(answer: Answer, substitution: Option<Substitution>) -> ClientResponse {
+    let mut body = match answer.body {
+        Body::Whole(bytes) => AnswerBody::whole(substituted(bytes, substitution.as_ref())),
+        Body::Parts(parts) => AnswerBody::parts(parts),
+    };
+    let headers = end_to_end(&answer.headers, substitution.as_ref());
+    body.substitution = substitution;
+    respond(answer.status, headers, body)
+}
+
+/// A plugin's reply that is complete.
+pub fn of_reply(reply: Reply) -> ClientResponse {
+    respond(reply.status, end_to_end(&reply.headers, None), AnswerBody::whole(reply.body))
+}
+
+/// An answer of the host's own, in plain text.
+pub fn plain(status: StatusCode, text: &str) -> ClientResponse {
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))]);
+    respond(status.as_u16(), headers, AnswerBody::whole(format!("{text}\n")))
+}
+
+/// The response, after which the connection is closed.
+pub fn closing(mut response: ClientResponse) -> ClientResponse {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn respond(status: u16, headers: HeaderMap, body: AnswerBody) -> ClientResponse {
+    let mut response = Response::new(body);
+    let final_status = StatusCode::from_u16(status).ok().filter(|status| (200..600).contains(&status.as_u16()));
+    if final_status.is_none() {
+        tracing::warn!(status, "the plugin answered with an impossible status; the client gets 500");
+    }
+    *response.status_mut() = final_status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What belongs to the connection or to the framing of the body is the host's to say.
+const OWN_HEADERS: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::DATE,
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+fn end_to_end(headers: &[(String, String)], substitution: Option<&Substitution>) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers {
+        let value = substituted(Bytes::copy_from_slice(value.as_bytes()), substitution);
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value)) {
+            (Ok(name), Ok(value)) if !OWN_HEADERS.contains(&name) => drop(kept.append(name, value)),
+            (Ok(_), Ok(_)) => {}
+            _ => tracing::warn!(name, "the plugin gave an impossible header; it is left out"),
+        }
+    }
+    kept
+}
+
+/// The bytes, with the token wherever its placeholder stands.
+fn substituted(bytes: Bytes, substitution: Option<&Substitution>) -> Bytes {
+    let Some(Substitution { placeholder, token }) = substitution else { return bytes };
+    let (mut rest, mut written) = (&bytes[..], BytesMut::new());
+    while let Some(start) = rest.windows(placeholder.len()).position(|window| window == placeholder.as_bytes()) {
+        written.extend_from_slice(&rest[..start]);
+        written.extend_from_slice(token.as_bytes());
+        rest = &rest[start + placeholder.len()..];
+    }
+    if written.is_empty() {
+        return bytes;
+    }
+    written.extend_from_slice(rest);
+    written.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use std::collections::VecDeque;
+    use zeroize::Zeroizing;
+
+    struct Script(VecDeque<Result<Bytes, Closed>>);
+
+    impl PartSource for Script {
+        fn poll_part(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>> {
+            Poll::Ready(self.0.pop_front())
+        }
+    }
+
+    fn substitution() -> Option<Substitution> {
+        Some(Substitution { placeholder: "<here>".to_owned(), token: Zeroizing::new("abc".to_owned()) })
+    }
+
+    #[test]
+    fn a_token_takes_every_place_of_its_placeholder() {
+        for (text, expected) in [("", ""), ("x", "x"), ("<here>", "abc"), ("a<here>b<here><here", "aabcbabc<here")] {
+            assert_eq!(substituted(Bytes::from_static(text.as_bytes()), substitution().as_ref()), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_part_is_a_frame_and_tokens_are_put_in() {
+        let parts = ["one <here>", "two", "<here>"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
+        let mut body = AnswerBody::parts(Script(parts.into()));
+        body.substitution = substitution();
+        for expected in ["one abc", "two", "abc"] {
+            let frame = body.frame().await.expect("a part").expect("no error");
+            assert_eq!(frame.into_data().expect("data"), expected);
+        }
+        assert!(body.frame().await.is_none());
+    }
+
+    #[test]
+    fn an_answer_keeps_its_own_headers_and_loses_those_of_the_connection() {
+        let headers = [
+            ("Content-Type", "text/xml; charset=utf-8"),
+            ("Set-Cookie", "token=<here>"),
+            ("set-cookie", "b=c"),
+            ("Transfer-Encoding", "chunked"),
+            ("Content-Length", "3"),
+            ("Connection", "close"),
+            ("bad name", "x"),
+            ("x-bad", "line\nbreak"),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let answer = Answer { status: 299, headers, body: Body::Whole(Bytes::from_static(b"<here>!")) };
+        let response = of_answer(answer, substitution());
+        assert_eq!(response.status(), 299);
+        assert_eq!(response.headers().len(), 3);
+        assert_eq!(response.headers()["set-cookie"], "token=abc");
+        assert_eq!(response.body().size_hint().exact(), Some(4));
+    }
+
+    #[test]
+    fn an_impossible_status_is_an_error_of_the_server() {
+        for (status, expected) in [(0, 500), (100, 500), (101, 500), (200, 200), (599, 599), (600, 500), (1000, 500)] {
+            let answer = Answer { status, headers: Vec::new(), body: Body::Whole(Bytes::new()) };
+            assert_eq!(of_answer(answer, None).status(), expected, "{status}");
+        }
+    }
+}

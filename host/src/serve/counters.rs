@@ -1,0 +1,120 @@
+//! What the clients' side counts.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A limit of the clients' side, by the name of its setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `connections`: one too many was closed.
+    Connections,
+    /// `header-seconds`: a request's head took too long.
+    HeaderSeconds,
+    /// `body-bytes`: a request's body was too large.
+    BodyBytes,
+    /// `body-seconds`: a request's body took too long.
+    BodySeconds,
+    /// `idle-seconds`: a connection without requests was closed.
+    IdleSeconds,
+    /// `logins-waiting`: too many logins waited for being verified.
+    LoginsWaiting,
+}
+
+impl Limit {
+    /// All limits.
+    pub const ALL: [Limit; 6] = [
+        Limit::Connections,
+        Limit::HeaderSeconds,
+        Limit::BodyBytes,
+        Limit::BodySeconds,
+        Limit::IdleSeconds,
+        Limit::LoginsWaiting,
+    ];
+
+    /// The name of its setting.
+    pub fn name(self) -> &'static str {
+        match self {
+            Limit::Connections => "connections",
+            Limit::HeaderSeconds => "header-seconds",
+            Limit::BodyBytes => "body-bytes",
+            Limit::BodySeconds => "body-seconds",
+            Limit::IdleSeconds => "idle-seconds",
+            Limit::LoginsWaiting => "logins-waiting",
+        }
+    }
+}
+
+/// Counts since the process started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    open: AtomicU64,
+    refusals: [AtomicU64; Limit::ALL.len()],
+    responses: [AtomicU64; 5],
+}
+
+impl Counters {
+    /// Counts a refusal.
+    pub fn refused(&self, limit: Limit) {
+        self.refusals[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a response by its status.
+    pub fn responded(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.responses[class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection as long as the result lives.
+    pub fn connected(&self) -> Connected<'_> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Connected(self)
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Refusals by the name of the limit that caused them.
+    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        Limit::ALL.map(|limit| (limit.name(), self.refusals[limit as usize].load(Ordering::Relaxed))).into()
+    }
+
+    /// Responses by the class of their status: `1xx` to `5xx`.
+    pub fn responses(&self) -> BTreeMap<&'static str, u64> {
+        let names = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        names.iter().zip(&self.responses).map(|(name, count)| (*name, count.load(Ordering::Relaxed))).collect()
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub struct Connected<'a>(&'a Counters);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_appear_under_their_names() {
+        let counters = Counters::default();
+        for limit in Limit::ALL {
+            counters.refused(limit);
+        }
+        counters.refused(Limit::LoginsWaiting);
+        counters.responded(200);
+        counters.responded(999);
+        let connected = counters.connected();
+        assert_eq!(counters.open_connections(), 1);
+        drop(connected);
+        assert_eq!(counters.open_connections(), 0);
+        assert_eq!((counters.refusals()["body-bytes"], counters.refusals()["logins-waiting"]), (1, 2));
+        assert_eq!((counters.responses()["2xx"], counters.responses()["5xx"]), (1, 1));
+    }
+}

@@ -1,0 +1,146 @@
+//! The clients' listener: a task for each connection, HTTP/1.1 on it, and an orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::connection::{Activity, Connection, Patience};
+use super::counters::{Counters, Limit};
+use super::exchange::Exchange;
+
+/// How long to wait before accepting again after the operating system refused (no file descriptor is free).
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How many headers a request may have.
+const HEADERS: usize = 100;
+
+/// What connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// How many there may be at a time.
+    pub connections: usize,
+    /// The size of a request's head, in bytes.
+    pub header_bytes: usize,
+    /// How long the server waits for a client to send.
+    pub patience: Patience,
+    /// How long sent bytes may stay unacknowledged, and a silent connection unprobed, before it is given up.
+    pub send_time: Duration,
+}
+
+/// The clients' side of the program.
+pub struct Front {
+    /// Answers the requests.
+    pub exchange: Exchange,
+    /// What connections may take.
+    pub limits: ConnectionLimits,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// Serves the connections of a listener. Once `stop` says true, no more are accepted; returns when the last one has
+/// ended. Dropping the future closes all of them.
+pub async fn listen(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(front.limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match (accepted, places.clone().try_acquire_owned()) {
+            (Ok((stream, peer)), Ok(place)) => {
+                let (front, stop) = (front.clone(), stop.clone());
+                connections.spawn(async move {
+                    serve_connection(stream, peer, &front, stop).await;
+                    drop(place);
+                });
+            }
+            (Ok((stream, _)), Err(_)) => {
+                front.counters.refused(Limit::Connections);
+                turn_away(stream).await;
+            }
+            (Err(error), _) => {
+                tracing::warn!(%error, "no connection was accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mut stop: watch::Receiver<bool>) {
+    let _connected = front.counters.connected();
+    if let Err(error) = prepare(&stream, front.limits.send_time) {
+        tracing::debug!(%peer, %error, "the connection was gone before its first request");
+        return;
+    }
+    let activity = Activity::default();
+    let patience = front.limits.patience;
+    let stream = TokioIo::new(Connection::new(stream, activity.clone(), patience, front.counters.clone()));
+    let service = service_fn(|request| {
+        let in_flight = activity.begin();
+        async {
+            let mut response = front.exchange.answer(request).await;
+            response.body_mut().hold(in_flight);
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_headers(HEADERS)
+        .max_buf_size(front.limits.header_bytes)
+        .serve_connection(stream, service);
+    tokio::pin!(connection);
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            _ = stop.wait_for(|stop| *stop), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error = %Causes(&error), "the connection broke off");
+    }
+}
+
+/// Every part goes out at once, and a peer that vanished is noticed, also while nothing is said.
+fn prepare(stream: &TcpStream, send_time: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, send_time)?;
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(send_time.as_millis()).unwrap_or(u32::MAX))?;
+    Ok(())
+}
+
+async fn turn_away(mut stream: TcpStream) {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // A courtesy: whether it arrives does not matter, and a fresh socket's queue takes it without waiting.
+    let _ = stream.try_write(ANSWER);
+    let _ = stream.shutdown().await;
+}
+
+/// An error with its causes, on one line.
+struct Causes<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        self.0.source().map_or(Ok(()), |cause| write!(formatter, ": {}", Causes(cause)))
+    }
+}

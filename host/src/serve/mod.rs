@@ -1,0 +1,15 @@
+//! The clients' side: connections, logins, and the way of a request to its tenant and back.
+
+pub mod answer;
+pub mod connection;
+pub mod counters;
+pub mod directory;
+pub mod exchange;
+pub mod front;
+pub mod hand_over;
+pub mod logins;
+pub mod passwords;
+pub mod preauth;
+pub mod receive;
+pub mod routes;
+pub mod tokens;
