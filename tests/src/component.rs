@@ -13,7 +13,8 @@ use crate::native::Fed;
 ///
 /// It does not load.
 pub fn plugin() -> Plugin {
-    let host = Host::new(HostOptions { instances: 50, ..HostOptions::default() }).expect("this machine runs the engine");
+    let host =
+        Host::new(HostOptions { instances: 50, ..HostOptions::default() }).expect("this machine runs the engine");
     host.load(postbell::plugin::bundled()).expect("the built-in plugin loads")
 }
 

@@ -26,9 +26,14 @@ impl Telling<'_> {
     }
 
     pub(super) fn folder_deleted(&mut self, folder: &Folder, position: Position) {
-        let number = self.mailbox.ensure(&folder.id);
-        let at = self.mailbox.revise(number, folder.revision);
-        let parent = self.mailbox.at(self.mailbox.folder(number).parent);
+        let (at, parent) = match self.mailbox.find(&folder.id) {
+            Some(known) => {
+                let at = self.mailbox.revise(known, folder.revision);
+                (at, self.mailbox.at(self.mailbox.folder(known).parent))
+            }
+            None => self.described(folder.clone()),
+        };
+        let number = at.folder;
         self.tell(Kind::Deleted, at, parent, None);
         self.mailbox.remove(number, position);
     }

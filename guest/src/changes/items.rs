@@ -28,11 +28,11 @@ impl Telling<'_> {
         self.tell_item(kind, item, folder);
     }
 
-    /// Some servers write a deletion after a move: what moved away from here is not deleted.
+    /// Some servers write a deletion after a move: what moved away from here is not deleted. What it says of the counts
+    /// holds all the same.
     pub(super) fn deleted(&mut self, item: &Item) {
         let folder = self.mailbox.ensure(&item.folder);
         if self.mailbox.had_moved_away(folder, &item.id) {
-            self.silent = true;
             return;
         }
         self.tell_item(Kind::Deleted, item, folder);

@@ -21,6 +21,10 @@ fn one(what: Happening) -> Vec<String> {
     heard(vec![change(START, what)])
 }
 
+fn access_changed(who: &str) -> Happening {
+    Happening::AccessChanged(AccessChange { kind: "removed".into(), who: who.into() })
+}
+
 #[test]
 fn items() {
     let it = || item("inbox", "m1");
@@ -124,7 +128,7 @@ fn what_ews_tells_nobody_of_is_accepted() {
         Happening::VisitBegan(visit.clone()),
         Happening::VisitEnded(visit),
         Happening::AccountAvailable,
-        Happening::AccessChanged("bob@example.org".into()),
+        access_changed("bob@example.org"),
         Happening::Baseline(vec![folder("Projects")]),
     ] {
         assert_eq!(one(what), ["Status"]);
@@ -178,7 +182,7 @@ fn accounts_open_close_and_go_away() {
     world.standing = Standing::Permitted;
     let other = subscribe_streaming(&of_other("root", "alice@example.org"));
     let foreign = element(&world.post_as("bob@example.org", &other).body(), "SubscriptionId");
-    world.happens(Happening::AccessChanged("bob@example.org".into()));
+    world.happens(access_changed("bob@example.org"));
     let answer = world.post_as("bob@example.org", &unsubscribe(&foreign));
     assert_eq!(code(&answer.body()), "ErrorSubscriptionNotFound");
 }

@@ -107,7 +107,7 @@ impl Player {
             }
             34 => Happening::AccountUnavailable(Absence::Maintenance),
             35 | 36 => Happening::AccountAvailable,
-            37 => Happening::AccessChanged(String::new()),
+            37 => Happening::AccessChanged(AccessChange::default()),
             38 => Happening::FreeBusyChanged(from),
             _ => Happening::ItemModified(ItemAlteration { item: from, ..ItemAlteration::default() }),
         };
