@@ -200,7 +200,8 @@ async fn serve(
 async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits, signals: &mut Signals) {
     let orderly = async {
         let mut closing = JoinSet::new();
-        for tenant in tenants.iter().cloned() {
+        for tenant in tenants {
+            let tenant = tenant.clone();
             closing.spawn(async move { tenant.close().await });
         }
         while closing.join_next().await.is_some() {}
