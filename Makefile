@@ -1,6 +1,10 @@
 # What there is to do here; each line of work is one command. `make help` lists them.
 
-.PHONY: help setup run test test-schemas bench component lint
+.PHONY: help setup build run test test-schemas bench component lint
+
+# One build for everything below: cargo would otherwise build wasmtime a second time, with and without the features that
+# tests ask of what it shares with them.
+POSTBELL = $${CARGO_TARGET_DIR:-target}/debug/postbell
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -8,10 +12,12 @@ help: ## list these targets
 setup: ## install what is missing here (says what); does nothing the second time
 	@scripts/setup
 
-run: setup ## start the demo server, and print lines to try on it
-	@cargo build --package postbell
+build: setup ## build the program and the tests
+	@cargo build --workspace --all-targets
+
+run: build ## start the demo server, and print lines to try on it
 	@scripts/try-lines
-	@cargo run --quiet --package postbell -- serve --demo
+	@$(POSTBELL) serve --demo
 
 test: setup ## run every test
 	cargo test --workspace
@@ -23,8 +29,8 @@ test-schemas: setup ## validate answers with Microsoft's schemas (POSTBELL_SCHEM
 bench: setup ## measure native code and component side by side
 	cargo bench --package postbell-tests
 
-component: setup ## write target/postbell-notify.wasm
-	cargo run --package postbell -- plugin extract target/postbell-notify.wasm
+component: build ## write target/postbell-notify.wasm
+	$(POSTBELL) plugin extract target/postbell-notify.wasm
 
 lint: setup ## check format and lints, as CI does
 	cargo fmt --all --check

@@ -73,11 +73,12 @@ impl Fresh {
         self.events.push(Some(event));
     }
 
-    /// Tells that a folder was modified, in place of what this input said of it before.
+    /// Tells that a folder was modified, in place of what this input said of it before; a count that was told then is
+    /// not lost.
     fn folder_modified(&mut self, time: Instant, folder: FolderAt, parent: FolderAt, unread: Option<u32>) {
-        if let Some(before) = self.modified.insert(folder.folder, self.events.len()) {
-            self.events[before] = None;
-        }
+        let before = self.modified.insert(folder.folder, self.events.len());
+        let before = before.and_then(|index| self.events[index].take());
+        let unread = unread.or_else(|| before?.unread);
         self.push(Event { kind: Kind::Modified, time, subject: Subject::Folder(folder), parent, before: None, unread });
     }
 }

@@ -8,7 +8,7 @@ pub struct Settings {
     /// `domains`: the tenant's mail domains, lower case. A change of an unknown account opens it if its domain is here.
     pub domains: Vec<String>,
     /// `ews-heartbeat-seconds` (25; 1 to 300): how long a stream is silent before it says that it is alive. Clients
-    /// expect to hear something every 30 to 45 seconds (fact sheet, section 3.2, rule 15).
+    /// expect to hear something every 30 to 45 seconds.
     pub heartbeat_seconds: u32,
     /// `ews-streaming-idle-minutes` (1440; 1 to 525600): how long a streaming subscription lives without a stream.
     pub streaming_idle_minutes: u32,

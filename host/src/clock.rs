@@ -158,6 +158,7 @@ pub(crate) fn timed<T>(step: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 /// Blocks the calling thread.
+#[expect(clippy::disallowed_methods, reason = "this is the place that knows time")]
 pub(crate) fn pause(milliseconds: u64) {
     std::thread::sleep(Duration::from_millis(milliseconds));
 }

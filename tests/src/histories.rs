@@ -76,7 +76,7 @@ impl History {
         };
         let input = match self.random.below(100) {
             0..45 => Input::Ingest { batch: self.batch(), span: None },
-            45..80 => Input::Answer(self.request()),
+            45..80 => Input::Answer(Box::new(self.request())),
             80..92 => Input::Settled(self.settlements()),
             92..97 => Input::Tick,
             97 => {

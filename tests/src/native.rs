@@ -136,7 +136,7 @@ pub fn feed(notify: &mut Notify, at: types::Moment, input: Input) -> Fed {
         Input::Restarted(how) => notify.restarted(at, how.convert()),
         Input::Drain => notify.drain(at),
         Input::Ingest { batch, .. } => notify.ingest(at, batch.convert()),
-        Input::Answer(request) => notify.answer(at, &request.convert()),
+        Input::Answer(request) => notify.answer(at, &(*request).convert()),
         Input::Settled(settlements) => notify.settled(at, &Convert::<Vec<guest::Settlement>>::convert(settlements)),
         Input::Finished { call, outcome } => notify.finished(at, call, outcome.convert()),
     };

@@ -1,4 +1,4 @@
-//! Which events one change gives (fact sheet, section 7).
+//! Which events one change gives.
 
 use postbell_notify::contract::*;
 

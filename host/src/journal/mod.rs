@@ -65,7 +65,7 @@ pub enum Input {
         span: Option<SourceSpan>,
     },
     /// `requests.answer`.
-    Answer(Request),
+    Answer(Box<Request>),
     /// `requests.settled`.
     Settled(Vec<Settlement>),
     /// `outbound.finished`.

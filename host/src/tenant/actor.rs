@@ -18,7 +18,7 @@ use super::{IngestError, Ingested, Limits, RequestError};
 use crate::clock::{Clock, TenantTime};
 use crate::contract::lifecycle::{Gauge, Pending, Restart};
 use crate::contract::outbound;
-use crate::contract::requests::{End, Refusal, Settlement};
+use crate::contract::requests::{End, Refusal, Request, Settlement};
 use crate::contract::types::{LogLevel, LogLine, Moment, Reaction, Reply};
 use crate::journal::{Append, Committer, Input, Journal, JournalError, Offsets, Record, Seat, Snapshot, SourceSpan};
 use crate::plugin::{Fault, Instance, InstanceLimits, Plugin, route};
@@ -171,7 +171,7 @@ impl Actor {
         }
         match command {
             Command::Ingest { batch, span, respond } => self.ingest(Input::Ingest { batch, span }, respond),
-            Command::Request { request, respond } => self.request(*request, respond),
+            Command::Request { request, respond } => self.request(request, respond),
             Command::Acknowledged { id, parts } => self.settlements.extend(self.open.acknowledged(id, parts)),
             Command::Ended { id, parts, orderly } => self.settlements.extend(self.open.ended(id, parts, orderly)),
             Command::SourceOffset { source, respond } => {
@@ -264,7 +264,7 @@ impl Actor {
         }
     }
 
-    fn request(&mut self, request: crate::contract::requests::Request, respond: Respond) {
+    fn request(&mut self, request: Box<Request>, respond: Respond) {
         if self.open.unanswered() >= self.parts.limits.open_requests {
             self.statistics().refusal("open-requests");
             return drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
