@@ -12,6 +12,9 @@
 //! | `postbell_journal_sequence` | `tenant` | journal position of the last committed input |
 //! | `postbell_instance_memory_bytes` | `tenant` | memory of the live instance |
 //! | `postbell_changes_total` | `tenant`, `outcome` | units that sources sent: accepted, rejected, repeated |
+//! | `postbell_connections` | | connections of clients that are open |
+//! | `postbell_responses_total` | `class` | responses to clients, by the class of their status: 2xx to 5xx |
+//! | `postbell_client_refusals_total` | `limit` | what the clients' listener refused, by the limit that it went over |
 //! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +31,7 @@ use prometheus_client::registry::Registry;
 use super::State;
 use crate::Statistics;
 use crate::contract::lifecycle::Gauge;
+use crate::serve::counters::Counters as ClientCounters;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -83,7 +87,7 @@ pub(super) async fn text(state: &State) -> String {
     if tokio::time::timeout(INSPECT_TIME, inspect).await.is_err() {
         tracing::warn!("the plugins take too long for their gauges: some are left out");
     }
-    write(observed)
+    write(&observed, &state.0.clients)
 }
 
 fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
@@ -97,9 +101,10 @@ fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
     }
 }
 
-fn write(observed: Vec<Observed>) -> String {
+fn write(observed: &[Observed], clients: &ClientCounters) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Families(families(&observed))));
+    let families = families(observed).into_iter().chain(of_clients(clients)).collect();
+    registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes everything");
     text
@@ -169,6 +174,27 @@ fn families(observed: &[Observed]) -> Vec<Family> {
         family("postbell_instance_memory_bytes", "Memory of the live instance", Gauge, one(|it| it.statistics.memory)),
         family("postbell_changes", "Units that sources sent", Counter, words("outcome", |it| it.outcomes.pairs())),
         family("postbell_plugin_gauge", "What the plugin says of its state", Gauge, each(&Observed::plugin_gauges)),
+    ]
+}
+
+/// What concerns no tenant: the clients' listener.
+fn of_clients(clients: &ClientCounters) -> Vec<Family> {
+    use MetricType::{Counter, Gauge};
+    let words = |label: &str, counts: BTreeMap<&'static str, u64>| -> Vec<_> {
+        let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
+        counts.into_iter().map(series).collect()
+    };
+    let family = |name, help, kind, series| Family { name, help, kind, series };
+    let open = vec![(vec![], Figure::Count(clients.open_connections()))];
+    vec![
+        family("postbell_connections", "Connections of clients that are open", Gauge, open),
+        family("postbell_responses", "Responses to clients", Counter, words("class", clients.responses())),
+        family(
+            "postbell_client_refusals",
+            "What the clients' listener refused, by the limit that was reached",
+            Counter,
+            words("limit", clients.refusals()),
+        ),
     ]
 }
 
@@ -266,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_whole_text() {
-        let text = write(vec![observed(vec![gauge("subscriptions", &[("dialect", "ews")], 2.5)])]);
+        let text = write(&[observed(vec![gauge("subscriptions", &[("dialect", "ews")], 2.5)])], &Default::default());
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION").replace(&"ab".repeat(32), "SHA256");
         expect![[r##"
             # HELP postbell_build This program
@@ -301,6 +327,24 @@ mod tests {
             # HELP postbell_plugin_gauge What the plugin says of its state
             # TYPE postbell_plugin_gauge gauge
             postbell_plugin_gauge{tenant="exa\"mple",name="subscriptions",dialect="ews"} 2.5
+            # HELP postbell_connections Connections of clients that are open
+            # TYPE postbell_connections gauge
+            postbell_connections{} 0
+            # HELP postbell_responses Responses to clients
+            # TYPE postbell_responses counter
+            postbell_responses_total{class="1xx"} 0
+            postbell_responses_total{class="2xx"} 0
+            postbell_responses_total{class="3xx"} 0
+            postbell_responses_total{class="4xx"} 0
+            postbell_responses_total{class="5xx"} 0
+            # HELP postbell_client_refusals What the clients' listener refused, by the limit that was reached
+            # TYPE postbell_client_refusals counter
+            postbell_client_refusals_total{limit="body-bytes"} 0
+            postbell_client_refusals_total{limit="body-seconds"} 0
+            postbell_client_refusals_total{limit="connections"} 0
+            postbell_client_refusals_total{limit="header-seconds"} 0
+            postbell_client_refusals_total{limit="idle-seconds"} 0
+            postbell_client_refusals_total{limit="logins-waiting"} 0
             # EOF
         "##]]
         .assert_eq(&text);

@@ -151,13 +151,13 @@ pub fn bundled() -> &'static [u8] {
 }
 
 /// The route that a path belongs to: matched without regard to case, by whole segments; the longest prefix wins.
-pub fn route<'a>(manifest: &'a Manifest, path: &str) -> Option<&'a Route> {
+pub fn route<'a>(routes: &'a [Route], path: &str) -> Option<&'a Route> {
     let matches = |prefix: &str| {
         let prefix = prefix.trim_end_matches('/');
         path.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
             && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
     };
-    manifest.routes.iter().filter(|route| matches(&route.prefix)).max_by_key(|route| route.prefix.len())
+    routes.iter().filter(|route| matches(&route.prefix)).max_by_key(|route| route.prefix.len())
 }
 
 /// WebAssembly's magic, then the binary format's version and layer: 13 and 1 for a component, 1 and 0 for a core module.
@@ -217,9 +217,8 @@ mod tests {
             schemes: vec![],
             park_ms: 0,
         };
-        let routes = ["/ews", "/EWS/Exchange.asmx", "/service/soap/"].map(route_of).into();
-        let manifest = Manifest { name: "x".into(), version: "1".into(), routes, state_formats: vec!["x/1".into()] };
-        let prefix = |path| route(&manifest, path).map(|route| &*route.prefix);
+        let routes = ["/ews", "/EWS/Exchange.asmx", "/service/soap/"].map(route_of);
+        let prefix = |path| route(&routes, path).map(|route| &*route.prefix);
         assert_eq!(prefix("/ews/exchange.ASMX"), Some("/EWS/Exchange.asmx"));
         assert_eq!(prefix("/EWS/other"), Some("/ews"));
         assert_eq!(prefix("/ewsx"), None);

@@ -174,8 +174,10 @@ async fn serve(
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let (limits, admin_key) = (config.limits, config.admin_key.clone());
     let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
-    let state = admin::State::new(admin_tenants.collect(), admin_key.as_ref().map(|key| key.as_str()));
-    let front = front(config, &tenants, clock)?;
+    let counters = Arc::new(Counters::default());
+    let admin_key = admin_key.as_ref().map(|key| key.as_str());
+    let state = admin::State::new(admin_tenants.collect(), admin_key, counters.clone());
+    let front = front(config, &tenants, counters, clock)?;
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
@@ -230,8 +232,12 @@ fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
     }
 }
 
-fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Front>> {
-    let counters = Arc::new(Counters::default());
+fn front(
+    config: Config,
+    tenants: &[Tenant],
+    counters: Arc<Counters>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Front>> {
     let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
     let mut served = Vec::new();
     for (config, tenant) in config.tenants.into_iter().zip(tenants) {

@@ -1,6 +1,7 @@
 //! Which route of a plugin a request takes.
 
 use crate::contract::lifecycle::Route;
+use crate::plugin;
 
 /// What a path and a method lead to.
 #[derive(Debug)]
@@ -13,29 +14,13 @@ pub enum Routed<'a> {
     Nowhere,
 }
 
-/// The route whose prefix is the longest of those that the path begins with, segment by segment and without regard to
-/// ASCII case.
+/// The route that a path belongs to, if it takes this method.
 pub fn find<'a>(routes: &'a [Route], method: &str, path: &str) -> Routed<'a> {
-    let matching = routes.iter().filter(|route| begins_with(path, &route.prefix));
-    match matching.max_by_key(|route| trimmed(&route.prefix).len()) {
+    match plugin::route(routes, path) {
         Some(route) if route.methods.iter().any(|known| known == method) => Routed::To(route),
         Some(route) => Routed::WrongMethod(route),
         None => Routed::Nowhere,
     }
-}
-
-fn begins_with(path: &str, prefix: &str) -> bool {
-    let prefix = trimmed(prefix);
-    match path.as_bytes().split_at_checked(prefix.len()) {
-        Some((start, rest)) => {
-            start.eq_ignore_ascii_case(prefix.as_bytes()) && matches!(rest.first(), None | Some(b'/'))
-        }
-        None => false,
-    }
-}
-
-fn trimmed(prefix: &str) -> &str {
-    prefix.strip_suffix('/').unwrap_or(prefix)
 }
 
 #[cfg(test)]

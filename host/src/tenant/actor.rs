@@ -270,7 +270,7 @@ impl Actor {
             return drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
         }
         let id = request.id;
-        let parked = route(self.parts.plugin.manifest(), &request.head.path).map_or(0, |route| route.park_ms);
+        let parked = route(&self.parts.plugin.manifest().routes, &request.head.path).map_or(0, |route| route.park_ms);
         let at_most = self.time.read(&*self.parts.clock).saturating_add(parked);
         match self.feed(Input::Answer(request)) {
             Ok(Ok(reaction)) => {
