@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::subscriptions::{Subscription, SubscriptionNo};
 
 /// The format that is written, and the only one that is read. Its number grows with every change of what is saved.
-pub const FORMAT: &str = "postbell-notify-1";
+pub const FORMAT: &str = "postbell-notify/1";
 
 /// The largest part.
 const PART: usize = 1 << 20;
