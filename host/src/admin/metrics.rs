@@ -12,6 +12,9 @@
 //! | `postbell_journal_sequence` | `tenant` | journal position of the last committed input |
 //! | `postbell_instance_memory_bytes` | `tenant` | memory of the live instance |
 //! | `postbell_changes_total` | `tenant`, `outcome` | units that sources sent: accepted, rejected, repeated |
+//! | `postbell_client_connections` | | connections of mail clients, now |
+//! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`, ... |
+//! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
 //! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +31,7 @@ use prometheus_client::registry::Registry;
 use super::State;
 use crate::Statistics;
 use crate::contract::lifecycle::Gauge;
+use crate::serve::counters::Counters as ClientCounters;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -83,7 +87,8 @@ pub(super) async fn text(state: &State) -> String {
     if tokio::time::timeout(INSPECT_TIME, inspect).await.is_err() {
         tracing::warn!("the plugins take too long for their gauges: some are left out");
     }
-    write(observed)
+    let clients = &state.0.clients;
+    write(families(&observed).into_iter().chain(client_families(clients)).collect())
 }
 
 fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
@@ -97,9 +102,9 @@ fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
     }
 }
 
-fn write(observed: Vec<Observed>) -> String {
+fn write(families: Vec<Family>) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Families(families(&observed))));
+    registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes everything");
     text
@@ -172,6 +177,30 @@ fn families(observed: &[Observed]) -> Vec<Family> {
     ]
 }
 
+fn client_families(clients: &ClientCounters) -> Vec<Family> {
+    let counted = |label: &str, counts: BTreeMap<&'static str, u64>| {
+        let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
+        counts.into_iter().map(series).collect()
+    };
+    let family = |name, help, kind, series| Family { name, help, kind, series };
+    let open = vec![(Vec::new(), Figure::Count(clients.open_connections()))];
+    vec![
+        family("postbell_client_connections", "Connections of mail clients", MetricType::Gauge, open),
+        family(
+            "postbell_client_responses",
+            "Answers to mail clients, by the class of their status",
+            MetricType::Counter,
+            counted("class", clients.responses()),
+        ),
+        family(
+            "postbell_client_refusals",
+            "What was refused to mail clients, by the limit that was reached",
+            MetricType::Counter,
+            counted("limit", clients.refusals()),
+        ),
+    ]
+}
+
 fn pairs(counters: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
     counters.iter().map(|(word, count)| (*word, *count)).collect()
 }
@@ -227,6 +256,7 @@ impl Collector for Families {
                     (MetricType::Counter, Figure::Count(n)) => {
                         metric.encode_family(labels)?.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
                     }
+                    (_, Figure::Count(n)) if labels.is_empty() => metric.encode_gauge(n)?,
                     (_, Figure::Count(n)) => metric.encode_family(labels)?.encode_gauge(n)?,
                     (_, Figure::Level(level)) => metric.encode_family(labels)?.encode_gauge(level)?,
                 }
@@ -266,7 +296,8 @@ mod tests {
 
     #[test]
     fn the_whole_text() {
-        let text = write(vec![observed(vec![gauge("subscriptions", &[("dialect", "ews")], 2.5)])]);
+        let observed = observed(vec![gauge("subscriptions", &[("dialect", "ews")], 2.5)]);
+        let text = write(families(&[observed]));
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION").replace(&"ab".repeat(32), "SHA256");
         expect![[r##"
             # HELP postbell_build This program
@@ -304,6 +335,21 @@ mod tests {
             # EOF
         "##]]
         .assert_eq(&text);
+    }
+
+    #[test]
+    fn what_concerns_clients_is_of_no_tenant() {
+        let clients = ClientCounters::default();
+        clients.responded(200);
+        let _connected = clients.connected();
+        let text = write(client_families(&clients));
+        for line in [
+            "postbell_client_connections 1",
+            "postbell_client_responses_total{class=\"2xx\"} 1",
+            "postbell_client_refusals_total{limit=\"body-bytes\"} 0",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+        }
     }
 
     #[test]

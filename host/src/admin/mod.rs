@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use self::keys::{Key, bearer};
 use self::metrics::Counters;
 use self::refusal::Refusal;
+use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
 
 /// How long a client may take for the head of a request, and be idle between two.
@@ -72,6 +73,7 @@ struct Shared {
     admin_key: Option<Key>,
     tenants: BTreeMap<String, Seat>,
     counters: Counters,
+    clients: Arc<ClientCounters>,
 }
 
 struct Seat {
@@ -81,14 +83,15 @@ struct Seat {
 }
 
 impl State {
-    /// `admin_key`: the server's, good for every tenant.
-    pub fn new(tenants: Vec<AdminTenant>, admin_key: Option<&str>) -> State {
+    /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts.
+    pub fn new(tenants: Vec<AdminTenant>, admin_key: Option<&str>, clients: Arc<ClientCounters>) -> State {
         let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
             let keys = [ingest_key, admin_key].iter().flatten().map(|key| Key::of(key)).collect();
             (tenant.name().to_owned(), Seat { tenant, keys, domains })
         };
         let tenants = tenants.into_iter().map(seat).collect();
-        State(Arc::new(Shared { admin_key: admin_key.map(Key::of), tenants, counters: Counters::default() }))
+        let admin_key = admin_key.map(Key::of);
+        State(Arc::new(Shared { admin_key, tenants, counters: Counters::default(), clients }))
     }
 
     fn authorize(&self, headers: &HeaderMap, tenant: &str) -> Result<&Seat, Refusal> {
