@@ -12,9 +12,9 @@
 //! | `postbell_journal_sequence` | `tenant` | journal position of the last committed input |
 //! | `postbell_instance_memory_bytes` | `tenant` | memory of the live instance |
 //! | `postbell_changes_total` | `tenant`, `outcome` | units that sources sent: accepted, rejected, repeated |
-//! | `postbell_connections` | | connections of clients that are open |
-//! | `postbell_responses_total` | `class` | responses to clients, by the class of their status: 2xx to 5xx |
-//! | `postbell_client_refusals_total` | `limit` | what the clients' listener refused, by the limit that it went over |
+//! | `postbell_client_connections` | | connections of mail clients, now |
+//! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`, ... |
+//! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
 //! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +87,8 @@ pub(super) async fn text(state: &State) -> String {
     if tokio::time::timeout(INSPECT_TIME, inspect).await.is_err() {
         tracing::warn!("the plugins take too long for their gauges: some are left out");
     }
-    write(&observed, &state.0.clients)
+    let clients = &state.0.clients;
+    write(families(&observed).into_iter().chain(client_families(clients)).collect())
 }
 
 fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
@@ -101,9 +102,8 @@ fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
     }
 }
 
-fn write(observed: &[Observed], clients: &ClientCounters) -> String {
+fn write(families: Vec<Family>) -> String {
     let mut registry = Registry::default();
-    let families = families(observed).into_iter().chain(of_clients(clients)).collect();
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes everything");
@@ -177,23 +177,26 @@ fn families(observed: &[Observed]) -> Vec<Family> {
     ]
 }
 
-/// What concerns no tenant: the clients' listener.
-fn of_clients(clients: &ClientCounters) -> Vec<Family> {
-    use MetricType::{Counter, Gauge};
-    let words = |label: &str, counts: BTreeMap<&'static str, u64>| -> Vec<_> {
+fn client_families(clients: &ClientCounters) -> Vec<Family> {
+    let counted = |label: &str, counts: BTreeMap<&'static str, u64>| {
         let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
         counts.into_iter().map(series).collect()
     };
     let family = |name, help, kind, series| Family { name, help, kind, series };
-    let open = vec![(vec![], Figure::Count(clients.open_connections()))];
+    let open = vec![(Vec::new(), Figure::Count(clients.open_connections()))];
     vec![
-        family("postbell_connections", "Connections of clients that are open", Gauge, open),
-        family("postbell_responses", "Responses to clients", Counter, words("class", clients.responses())),
+        family("postbell_client_connections", "Connections of mail clients", MetricType::Gauge, open),
+        family(
+            "postbell_client_responses",
+            "Answers to mail clients, by the class of their status",
+            MetricType::Counter,
+            counted("class", clients.responses()),
+        ),
         family(
             "postbell_client_refusals",
-            "What the clients' listener refused, by the limit that was reached",
-            Counter,
-            words("limit", clients.refusals()),
+            "What was refused to mail clients, by the limit that was reached",
+            MetricType::Counter,
+            counted("limit", clients.refusals()),
         ),
     ]
 }
@@ -253,6 +256,7 @@ impl Collector for Families {
                     (MetricType::Counter, Figure::Count(n)) => {
                         metric.encode_family(labels)?.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
                     }
+                    (_, Figure::Count(n)) if labels.is_empty() => metric.encode_gauge(n)?,
                     (_, Figure::Count(n)) => metric.encode_family(labels)?.encode_gauge(n)?,
                     (_, Figure::Level(level)) => metric.encode_family(labels)?.encode_gauge(level)?,
                 }
@@ -292,7 +296,8 @@ mod tests {
 
     #[test]
     fn the_whole_text() {
-        let text = write(&[observed(vec![gauge("subscriptions", &[("dialect", "ews")], 2.5)])], &Default::default());
+        let observed = observed(vec![gauge("subscriptions", &[("dialect", "ews")], 2.5)]);
+        let text = write(families(&[observed]));
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION").replace(&"ab".repeat(32), "SHA256");
         expect![[r##"
             # HELP postbell_build This program
@@ -327,27 +332,24 @@ mod tests {
             # HELP postbell_plugin_gauge What the plugin says of its state
             # TYPE postbell_plugin_gauge gauge
             postbell_plugin_gauge{tenant="exa\"mple",name="subscriptions",dialect="ews"} 2.5
-            # HELP postbell_connections Connections of clients that are open
-            # TYPE postbell_connections gauge
-            postbell_connections{} 0
-            # HELP postbell_responses Responses to clients
-            # TYPE postbell_responses counter
-            postbell_responses_total{class="1xx"} 0
-            postbell_responses_total{class="2xx"} 0
-            postbell_responses_total{class="3xx"} 0
-            postbell_responses_total{class="4xx"} 0
-            postbell_responses_total{class="5xx"} 0
-            # HELP postbell_client_refusals What the clients' listener refused, by the limit that was reached
-            # TYPE postbell_client_refusals counter
-            postbell_client_refusals_total{limit="body-bytes"} 0
-            postbell_client_refusals_total{limit="body-seconds"} 0
-            postbell_client_refusals_total{limit="connections"} 0
-            postbell_client_refusals_total{limit="header-seconds"} 0
-            postbell_client_refusals_total{limit="idle-seconds"} 0
-            postbell_client_refusals_total{limit="logins-waiting"} 0
             # EOF
         "##]]
         .assert_eq(&text);
+    }
+
+    #[test]
+    fn what_concerns_clients_is_of_no_tenant() {
+        let clients = ClientCounters::default();
+        clients.responded(200);
+        let _connected = clients.connected();
+        let text = write(client_families(&clients));
+        for line in [
+            "postbell_client_connections 1",
+            "postbell_client_responses_total{class=\"2xx\"} 1",
+            "postbell_client_refusals_total{limit=\"body-bytes\"} 0",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+        }
     }
 
     #[test]

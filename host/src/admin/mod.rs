@@ -90,8 +90,8 @@ impl State {
             (tenant.name().to_owned(), Seat { tenant, keys, domains })
         };
         let tenants = tenants.into_iter().map(seat).collect();
-        let (admin_key, counters) = (admin_key.map(Key::of), Counters::default());
-        State(Arc::new(Shared { admin_key, tenants, counters, clients }))
+        let admin_key = admin_key.map(Key::of);
+        State(Arc::new(Shared { admin_key, tenants, counters: Counters::default(), clients }))
     }
 
     fn authorize(&self, headers: &HeaderMap, tenant: &str) -> Result<&Seat, Refusal> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +26,10 @@ use crate::serve::logins::Logins;
 use crate::serve::passwords::Passwords;
 use crate::tenant::Tenant;
 use crate::{Host, HostOptions, OpenError, TenantOptions};
+
+/// How many connections may wait to be accepted: after a restart all clients come at once, and who finds no place tries
+/// again only a second later. The system may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// `postbell serve ...`.
 #[derive(Args, Debug)]
@@ -165,8 +169,8 @@ async fn serve(
     traffic: bool,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let clients = bind("clients", config.listen).await?;
-    let admins = bind("administration", config.admin_listen).await?;
+    let clients = bind("clients", config.listen)?;
+    let admins = bind("administration", config.admin_listen)?;
     let (client_address, admin_address) = (clients.local_addr()?, admins.local_addr()?);
     if demo {
         tenants[0].ingest(demo::baseline(tenants[0].now()), None).await.context("the demo's folders")?;
@@ -174,10 +178,10 @@ async fn serve(
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let (limits, admin_key) = (config.limits, config.admin_key.clone());
     let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
-    let counters = Arc::new(Counters::default());
+    let admin_tenants = admin_tenants.collect();
+    let front = front(config, &tenants, clock)?;
     let admin_key = admin_key.as_ref().map(|key| key.as_str());
-    let state = admin::State::new(admin_tenants.collect(), admin_key, counters.clone());
-    let front = front(config, &tenants, counters, clock)?;
+    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone());
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
@@ -219,8 +223,15 @@ async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits,
     }
 }
 
-async fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
+fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart need not wait for the old connections' ends to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().with_context(|| format!("cannot listen for {what} on {address}"))
 }
 
 fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
@@ -232,12 +243,8 @@ fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
     }
 }
 
-fn front(
-    config: Config,
-    tenants: &[Tenant],
-    counters: Arc<Counters>,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<Arc<Front>> {
+fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Front>> {
+    let counters = Arc::new(Counters::default());
     let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
     let mut served = Vec::new();
     for (config, tenant) in config.tenants.into_iter().zip(tenants) {

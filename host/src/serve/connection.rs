@@ -6,9 +6,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,14 @@ pub struct Activity(Arc<Shared>);
 struct Shared {
     phase: AtomicU8,
     requests: AtomicU64,
+    /// Who waits for the client to send; what it waits for changes with the end of a request.
+    reader: Mutex<Option<Waker>>,
+}
+
+impl Shared {
+    fn reader(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 const IDLE: u8 = 0;
@@ -55,7 +63,11 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        let mut reader = self.0.reader();
         self.0.phase.store(IDLE, Ordering::Relaxed);
+        if let Some(reader) = reader.take() {
+            reader.wake();
+        }
     }
 }
 
@@ -121,6 +133,8 @@ impl<S> Connection<S> {
 
     /// Ready when the connection has waited long enough for its client.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // The end of a request begins a pause, and hyper does not read again by itself to find that out.
+        *self.activity.0.reader() = Some(context.waker().clone());
         let Some((wait, duration)) = self.wait() else {
             self.timer = None;
             return Poll::Pending;
@@ -231,6 +245,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_pause_begins_with_the_end_of_a_request() {
+        let mut scene = scene();
+        let in_flight = scene.activity.begin();
+        let reading = tokio::spawn(async move { read(&mut scene.server).await });
+        tokio::task::yield_now().await;
+        drop(in_flight);
+        let ended = tokio::time::timeout(Duration::from_secs(61), reading).await.expect("it is awake");
+        assert_eq!(ended.expect("no panic"), 0);
+        assert_eq!(scene.counters.refusals()["idle-seconds"], 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_second_head_that_stalls_is_cut_off() {
         let mut scene = scene();
         drop(scene.activity.begin());
@@ -265,9 +291,11 @@ mod tests {
         let mut scene = scene();
         let in_flight = scene.activity.begin();
         scene.client.shutdown().await.expect("closed");
+        let reading = tokio::spawn(async move { read(&mut scene.server).await });
+        tokio::task::yield_now().await;
         drop(in_flight);
-        let at_once = tokio::time::timeout(Duration::from_millis(1), read(&mut scene.server)).await;
-        assert_eq!(at_once, Ok(0));
+        let at_once = tokio::time::timeout(Duration::from_millis(1), reading).await.expect("it is awake");
+        assert_eq!(at_once.expect("no panic"), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,14 +11,15 @@ use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 
 use super::answer::{self, ClientResponse};
+use super::basic::Basic;
 use super::counters::{Counters, Limit};
 use super::hand_over::{hand_over, request_head};
-use super::logins::{Basic, Logins};
+use super::logins::Logins;
 use super::receive::{self, BodyLimits, Unreceived};
-use super::routes::{self, Routed};
 use crate::clock::Clock;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Denial, Refusal};
+use crate::plugin;
 use crate::tenant::Tenant;
 
 /// A tenant, as clients come to it.
@@ -78,11 +79,12 @@ impl Exchange {
         let Some(served) = self.tenant(&head, basic.as_ref().ok()) else {
             return answer::plain(StatusCode::MISDIRECTED_REQUEST, "no tenant answers to this host");
         };
-        let routes = &served.tenant.plugin().manifest().routes;
-        match routes::find(routes, head.method.as_str(), head.uri.path()) {
-            Routed::To(route) => self.enter(served, route, basic, &head, body).await,
-            Routed::WrongMethod(route) => wrong_method(route),
-            Routed::Nowhere => answer::plain(StatusCode::NOT_FOUND, "nothing is here"),
+        match plugin::route(&served.tenant.plugin().manifest().routes, head.uri.path()) {
+            Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
+                self.enter(served, route, basic, &head, body).await
+            }
+            Some(route) => wrong_method(route),
+            None => answer::plain(StatusCode::NOT_FOUND, "nothing is here"),
         }
     }
 

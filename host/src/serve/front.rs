@@ -100,7 +100,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mu
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_headers(HEADERS)
-        .max_buf_size(front.limits.header_bytes)
+        .max_header_size(front.limits.header_bytes)
         .serve_connection(stream, service);
     tokio::pin!(connection);
     let mut stopping = false;

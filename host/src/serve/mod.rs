@@ -1,6 +1,7 @@
 //! The clients' side: connections, logins, and the way of a request to its tenant and back.
 
 pub mod answer;
+pub mod basic;
 pub mod connection;
 pub mod counters;
 pub mod directory;
@@ -11,5 +12,4 @@ pub mod logins;
 pub mod passwords;
 pub mod preauth;
 pub mod receive;
-pub mod routes;
 pub mod tokens;
