@@ -48,6 +48,21 @@ fn find(files: &[(PathBuf, String)], hit: impl Fn(&str) -> bool) -> Vec<String> 
     hits.map(|(path, number, line)| format!("{}:{number}: {}", path.display(), line.trim())).collect()
 }
 
+/// ARCHITECTURE.md names the test of each invariant.
+#[test]
+fn every_test_that_the_map_names_is_there() -> Result<()> {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let (_, invariants) = map.split_once("## Invariants").context("a section on invariants")?;
+    let (invariants, _) = invariants.split_once("\n## ").context("a section after it")?;
+    let named: Vec<_> = invariants.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
+    ensure!(named.len() > 5, "these are all tests that the map names: {named:?}");
+    for (module, test) in named {
+        let text = std::fs::read_to_string(root().join(format!("tests/it/{module}.rs"))).context(module.to_owned())?;
+        ensure!(text.contains(&format!("fn {test}()")), "there is no {module}::{test}");
+    }
+    Ok(())
+}
+
 /// A file in this folder that `main.rs` does not name is a test that never runs.
 #[test]
 fn every_test_module_runs() -> Result<()> {
