@@ -80,6 +80,9 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         None => demo_config::config(args.listen, args.admin_listen, args.data, args.set)?,
     };
     raise_file_limit();
+    let runtime = tokio::runtime::Runtime::new().context("the network threads")?;
+    // From here on a signal is an orderly end, even while plugins still compile.
+    let signals = runtime.block_on(async { Signals::new() })?;
     let data = config.data.as_deref().map(DataDirectory::open).transpose()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let host = Host::new(HostOptions {
@@ -90,8 +93,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     })
     .context("the engine")?;
     let opened = config.tenants.iter().map(|tenant| open(&host, tenant)).collect::<Result<Vec<_>, _>>()?;
-    let runtime = tokio::runtime::Runtime::new().context("the network threads")?;
-    let served = runtime.block_on(serve(config, opened, clock, demo, traffic));
+    let served = runtime.block_on(serve(config, opened, clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
     Ok(served?)
@@ -167,8 +169,8 @@ async fn serve(
     clock: Arc<dyn Clock>,
     demo: bool,
     traffic: bool,
+    mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
     let clients = bind("clients", config.listen)?;
     let admins = bind("administration", config.admin_listen)?;
     let (client_address, admin_address) = (clients.local_addr()?, admins.local_addr()?);
