@@ -1,0 +1,129 @@
+//! Native code and component side by side: what the sandbox costs.
+//!
+//! Both are given the same inputs, made before the clock runs: the native code values of its own types, to keep; the
+//! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has them.
+
+mod pair;
+mod timing;
+
+use postbell::contract::types::Moment;
+use postbell::journal::Input;
+use postbell::plugin::Plugin;
+use postbell::tenant::Tenant;
+use postbell::{Host, HostOptions, TenantOptions};
+use postbell_notify::Notify;
+use postbell_tests::component;
+use postbell_tests::histories::{get_events, subscribe_pull, subscribe_streaming};
+use postbell_tests::native::Convert;
+
+use pair::{Pair, settings};
+use timing::{Table, nanoseconds};
+
+/// How many changes one round of `ingest` has.
+const CHANGES: usize = 2_000;
+/// How many requests one round of `answer` has.
+const REQUESTS: u64 = 200;
+/// How many tenants one round opens.
+const TENANTS: usize = 50;
+
+fn main() {
+    let (plugin, table) = (component::plugin(), Table::begin());
+    ingest(&table, &plugin, 100, &[1, 10, 100]);
+    ingest(&table, &plugin, 10_000, &[100]);
+    get_events_of(&table, &plugin, 1);
+    get_events_of(&table, &plugin, 50);
+    subscribe(&table, &plugin);
+    open_instance(&table, &plugin);
+    open_tenant(&table);
+}
+
+/// Deliveries to accounts with three subscriptions each.
+fn ingest(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
+    let mut pair = Pair::open(plugin);
+    for user in (0..accounts).flat_map(|user| [user; 3]) {
+        pair.ask(user, subscribe_streaming());
+    }
+    for _ in 0..accounts / 3 {
+        let filling = pair.deliveries(accounts, 100);
+        pair.feed(Input::Ingest { batch: filling, span: None });
+    }
+    for &size in sizes {
+        table.row(&format!("ingest, per change; {accounts} accounts, batch of {size}"), || {
+            let batches = (0..CHANGES / size).map(|_| pair.deliveries(accounts, size)).collect();
+            pair.time_ingest(batches)
+        });
+    }
+    pair.check();
+}
+
+/// The same poll again and again: nothing is acknowledged.
+fn get_events_of(table: &Table, plugin: &Plugin, events: usize) {
+    let mut pair = Pair::open(plugin);
+    let subscribed = pair.ask(0, subscribe_pull("inbox"));
+    let [subscription, watermark] = ["SubscriptionId>", "Watermark>"].map(|tag| text_after(&subscribed, tag));
+    let batch = pair.alterations(events);
+    pair.feed(Input::Ingest { batch, span: None });
+    let answer = pair.ask(0, get_events(subscription, watermark));
+    assert_eq!(answer.matches("<t:ModifiedEvent>").count(), events, "{answer}");
+    table.row(&format!("answer GetEvents, {events} out ({} bytes)", answer.len()), || {
+        let requests = (0..REQUESTS).map(|_| pair.request(0, get_events(subscription, watermark))).collect();
+        pair.time_answers(requests, 0)
+    });
+    pair.check();
+}
+
+/// Subscriptions that live ten minutes, one a second: as many run out as come.
+fn subscribe(table: &Table, plugin: &Plugin) {
+    let mut pair = Pair::open(plugin);
+    let mut round = || {
+        let requests = (0..REQUESTS).map(|user| pair.request(user % 100, subscribe_pull("inbox"))).collect();
+        pair.time_answers(requests, 1_000)
+    };
+    for _ in 0..10 {
+        round();
+    }
+    table.row("answer Subscribe, while another runs out", &mut round);
+    pair.check();
+}
+
+/// An instance by itself: made, opened, dropped.
+fn open_instance(table: &Table, plugin: &Plugin) {
+    let (at, seed, settings) = (Moment { now: 1, sequence: 1 }, [7; 32], settings());
+    table.row("an instance made, opened and dropped", || {
+        let native = nanoseconds(TENANTS, 0..TENANTS, |_| {
+            let mut notify = Notify::default();
+            notify.open(at.convert(), &seed, &settings).expect("the settings are good");
+            notify
+        });
+        let component = nanoseconds(TENANTS, 0..TENANTS, |_| {
+            let mut instance = component::instance(plugin);
+            instance.open(at, &seed, &settings).expect("no fault").expect("the settings are good");
+            instance
+        });
+        (native, component)
+    });
+}
+
+/// A tenant of a host: an instance, its place on a shard, its first entry in a journal in memory.
+fn open_tenant(table: &Table) {
+    let host = Host::new(HostOptions::default()).expect("this machine runs the engine");
+    let plugin = host.load(postbell::plugin::bundled()).expect("the built-in plugin loads");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut names = (0..).map(|number| format!("tenant-{number}"));
+    table.row_alone("Host::open, a new tenant", || {
+        let names: Vec<String> = names.by_ref().take(TENANTS).collect();
+        let mut tenants: Vec<Tenant> = Vec::with_capacity(TENANTS);
+        let time = nanoseconds(TENANTS, &names, |name| {
+            let options = TenantOptions { settings: settings(), ..TenantOptions::default() };
+            tenants.push(host.open(name, &plugin, options).expect("it opens"));
+        });
+        tenants.iter().for_each(|tenant| runtime.block_on(tenant.close()));
+        time
+    });
+}
+
+/// What stands between a tag and the next.
+fn text_after<'t>(text: &'t str, tag: &str) -> &'t str {
+    let (_, after) = text.split_once(tag).expect("the answer has it");
+    after.split('<').next().unwrap_or_default()
+}

@@ -1,0 +1,162 @@
+//! One tenant twice: natively and as a component, fed the same, so that both have the same state throughout.
+
+use postbell::contract::changes::{AccountChanges, Batch, Change, FolderCounts, Happening, Item, ItemAlteration};
+use postbell::contract::requests::Request;
+use postbell::contract::types::{Moment, Reaction};
+use postbell::journal::Input;
+use postbell::plugin::{Instance, Plugin};
+use postbell_notify::{Notify, contract as guest};
+use postbell_tests::histories::{self, Random};
+use postbell_tests::native::Convert;
+use postbell_tests::{component, native};
+
+use crate::timing::nanoseconds;
+
+/// The first moment, in milliseconds since the Unix epoch.
+const START: u64 = 1_795_296_510_624;
+
+/// One tenant twice.
+pub struct Pair {
+    notify: Notify,
+    instance: Instance,
+    moment: Moment,
+    random: Random,
+    requests: u64,
+    messages: u32,
+}
+
+/// The settings. Histories are so short that they are full soon, and every round finds the same state.
+pub fn settings() -> Vec<(String, String)> {
+    [("domains", "example.org"), ("ews-history-events", "60")].map(|(key, value)| (key.into(), value.into())).into()
+}
+
+impl Pair {
+    /// A new tenant.
+    pub fn open(plugin: &Plugin) -> Pair {
+        let mut pair = Pair {
+            notify: Notify::default(),
+            instance: component::instance(plugin),
+            moment: Moment { now: START, sequence: 0 },
+            random: Random(1),
+            requests: 0,
+            messages: 0,
+        };
+        pair.feed(Input::Open { seed: vec![7; 32], settings: settings() });
+        pair
+    }
+
+    /// Gives both one input; both must react alike.
+    pub fn feed(&mut self, input: Input) -> Reaction {
+        self.moment.sequence += 1;
+        let component = component::feed(&mut self.instance, self.moment, &input).expect("no fault");
+        let native = native::feed(&mut self.notify, self.moment, input);
+        assert_eq!(component, native, "native code and component disagree");
+        component.expect("the settings are good")
+    }
+
+    /// Both hold the same state.
+    pub fn check(mut self) {
+        assert_eq!(self.instance.save().expect("no fault"), native::save(&mut self.notify), "the states differ");
+    }
+
+    /// A request of one of the users.
+    pub fn request(&mut self, user: u64, body: String) -> Request {
+        self.requests += 1;
+        histories::request(self.requests, &account(user), body)
+    }
+
+    /// Asks; gives the body of the answer, which must be a success.
+    pub fn ask(&mut self, user: u64, body: String) -> String {
+        let request = self.request(user, body);
+        let mut reaction = self.feed(Input::Answer(request));
+        let reply = reaction.replies.pop().expect("an answer");
+        let text = String::from_utf8(reply.body).expect("UTF-8");
+        assert!(text.contains("ResponseClass=\"Success\""), "{text}");
+        text
+    }
+
+    /// Messages that are delivered to random ones of `accounts`, with the folder's counts, as the host makes a batch of
+    /// what a source sends.
+    pub fn deliveries(&mut self, accounts: u64, changes: usize) -> Batch {
+        let mut batch = Batch { accounts: vec![], book: vec![] };
+        for _ in 0..changes {
+            let name = account(self.random.below(accounts));
+            let change = self.delivery();
+            match batch.accounts.iter_mut().find(|group| group.account == name) {
+                Some(group) => group.changes.push(change),
+                None => batch.accounts.push(AccountChanges { account: name, changes: vec![change] }),
+            }
+        }
+        batch
+    }
+
+    /// Items of user 0 that are altered: each is one event.
+    pub fn alterations(&mut self, changes: usize) -> Batch {
+        let altered =
+            |item| ItemAlteration { item, flags_before: Some(0), tags_before: None, fields: vec!["flags".into()] };
+        let changes =
+            (0..changes).map(|_| self.change(|item| Happening::ItemModified(altered(item)), vec![])).collect();
+        Batch { accounts: vec![AccountChanges { account: account(0), changes }], book: vec![] }
+    }
+
+    fn delivery(&mut self) -> Change {
+        let unread = self.random.below(100) as u32;
+        let counts = FolderCounts { folder: "inbox".into(), unread, total: 1_000, revision: None };
+        self.change(Happening::MessageDelivered, vec![counts])
+    }
+
+    fn change(&mut self, what: impl FnOnce(Item) -> Happening, counts: Vec<FolderCounts>) -> Change {
+        self.messages += 1;
+        let item = Item {
+            kind: "message".into(),
+            id: format!("inbox/1795296510/{}", self.messages),
+            folder: "inbox".into(),
+            number: None,
+            imap_uid: Some(self.messages),
+            revision: Some(u64::from(self.messages)),
+            flags: 0,
+            tags: vec![],
+        };
+        Change { number: None, at: self.moment.now, origin: None, counts, what: what(item) }
+    }
+
+    /// The time of `ingest`, for each change.
+    pub fn time_ingest(&mut self, batches: Vec<Batch>) -> (f64, f64) {
+        let changes = batches.iter().flat_map(|batch| &batch.accounts).map(|group| group.changes.len()).sum();
+        let natives: Vec<guest::Batch> = batches.clone().convert();
+        let mut at = self.moment;
+        let native = nanoseconds(changes, natives, |batch| self.notify.ingest(next(&mut at, 0).convert(), batch));
+        at = self.moment;
+        let component =
+            nanoseconds(changes, &batches, |batch| self.instance.ingest(next(&mut at, 0), batch).expect("no fault"));
+        self.moment = at;
+        (native, component)
+    }
+
+    /// The time of `answer`, for each request; `pause` milliseconds pass before each.
+    pub fn time_answers(&mut self, requests: Vec<Request>, pause: u64) -> (f64, f64) {
+        let natives: Vec<guest::Request> = requests.clone().convert();
+        let mut at = self.moment;
+        let native = nanoseconds(requests.len(), &natives, |request| {
+            self.notify.answer(next(&mut at, pause).convert(), request)
+        });
+        at = self.moment;
+        let component = nanoseconds(requests.len(), &requests, |request| {
+            self.instance.answer(next(&mut at, pause), request).expect("no fault")
+        });
+        self.moment = at;
+        (native, component)
+    }
+}
+
+/// The moment of the next input, `pause` milliseconds later.
+fn next(at: &mut Moment, pause: u64) -> Moment {
+    at.sequence += 1;
+    at.now += pause;
+    *at
+}
+
+/// The account of one user.
+pub fn account(user: u64) -> String {
+    format!("user{user:05}@example.org")
+}

@@ -1,0 +1,62 @@
+//! Two contenders measured in turn, round by round, and the table of what came out.
+//!
+//! A machine that slows down for a while slows both, so the ratio is taken within each round. Medians stand for all
+//! rounds; the spread is what the middle eight tenths of the ratios lie between.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+/// How often each row is measured.
+const ROUNDS: usize = 41;
+
+/// Does `work` on each of `inputs`; gives the nanoseconds for one of `operations`.
+pub fn nanoseconds<I, T>(operations: usize, inputs: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> T) -> f64 {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures time; this is where")]
+    let start = Instant::now();
+    for input in inputs {
+        black_box(work(black_box(input)));
+    }
+    start.elapsed().as_nanos() as f64 / operations as f64
+}
+
+/// The table, printed row by row.
+pub struct Table;
+
+impl Table {
+    /// Prints the head.
+    pub fn begin() -> Table {
+        println!(
+            "Nanoseconds, medians of {ROUNDS} rounds, native and component in turn; spread: of 80 % of the ratios.\n"
+        );
+        println!("{:<44} {:>10} {:>10} {:>7}  spread", "", "native", "component", "ratio");
+        Table
+    }
+
+    /// A row: each round gives the time of the native code and that of the component.
+    pub fn row(&self, name: &str, mut round: impl FnMut() -> (f64, f64)) {
+        let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| round()).collect();
+        let ratios = sorted(rounds.iter().map(|(native, component)| component / native));
+        let native = middle(&sorted(rounds.iter().map(|(native, _)| *native)));
+        let component = middle(&sorted(rounds.iter().map(|(_, component)| *component)));
+        let (low, high) = (ratios[ROUNDS / 10], ratios[ROUNDS - 1 - ROUNDS / 10]);
+        println!("{name:<44} {native:>10.0} {component:>10.0} {:>7.2}  {low:.2} to {high:.2}", middle(&ratios));
+    }
+
+    /// A row of what there is no native counterpart of; its spread is in nanoseconds.
+    pub fn row_alone(&self, name: &str, round: impl FnMut() -> f64) {
+        let mut round = round;
+        let rounds = sorted((0..ROUNDS).map(|_| round()));
+        let (low, high) = (rounds[ROUNDS / 10], rounds[ROUNDS - 1 - ROUNDS / 10]);
+        println!("{name:<44} {:>10} {:>10.0} {:>7}  {low:.0} to {high:.0}", "", middle(&rounds), "");
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
