@@ -68,7 +68,7 @@ impl Pair {
     /// Asks; gives the body of the answer, which must be a success.
     pub fn ask(&mut self, user: u64, body: String) -> String {
         let request = self.request(user, body);
-        let mut reaction = self.feed(Input::Answer(request));
+        let mut reaction = self.feed(Input::Answer(Box::new(request)));
         let reply = reaction.replies.pop().expect("an answer");
         let text = String::from_utf8(reply.body).expect("UTF-8");
         assert!(text.contains("ResponseClass=\"Success\""), "{text}");
