@@ -20,11 +20,11 @@ use pair::{Pair, settings};
 use timing::{Table, nanoseconds};
 
 /// How many changes one round of `ingest` has.
-const CHANGES: usize = 2_000;
+const CHANGES: usize = 200;
 /// How many requests one round of `answer` has.
-const REQUESTS: u64 = 200;
-/// How many tenants one round opens.
-const TENANTS: usize = 50;
+const REQUESTS: u64 = 20;
+/// How many instances or tenants one round opens.
+const TENANTS: usize = 20;
 
 fn main() {
     let (plugin, table) = (component::plugin(), Table::begin());
@@ -43,9 +43,10 @@ fn ingest(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
     for user in (0..accounts).flat_map(|user| [user; 3]) {
         pair.ask(user, subscribe_streaming());
     }
+    // Until the histories are full.
     for _ in 0..accounts / 3 {
-        let filling = pair.deliveries(accounts, 100);
-        pair.feed(Input::Ingest { batch: filling, span: None });
+        let batch = pair.deliveries(accounts, 100);
+        pair.feed(Input::Ingest { batch, span: None });
     }
     for &size in sizes {
         table.row(&format!("ingest, per change; {accounts} accounts, batch of {size}"), || {
@@ -59,6 +60,8 @@ fn ingest(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
 /// The same poll again and again: nothing is acknowledged.
 fn get_events_of(table: &Table, plugin: &Plugin, events: usize) {
     let mut pair = Pair::open(plugin);
+    // The folder must be known before somebody subscribes to it.
+    pair.make_inboxes(1);
     let subscribed = pair.ask(0, subscribe_pull("inbox"));
     let [subscription, watermark] = ["SubscriptionId>", "Watermark>"].map(|tag| text_after(&subscribed, tag));
     let batch = pair.alterations(events);
@@ -75,13 +78,15 @@ fn get_events_of(table: &Table, plugin: &Plugin, events: usize) {
 /// Subscriptions that live ten minutes, one a second: as many run out as come.
 fn subscribe(table: &Table, plugin: &Plugin) {
     let mut pair = Pair::open(plugin);
+    pair.make_inboxes(REQUESTS);
     let mut round = || {
-        let requests = (0..REQUESTS).map(|user| pair.request(user % 100, subscribe_pull("inbox"))).collect();
+        let requests = (0..REQUESTS).map(|user| pair.request(user, subscribe_pull("inbox"))).collect();
         pair.time_answers(requests, 1_000)
     };
-    for _ in 0..10 {
+    // Until the first ones run out.
+    (0..700).step_by(REQUESTS as usize).for_each(|_| {
         round();
-    }
+    });
     table.row("answer Subscribe, while another runs out", &mut round);
     pair.check();
 }

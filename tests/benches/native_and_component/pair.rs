@@ -75,6 +75,15 @@ impl Pair {
         text
     }
 
+    /// Delivers a message to each of the first `users`.
+    pub fn make_inboxes(&mut self, users: u64) {
+        for user in 0..users {
+            let changes = vec![self.delivery()];
+            let accounts = vec![AccountChanges { account: account(user), changes }];
+            self.feed(Input::Ingest { batch: Batch { accounts, book: vec![] }, span: None });
+        }
+    }
+
     /// Messages that are delivered to random ones of `accounts`, with the folder's counts, as the host makes a batch of
     /// what a source sends.
     pub fn deliveries(&mut self, accounts: u64, changes: usize) -> Batch {

@@ -1,13 +1,13 @@
 //! Two contenders measured in turn, round by round, and the table of what came out.
 //!
-//! A machine that slows down for a while slows both, so the ratio is taken within each round. Medians stand for all
-//! rounds; the spread is what the middle eight tenths of the ratios lie between.
+//! A machine that slows down for a while slows both, so the ratio is taken within each round. Rounds are short, so that
+//! few are interrupted, and medians stand for all of them; the spread is what the middle half lies between.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 /// How often each row is measured.
-const ROUNDS: usize = 41;
+const ROUNDS: usize = 401;
 
 /// Does `work` on each of `inputs`; gives the nanoseconds for one of `operations`.
 pub fn nanoseconds<I, T>(operations: usize, inputs: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> T) -> f64 {
@@ -26,7 +26,7 @@ impl Table {
     /// Prints the head.
     pub fn begin() -> Table {
         println!(
-            "Nanoseconds, medians of {ROUNDS} rounds, native and component in turn; spread: of 80 % of the ratios.\n"
+            "Nanoseconds, medians of {ROUNDS} rounds, native and component in turn; spread: of the middle half.\n"
         );
         println!("{:<44} {:>10} {:>10} {:>7}  spread", "", "native", "component", "ratio");
         Table
@@ -38,7 +38,7 @@ impl Table {
         let ratios = sorted(rounds.iter().map(|(native, component)| component / native));
         let native = middle(&sorted(rounds.iter().map(|(native, _)| *native)));
         let component = middle(&sorted(rounds.iter().map(|(_, component)| *component)));
-        let (low, high) = (ratios[ROUNDS / 10], ratios[ROUNDS - 1 - ROUNDS / 10]);
+        let (low, high) = (ratios[ROUNDS / 4], ratios[ROUNDS - 1 - ROUNDS / 4]);
         println!("{name:<44} {native:>10.0} {component:>10.0} {:>7.2}  {low:.2} to {high:.2}", middle(&ratios));
     }
 
@@ -46,7 +46,7 @@ impl Table {
     pub fn row_alone(&self, name: &str, round: impl FnMut() -> f64) {
         let mut round = round;
         let rounds = sorted((0..ROUNDS).map(|_| round()));
-        let (low, high) = (rounds[ROUNDS / 10], rounds[ROUNDS - 1 - ROUNDS / 10]);
+        let (low, high) = (rounds[ROUNDS / 4], rounds[ROUNDS - 1 - ROUNDS / 4]);
         println!("{name:<44} {:>10} {:>10.0} {:>7}  {low:.0} to {high:.0}", "", middle(&rounds), "");
     }
 }
