@@ -27,7 +27,7 @@ test-schemas: setup ## validate answers with Microsoft's schemas (POSTBELL_SCHEM
 	cargo test --package postbell-tests --test it schemas
 
 bench: setup ## measure native code and component side by side
-	cargo bench --package postbell-tests
+	cargo bench --package postbell-tests --bench native_and_component
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm
