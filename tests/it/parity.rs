@@ -16,10 +16,10 @@ fn agree(plugin: &postbell::plugin::Plugin, seed: u64) -> Result<()> {
     let mut history = History::new(seed);
     let (mut notify, mut instance) = (Notify::default(), component::instance(plugin));
     let (at, open) = history.open();
-    assert_eq!(component::feed(&mut instance, at, &open)?, native::feed(&mut notify, at, open), "open");
+    assert_eq!(instance.feed(at, &open)?, native::feed(&mut notify, at, open), "open");
     for number in 0..INPUTS {
         let (at, input) = history.next_input();
-        let component: Fed = component::feed(&mut instance, at, &input)?;
+        let component: Fed = instance.feed(at, &input)?;
         let shown = format!("seed {seed}, input {number}, {}", input.kind());
         assert_eq!(component, native::feed(&mut notify, at, input), "{shown}");
         if let Ok(reaction) = component {
@@ -56,11 +56,11 @@ fn two_instances_agree() -> Result<()> {
         let mut history = History::new(seed);
         let (mut one, mut other) = (component::instance(&plugin), component::instance(&plugin));
         let (at, open) = history.open();
-        assert_eq!(component::feed(&mut one, at, &open)?, component::feed(&mut other, at, &open)?);
+        assert_eq!(one.feed(at, &open)?, other.feed(at, &open)?);
         for number in 0..INPUTS {
             let (at, input) = history.next_input();
-            let reaction = component::feed(&mut one, at, &input)?;
-            assert_eq!(reaction, component::feed(&mut other, at, &input)?, "seed {seed}, input {number}");
+            let reaction = one.feed(at, &input)?;
+            assert_eq!(reaction, other.feed(at, &input)?, "seed {seed}, input {number}");
             if let Ok(reaction) = reaction {
                 history.heard(&reaction);
             }

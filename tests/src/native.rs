@@ -130,7 +130,9 @@ pub type Fed = Result<types::Reaction, String>;
 pub fn feed(notify: &mut Notify, at: types::Moment, input: Input) -> Fed {
     let at = at.convert();
     let reaction = match input {
-        Input::Open { seed, settings } => notify.open(at, &seed, &settings).map(|()| guest::Reaction::default())?,
+        Input::Open { seed, settings } => notify
+            .open(at, &seed, &settings)
+            .map(|()| guest::Reaction { changed: true, ..guest::Reaction::default() })?,
         Input::Configure { settings } => notify.configure(at, &settings)?,
         Input::Tick => notify.tick(at),
         Input::Restarted(how) => notify.restarted(at, how.convert()),

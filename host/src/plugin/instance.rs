@@ -8,6 +8,7 @@ use crate::contract::outbound::Outcome;
 use crate::contract::requests::{Claims, Refusal, Request, RequestHead, Settlement};
 use crate::contract::types::{Moment, Reaction, Reply};
 use crate::contract::{Notifier, NotifierPre, changes::Batch};
+use crate::journal::Input;
 
 /// How many parts of at most 1 MiB a `save` may give: a memory holds 4 GiB.
 const MOST_PARTS: u32 = 4096;
@@ -137,6 +138,33 @@ impl Instance {
         self.store.set_epoch_deadline(deadline(self.call_milliseconds));
         self.store.set_hostcall_fuel(self.returned_bytes);
         call(&self.exports, &mut self.store).map_err(|error| fault(&error, self.store.data(), self.call_milliseconds))
+    }
+
+    /// One input, by whichever function of the contract it is. The inner error is the plugin's refusal of settings, which
+    /// leaves its state as it was; `open` gives an empty reaction.
+    ///
+    /// # Errors
+    ///
+    /// A fault; the instance must be dropped.
+    pub fn feed(&mut self, at: Moment, input: &Input) -> Result<Result<Reaction, String>, Fault> {
+        Ok(match input {
+            Input::Open { seed, settings } => self.open(at, seed, settings)?.map(|()| Reaction {
+                replies: vec![],
+                calls: vec![],
+                wake_at: None,
+                rejections: vec![],
+                logs: vec![],
+                changed: true,
+            }),
+            Input::Configure { settings } => self.configure(at, settings)?,
+            Input::Tick => Ok(self.tick(at)?),
+            Input::Restarted(how) => Ok(self.restarted(at, *how)?),
+            Input::Drain => Ok(self.drain(at)?),
+            Input::Ingest { batch, .. } => Ok(self.ingest(at, batch)?),
+            Input::Answer(request) => Ok(self.answer(at, request)?),
+            Input::Settled(settlements) => Ok(self.settled(at, settlements)?),
+            Input::Finished { call, outcome } => Ok(self.finished(at, *call, outcome)?),
+        })
     }
 
     /// `lifecycle.describe`.

@@ -372,7 +372,7 @@ impl Actor {
 
     fn call(&mut self, at: Moment, input: &Input) -> Result<Result<Reaction, String>, Fault> {
         let Live::Instance(instance) = &mut self.live else { unreachable!("the caller has seen an instance") };
-        let reaction = replay::feed(instance, at, input)?;
+        let reaction = instance.feed(at, input)?;
         let memory = instance.memory();
         if let Ok(reaction) = &reaction {
             self.guard.check(input, reaction).map_err(Fault::Contract)?;

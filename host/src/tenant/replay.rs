@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::contract::lifecycle::{LoadError, Pending};
-use crate::contract::types::{Moment, Reaction};
+use crate::contract::types::Moment;
 use crate::journal::{Input, Journal, JournalError, Offsets, Record, Seat, Snapshot};
 use crate::plugin::{Fault, Instance, InstanceLimits, Plugin};
 
@@ -55,8 +55,7 @@ pub(super) fn replay(
     let on_their_way = uncommitted.iter().filter(|record| record.sequence > last);
     for record in committed.iter().chain(on_their_way) {
         let at = Moment { now: record.now, sequence: record.sequence };
-        feed(&mut instance, at, &record.input)?
-            .map_err(|why| ReplayError::Refused { sequence: record.sequence, why })?;
+        instance.feed(at, &record.input)?.map_err(|why| ReplayError::Refused { sequence: record.sequence, why })?;
         (sequence, now) = (record.sequence, record.now);
         note(&record.input, &mut offsets, &mut settings);
     }
@@ -74,28 +73,6 @@ pub(super) fn note(input: &Input, offsets: &mut Offsets, current: &mut Option<Ve
         }
         _ => {}
     }
-}
-
-/// Gives an instance one input. The inner error is the plugin's refusal of settings, which leaves its state as it was.
-pub(super) fn feed(instance: &mut Instance, at: Moment, input: &Input) -> Result<Result<Reaction, String>, Fault> {
-    Ok(match input {
-        Input::Open { seed, settings } => instance.open(at, seed, settings)?.map(|()| Reaction {
-            replies: vec![],
-            calls: vec![],
-            wake_at: None,
-            rejections: vec![],
-            logs: vec![],
-            changed: true,
-        }),
-        Input::Configure { settings } => instance.configure(at, settings)?,
-        Input::Tick => Ok(instance.tick(at)?),
-        Input::Restarted(how) => Ok(instance.restarted(at, *how)?),
-        Input::Drain => Ok(instance.drain(at)?),
-        Input::Ingest { batch, .. } => Ok(instance.ingest(at, batch)?),
-        Input::Answer(request) => Ok(instance.answer(at, request)?),
-        Input::Settled(settlements) => Ok(instance.settled(at, settlements)?),
-        Input::Finished { call, outcome } => Ok(instance.finished(at, *call, outcome)?),
-    })
 }
 
 /// Gives a fresh instance the state of a snapshot.

@@ -48,7 +48,7 @@ impl Pair {
     /// Gives both one input; both must react alike.
     pub fn feed(&mut self, input: Input) -> Reaction {
         self.moment.sequence += 1;
-        let component = component::feed(&mut self.instance, self.moment, &input).expect("no fault");
+        let component = self.instance.feed(self.moment, &input).expect("no fault");
         let native = native::feed(&mut self.notify, self.moment, input);
         assert_eq!(component, native, "native code and component disagree");
         component.expect("the settings are good")
