@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use postbell_tests::program::{Finished, run};
+use postbell_tests::program::{Finished, Start, run};
 
 use crate::PROGRAM;
 
@@ -172,5 +172,17 @@ fn a_data_directory_serves_one_process() -> Result<()> {
     let finished = run(PROGRAM, demo)?;
     assert_eq!(finished.code, 4, "{finished:?}");
     assert!(finished.stderr.contains(data), "{finished:?}");
+    Ok(())
+}
+
+/// The first configuration in README.md, on free ports, is served as it stands.
+#[test]
+fn the_configuration_in_the_readme_is_served() -> Result<()> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
+    let (_, configuration) = readme.split_once("```toml\n").context("a configuration")?;
+    let (configuration, _) = configuration.split_once("```").context("its end")?;
+    let configuration = configuration.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:8081", "127.0.0.1:0");
+    let users = "[[user]]\nname = \"alice@example.org\"\n";
+    Start::configured(PROGRAM, &configuration)?.file("users.toml", users)?.start()?;
     Ok(())
 }
