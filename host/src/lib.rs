@@ -208,7 +208,8 @@ impl Host {
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
         };
-        let known = journal.known(&seat).map_err(|error| OpenError::Journal(error.to_string()))?;
+        let known =
+            journal.facts(&seat).map(|facts| facts.is_some()).map_err(|error| OpenError::Journal(error.to_string()))?;
         let actor = if known {
             Actor::resume(parts, settings).map_err(OpenError::History)?
         } else {

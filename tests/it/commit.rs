@@ -7,7 +7,7 @@ use std::task::Poll;
 use anyhow::Result;
 use postbell::contract::changes::Account;
 use postbell::contract::requests::{Access, Grant, Rank};
-use postbell::journal::{Append, Journal, JournalError, MemoryJournal, Record, Seat, Snapshot, SourceSpan};
+use postbell::journal::{Append, Journal, JournalError, MemoryJournal, Record, Seat, SeatFacts, Snapshot, SourceSpan};
 use postbell::tenant::{Answer, Body, IngestError, Request, RequestError, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::histories::{self, delivery};
@@ -51,12 +51,24 @@ impl Journal for Commanded {
         self.memory.read(seat, from)
     }
 
-    fn put_snapshot(&self, seat: &Seat, snapshot: Snapshot) -> Result<(), JournalError> {
+    fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError> {
+        self.memory.facts(seat)
+    }
+
+    fn seats(&self) -> Result<Vec<Seat>, JournalError> {
+        self.memory.seats()
+    }
+
+    fn put_snapshot(&self, seat: &Seat, snapshot: &Snapshot) -> Result<(), JournalError> {
         self.memory.put_snapshot(seat, snapshot)
     }
 
-    fn snapshot(&self, seat: &Seat) -> Result<Option<Arc<Snapshot>>, JournalError> {
-        self.memory.snapshot(seat)
+    fn snapshot(&self, seat: &Seat, sequence: u64) -> Result<Option<Arc<Snapshot>>, JournalError> {
+        self.memory.snapshot(seat, sequence)
+    }
+
+    fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
+        self.memory.cut(seat, horizon)
     }
 }
 

@@ -75,7 +75,7 @@ impl History {
             _ => 0,
         };
         let input = match self.random.below(100) {
-            0..45 => Input::Ingest { batch: self.batch(), span: None },
+            0..45 => Input::Ingest { batch: self.batch(), span: None, skipped: None },
             45..80 => Input::Answer(Box::new(self.request())),
             80..92 => Input::Settled(self.settlements()),
             92..97 => Input::Tick,

@@ -1,18 +1,20 @@
 //! The journal: every input that was acknowledged, in order. A tenant's state is a cache of it.
+//!
+//! A seat's journal is its snapshots and its records, each record one input. The oldest snapshot is the horizon: what came
+//! before it is cut. Without any snapshot the records reach back to `open`.
 
 mod committer;
+mod digest;
+mod input;
 mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use committer::{Committer, Outcome};
+pub use digest::Digest;
+pub use input::{Input, Skipped, SourceSpan};
 pub use memory::MemoryJournal;
-
-use crate::contract::changes::Batch;
-use crate::contract::lifecycle::Restart;
-use crate::contract::outbound;
-use crate::contract::requests::{Request, Settlement};
 
 /// What a journal's entries belong to: one plugin in one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +27,12 @@ pub struct Seat {
     pub partition: u32,
 }
 
+impl std::fmt::Display for Seat {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}/{}", self.tenant, self.plugin, self.partition)
+    }
+}
+
 /// One input, as the plugin was given it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -32,77 +40,10 @@ pub struct Record {
     pub sequence: u64,
     /// The tenant's time at it, in milliseconds since the Unix epoch.
     pub now: u64,
+    /// What the plugin made of it: a later replay by the same component must make the same.
+    pub digest: Digest,
     /// The input itself.
     pub input: Input,
-}
-
-/// The closed list of what happens to a plugin; each is one function of the contract.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// `lifecycle.open`.
-    Open {
-        /// 32 random bytes.
-        seed: Vec<u8>,
-        /// The plugin's settings.
-        settings: Vec<(String, String)>,
-    },
-    /// `lifecycle.configure`.
-    Configure {
-        /// The plugin's settings, all of them.
-        settings: Vec<(String, String)>,
-    },
-    /// `lifecycle.tick`.
-    Tick,
-    /// `lifecycle.restarted`.
-    Restarted(Restart),
-    /// `lifecycle.drain`.
-    Drain,
-    /// `changes.ingest`.
-    Ingest {
-        /// The changes.
-        batch: Batch,
-        /// Where the batch stands in what its source sends.
-        span: Option<SourceSpan>,
-    },
-    /// `requests.answer`.
-    Answer(Box<Request>),
-    /// `requests.settled`.
-    Settled(Vec<Settlement>),
-    /// `outbound.finished`.
-    Finished {
-        /// The plugin's number of the call.
-        call: u64,
-        /// What became of it.
-        outcome: outbound::Outcome,
-    },
-}
-
-impl Input {
-    /// The function's name in the contract.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Input::Open { .. } => "open",
-            Input::Configure { .. } => "configure",
-            Input::Tick => "tick",
-            Input::Restarted(_) => "restarted",
-            Input::Drain => "drain",
-            Input::Ingest { .. } => "ingest",
-            Input::Answer(_) => "answer",
-            Input::Settled(_) => "settled",
-            Input::Finished { .. } => "finished",
-        }
-    }
-}
-
-/// Where a batch stands in what its source sends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceSpan {
-    /// The source's name.
-    pub source: String,
-    /// How many units (changes, or lines) the source sent before this batch.
-    pub offset: u64,
-    /// How many units this batch is.
-    pub length: u64,
 }
 
 /// How many units of each source a seat has applied.
@@ -113,7 +54,7 @@ pub type Offsets = BTreeMap<Arc<str>, u64>;
 pub struct Snapshot {
     /// The last input that the state contains.
     pub sequence: u64,
-    /// The tenant's time then, in milliseconds since the Unix epoch.
+    /// The tenant's time at that input, in milliseconds since the Unix epoch.
     pub now: u64,
     /// The state's format, from the plugin's manifest.
     pub format: String,
@@ -125,7 +66,39 @@ pub struct Snapshot {
     pub settings: Vec<(String, String)>,
 }
 
-/// Records to append to one seat.
+/// A snapshot without its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// The last input that it contains.
+    pub sequence: u64,
+    /// The tenant's time at that input, in milliseconds since the Unix epoch.
+    pub now: u64,
+    /// The bytes of its parts.
+    pub bytes: u64,
+}
+
+/// What a journal has of one seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatFacts {
+    /// The last record's sequence, also where that record is cut already; 0: there was none.
+    pub last: u64,
+    /// The tenant's time at the last input, in milliseconds since the Unix epoch.
+    pub now: u64,
+    /// The snapshots, oldest first. The oldest is the horizon; none: the records reach back to the first.
+    pub snapshots: Vec<SnapshotFacts>,
+    /// The state is older than what clients were told of it, and they have not been told that yet: a backup was
+    /// restored, or a crash took inputs that were not synced.
+    pub regressed: bool,
+}
+
+impl SeatFacts {
+    /// The sequence of the first record that is kept, or would be.
+    pub fn first(&self) -> u64 {
+        self.snapshots.first().map_or(0, |snapshot| snapshot.sequence) + 1
+    }
+}
+
+/// Records to append to one seat: all of them, or none.
 #[derive(Clone, Debug)]
 pub struct Append {
     /// The seat.
@@ -147,44 +120,105 @@ pub enum JournalError {
         /// What it is.
         found: u64,
     },
-    /// The store failed.
+    /// The store failed, and may work again later; the text says what to do if it does not by itself.
     #[error("{0}")]
     Store(String),
+    /// What is stored is not what was stored.
+    #[error("damaged: {0}")]
+    Damaged(String),
 }
 
 /// Where inputs are kept. Calls block; they come from threads that may.
 pub trait Journal: Send + Sync + 'static {
     /// Appends to several seats and returns once all is as durable as this journal makes it: one result for each, in
-    /// order.
+    /// order. An append of nothing tells whether the seat is still as expected.
+    ///
+    /// A record that tells the plugin of a regression ends [`SeatFacts::regressed`].
     fn append(&self, appends: &[Append]) -> Vec<Result<(), JournalError>>;
 
-    /// The seat's records from `from` on, in order.
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError>;
-
-    /// Keeps a snapshot and cuts the records that it makes superfluous.
-    ///
-    /// # Errors
-    ///
-    /// The store failed; the former snapshot and all records are still there.
-    fn put_snapshot(&self, seat: &Seat, snapshot: Snapshot) -> Result<(), JournalError>;
-
-    /// Whether there is anything of this seat.
-    ///
-    /// # Errors
-    ///
-    /// The store failed.
-    fn known(&self, seat: &Seat) -> Result<bool, JournalError> {
-        Ok(self.snapshot(seat)?.is_some() || !self.read(seat, 0)?.is_empty())
+    /// How long appended records may stay unsynced, in milliseconds; the host then calls [`Journal::sync`]. None: an
+    /// append returns when its records are synced.
+    fn sync_interval(&self) -> Option<u64> {
+        None
     }
 
-    /// The newest snapshot.
+    /// Syncs all that was appended.
     ///
     /// # Errors
     ///
     /// The store failed.
-    fn snapshot(&self, seat: &Seat) -> Result<Option<Arc<Snapshot>>, JournalError>;
+    fn sync(&self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    /// Records from `from` on, consecutive and in order: some megabytes of them, to go on behind the last one. Empty:
+    /// there are none.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or the records are damaged or cut.
+    fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError>;
+
+    /// What there is of a seat; none: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError>;
+
+    /// Every seat of which there is something, in order.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    fn seats(&self) -> Result<Vec<Seat>, JournalError>;
+
+    /// Keeps a snapshot besides those that are there. Appends go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; nothing of the snapshot is there then.
+    fn put_snapshot(&self, seat: &Seat, snapshot: &Snapshot) -> Result<(), JournalError>;
+
+    /// The snapshot at `sequence`; none: it is not there, or not any more.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or the snapshot is damaged.
+    fn snapshot(&self, seat: &Seat, sequence: u64) -> Result<Option<Arc<Snapshot>>, JournalError>;
+
+    /// Makes the snapshot at `horizon` the oldest: what came before it is gone. Appends go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; what is kept is still consistent.
+    fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError>;
+}
+
+/// A seat's records from `from` to `to`, both included, or to the last one, read as they are needed. Ends after the first
+/// error.
+pub fn records<'a>(
+    journal: &'a dyn Journal,
+    seat: &'a Seat,
+    from: u64,
+    to: u64,
+) -> impl Iterator<Item = Result<Record, JournalError>> + 'a {
+    let (mut next, mut ended, mut ready) = (from, false, Vec::new().into_iter());
+    std::iter::from_fn(move || {
+        if ended || next > to {
+            return None;
+        }
+        if ready.len() == 0 {
+            match journal.read(seat, next) {
+                Ok(more) => ready = more.into_iter(),
+                Err(error) => {
+                    ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let record = ready.next()?;
+        next = record.sequence + 1;
+        Some(Ok(record))
+    })
 }

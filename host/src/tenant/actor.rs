@@ -172,7 +172,9 @@ impl Actor {
             self.revive();
         }
         match command {
-            Command::Ingest { batch, span, respond } => self.ingest(Input::Ingest { batch, span }, respond),
+            Command::Ingest { batch, span, respond } => {
+                self.ingest(Input::Ingest { batch, span, skipped: None }, respond)
+            }
             Command::Request { request, respond } => self.request(request, respond),
             Command::Acknowledged { id, parts } => self.settlements.extend(self.open.acknowledged(id, parts)),
             Command::Ended { id, parts, orderly } => self.settlements.extend(self.open.ended(id, parts, orderly)),
@@ -389,7 +391,7 @@ impl Actor {
         self.sequence = at.sequence;
         let mut settings = None;
         replay::note(&input, &mut self.offsets, &mut settings);
-        let record = Record { sequence: at.sequence, now: at.now, input };
+        let record = Record { sequence: at.sequence, now: at.now, digest: Default::default(), input };
         self.uncommitted.push_back(record.clone());
         if self.seated {
             self.append(record);

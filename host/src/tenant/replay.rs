@@ -42,7 +42,8 @@ pub(super) fn replay(
     uncommitted: &VecDeque<Record>,
 ) -> Result<Replayed, ReplayError> {
     let mut instance = plugin.instantiate(&limits.for_replay())?;
-    let snapshot = journal.snapshot(seat)?;
+    let newest = journal.facts(seat)?.and_then(|facts| Some(facts.snapshots.last()?.sequence));
+    let snapshot = newest.map(|sequence| journal.snapshot(seat, sequence)).transpose()?.flatten();
     let (mut sequence, mut now, mut offsets, mut settings) = (0, 0, Offsets::new(), None);
     if let Some(snapshot) = snapshot {
         load(&mut instance, &snapshot)?;
@@ -50,7 +51,7 @@ pub(super) fn replay(
         offsets.clone_from(&snapshot.offsets);
         settings = Some(snapshot.settings.clone());
     }
-    let committed = journal.read(seat, sequence + 1)?;
+    let committed = crate::journal::records(journal, seat, sequence + 1, u64::MAX).collect::<Result<Vec<_>, _>>()?;
     let last = committed.last().map_or(sequence, |record| record.sequence);
     let on_their_way = uncommitted.iter().filter(|record| record.sequence > last);
     for record in committed.iter().chain(on_their_way) {

@@ -46,7 +46,7 @@ fn ingest(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
     // Until the histories are full.
     for _ in 0..accounts / 3 {
         let batch = pair.deliveries(accounts, 100);
-        pair.feed(Input::Ingest { batch, span: None });
+        pair.feed(Input::Ingest { batch, span: None, skipped: None });
     }
     for &size in sizes {
         table.row(&format!("ingest, per change; {accounts} accounts, batch of {size}"), || {
@@ -65,7 +65,7 @@ fn get_events_of(table: &Table, plugin: &Plugin, events: usize) {
     let subscribed = pair.ask(0, subscribe_pull("inbox"));
     let [subscription, watermark] = ["SubscriptionId>", "Watermark>"].map(|tag| text_after(&subscribed, tag));
     let batch = pair.alterations(events);
-    pair.feed(Input::Ingest { batch, span: None });
+    pair.feed(Input::Ingest { batch, span: None, skipped: None });
     let answer = pair.ask(0, get_events(subscription, watermark));
     assert_eq!(answer.matches("<t:ModifiedEvent>").count(), events, "{answer}");
     table.row(&format!("answer GetEvents, {events} out ({} bytes)", answer.len()), || {

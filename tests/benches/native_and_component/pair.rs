@@ -80,7 +80,7 @@ impl Pair {
         for user in 0..users {
             let changes = vec![self.delivery()];
             let accounts = vec![AccountChanges { account: account(user), changes }];
-            self.feed(Input::Ingest { batch: Batch { accounts, book: vec![] }, span: None });
+            self.feed(Input::Ingest { batch: Batch { accounts, book: vec![] }, span: None, skipped: None });
         }
     }
 

@@ -97,7 +97,7 @@ impl Actor {
             settings: self.settings.clone(),
         };
         let kept = verify(&self.parts.plugin, &self.parts.limits.instance, &snapshot).and_then(|()| {
-            self.parts.journal.put_snapshot(&self.parts.seat, snapshot).map_err(|error| error.to_string())
+            self.parts.journal.put_snapshot(&self.parts.seat, &snapshot).map_err(|error| error.to_string())
         });
         if let Err(why) = kept {
             tracing::error!(tenant = &*self.parts.seat.tenant, why, "no snapshot; the journal is not cut");

@@ -1,0 +1,86 @@
+//! What happens to a plugin: the closed list of its inputs.
+
+use crate::contract::changes::Batch;
+use crate::contract::lifecycle::Restart;
+use crate::contract::outbound;
+use crate::contract::requests::{Request, Settlement};
+
+/// The closed list of what happens to a plugin; each is one function of the contract.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// `lifecycle.open`.
+    Open {
+        /// 32 random bytes.
+        seed: Vec<u8>,
+        /// The plugin's settings.
+        settings: Vec<(String, String)>,
+    },
+    /// `lifecycle.configure`.
+    Configure {
+        /// The plugin's settings, all of them.
+        settings: Vec<(String, String)>,
+    },
+    /// `lifecycle.tick`.
+    Tick,
+    /// `lifecycle.restarted`.
+    Restarted(Restart),
+    /// `lifecycle.drain`.
+    Drain,
+    /// `changes.ingest`.
+    Ingest {
+        /// The changes.
+        batch: Batch,
+        /// Where the batch stands in what its source sends. Of a batch that was halved the last piece has it.
+        span: Option<SourceSpan>,
+        /// The batch is a `gap` that stands for this.
+        skipped: Option<Box<Skipped>>,
+    },
+    /// `requests.answer`.
+    Answer(Box<Request>),
+    /// `requests.settled`.
+    Settled(Vec<Settlement>),
+    /// `outbound.finished`.
+    Finished {
+        /// The plugin's number of the call.
+        call: u64,
+        /// What became of it.
+        outcome: outbound::Outcome,
+    },
+}
+
+/// Where a batch stands in what its source sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpan {
+    /// The source's name.
+    pub source: String,
+    /// How many units (changes, or lines) the source sent before this batch.
+    pub offset: u64,
+    /// How many units this batch is.
+    pub length: u64,
+}
+
+/// A change on which the plugin failed. It is kept for whoever looks for the reason, and never fed again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Skipped {
+    /// The change, alone.
+    pub batch: Batch,
+    /// How the plugin failed.
+    pub reason: String,
+}
+
+impl Input {
+    /// The function's name in the contract.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Input::Open { .. } => "open",
+            Input::Configure { .. } => "configure",
+            Input::Tick => "tick",
+            Input::Restarted(_) => "restarted",
+            Input::Drain => "drain",
+            Input::Ingest { .. } => "ingest",
+            Input::Answer(_) => "answer",
+            Input::Settled(_) => "settled",
+            Input::Finished { .. } => "finished",
+        }
+    }
+}
