@@ -248,7 +248,10 @@ fn put_away(state: State, abandoned: bool) {
     let State::Open(opened) = state else { return };
     if abandoned {
         std::mem::forget(opened);
-    } else if let Err(trouble) = attempt(|| Ok(drop(opened))) {
+    } else if let Err(trouble) = attempt(|| {
+        drop(opened);
+        Ok(())
+    }) {
         tracing::warn!(?trouble, "the journal's database could not be closed");
     }
 }

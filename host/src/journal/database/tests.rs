@@ -1,6 +1,7 @@
 //! What every journal does, held over the one in memory and the one in a file; and what only a file does.
 
 mod behaviour;
+mod damage;
 
 use std::path::{Path, PathBuf};
 
