@@ -8,6 +8,7 @@ mod faults;
 mod feed;
 mod parity;
 mod parked;
+mod power;
 mod program;
 mod schemas;
 mod secrets;
