@@ -57,9 +57,7 @@ async fn the_culprit_of_a_batch_is_skipped_and_the_rest_applied() -> Result<()> 
     assert_eq!(tenant.inspect().await, state);
     assert_eq!(tenant.source_offset("imap-1").await, Ok(4));
     let told = get_events(&tenant, &id, &watermark).await;
-    for id in ["m2", "m3", "m4"] {
-        assert!(told.contains(id) || told.contains("ErrorMissedNotificationEvents"), "{told}");
-    }
+    assert!(told.contains("ErrorInvalidWatermark"), "the gap sends its clients to look again: {told}");
     Ok(())
 }
 
@@ -111,7 +109,8 @@ async fn snapshots_stand_for_what_they_replace() -> Result<()> {
 #[tokio::test]
 async fn a_replay_that_differs_is_refused_unless_it_is_accepted() -> Result<()> {
     let journal = Arc::new(Commanded::default());
-    let tenant = open(&host(journal.clone()), TenantOptions::default())?;
+    let first = host(journal.clone());
+    let tenant = open(&first, TenantOptions::default())?;
     assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
     tenant.close().await;
     journal.alter(Alteration { digest_at: Some(2), ..Alteration::default() });
@@ -128,12 +127,14 @@ async fn a_replay_that_differs_is_refused_unless_it_is_accepted() -> Result<()> 
 #[tokio::test]
 async fn clients_are_told_of_a_state_that_has_regressed() -> Result<()> {
     let journal = Arc::new(Commanded::default());
-    let tenant = open(&host(journal.clone()), TenantOptions::default())?;
+    let first = host(journal.clone());
+    let tenant = open(&first, TenantOptions::default())?;
     assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
     let (id, watermark) = subscribe(&tenant).await;
     tenant.close().await;
     journal.alter(Alteration { regressed: true, ..Alteration::default() });
-    let tenant = open(&host(journal), TenantOptions::default())?;
+    let second = host(journal);
+    let tenant = open(&second, TenantOptions::default())?;
     let told = whole(tenant.request(request(histories::get_events(&id, &watermark))).await);
     assert!(told.contains("ErrorInvalidWatermark"), "{told}");
     Ok(())
