@@ -197,6 +197,21 @@ impl Host {
         Ok(self.start(name, plugin, options, Box::new(opened), &mailbox))
     }
 
+    /// When a tenant was last used, in milliseconds since the Unix epoch, by what the journal has of it; none: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The journal failed.
+    pub fn last_used(&self, name: &str, plugin: &Plugin) -> Result<Option<u64>, OpenError> {
+        let facts = self.inner.options.journal.facts(&seat(name.into(), plugin));
+        Ok(facts.map_err(|error| OpenError::Journal(error.to_string()))?.map(|facts| facts.now))
+    }
+
+    /// Where inputs are kept.
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        self.inner.options.journal.clone()
+    }
+
     /// Whether a plugin takes these settings, as far as a new tenant goes.
     ///
     /// # Errors
@@ -234,13 +249,12 @@ impl Host {
     ) -> Tenant {
         let TenantOptions { settings, limits } = options;
         let HostOptions { clock, journal, accept_divergence, .. } = &self.inner.options;
-        let seat = Seat { tenant: name.clone(), plugin: plugin.manifest().name.as_str().into(), partition: 0 };
         let statistics = Arc::<Mutex<Statistics>>::default();
         let history = tenant::History {
             plugin: plugin.clone(),
             limits: limits.instance.clone(),
             journal: journal.clone(),
-            seat,
+            seat: seat(name.clone(), plugin),
             accept_divergence: *accept_divergence,
         };
         let parts = ActorParts {
@@ -267,6 +281,10 @@ impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Host").field("tenants", &self.names().keys()).finish_non_exhaustive()
     }
+}
+
+fn seat(tenant: Arc<str>, plugin: &Plugin) -> Seat {
+    Seat { tenant, plugin: plugin.manifest().name.as_str().into(), partition: 0 }
 }
 
 /// A new tenant's only source of chance.

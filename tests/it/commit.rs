@@ -34,28 +34,47 @@ async fn nothing_leaves_before_the_commit() -> Result<()> {
     let (journal, _host, tenant) = tenant();
     with_inbox(&tenant).await;
     let (id, watermark) = subscribe(&tenant).await;
+    let streaming = whole(tenant.request(request(histories::subscribe_streaming())).await);
+    let streaming = between(&streaming, "<m:SubscriptionId>", "<").to_owned();
     journal.set(Mode::Stalls);
 
     let mut change = Box::pin(tenant.ingest(delivery(ALICE, "m1", 2), span(1)));
-    let mut poll = Box::pin(tenant.request(request(histories::get_events(&id, &watermark))));
-    let mut unknown = Box::pin(tenant.request(request(histories::get_events("unknown", &watermark))));
+    futures_pending(&mut change).await;
+    let bodies = [
+        histories::get_events(&id, &watermark),
+        histories::get_events("unknown", &watermark),
+        histories::subscribe_pull("inbox"),
+        histories::subscribe_streaming(),
+        histories::get_streaming_events(&streaming, &streaming, 1),
+        histories::unsubscribe("unknown"),
+        histories::envelope("<m:GetFolder/>"),
+        "no XML at all".to_owned(),
+    ];
+    let mut answers: Vec<_> = bodies.map(|body| Box::pin(tenant.request(request(body)))).into();
     let mut offset = Box::pin(tenant.source_offset("imap-1"));
-    futures_pending(&mut change).await;
-    futures_pending(&mut poll).await;
-    futures_pending(&mut unknown).await;
-    futures_pending(&mut offset).await;
+    let mut configured = Box::pin(tenant.configure(vec![("domains".into(), "example.org".into())]));
     // Inputs are fed while the journal stalls: the plugin's own gauges show it. What they brought has not left.
-    while gauge(&tenant, "history_events").await < 6.0 {}
-    futures_pending(&mut change).await;
-    futures_pending(&mut poll).await;
-    futures_pending(&mut unknown).await;
-    futures_pending(&mut offset).await;
+    for fed in [false, true] {
+        while fed && gauge(&tenant, "history_events").await < 6.0 {}
+        for answer in &mut answers {
+            futures_pending(answer).await;
+        }
+        futures_pending(&mut change).await;
+        futures_pending(&mut offset).await;
+        futures_pending(&mut configured).await;
+    }
 
     journal.set(Mode::Works);
     assert!(change.await.is_ok());
-    assert!(whole(poll.await).contains("NewMailEvent"));
-    assert!(whole(unknown.await).contains("ErrorSubscriptionNotFound"));
+    let mut answers = answers.into_iter();
+    let mut next = || answers.next().expect("there are more");
+    assert!(whole(next().await).contains("NewMailEvent"));
+    assert!(whole(next().await).contains("ErrorSubscriptionNotFound"));
+    for answer in answers {
+        assert!(answer.await.is_ok());
+    }
     assert_eq!(offset.await, Ok(2));
+    assert_eq!(configured.await, Ok(()));
     Ok(())
 }
 

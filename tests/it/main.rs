@@ -3,12 +3,14 @@
 mod bad_input;
 mod commit;
 mod component;
+mod damage;
 mod exchangelib;
 mod faults;
 mod feed;
 mod parity;
 mod parked;
 mod program;
+mod replay;
 mod schemas;
 mod secrets;
 mod tidy;
