@@ -4,7 +4,9 @@
 //! horizon: what came before is gone. Until then the records reach back to `open`.
 
 mod committer;
+mod database;
 mod digest;
+pub(crate) mod format;
 mod input;
 mod memory;
 
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use committer::{Committer, Outcome};
+pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, DatabaseOptions, StorageBackend, SyncMode};
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
 pub use memory::MemoryJournal;
