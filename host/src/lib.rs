@@ -46,7 +46,7 @@ use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use plugin::{Compiler, Plugin, PluginError};
 pub use statistics::Statistics;
-use tenant::{Actor, ActorParts, Background, Limits, Mailbox, Shard, Tenant};
+use tenant::{Actor, ActorParts, Background, Limits, Mailbox, Shard, Tenant, UnreadTotal};
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
 /// tenants end where they are, without a farewell to their clients.
@@ -60,6 +60,7 @@ struct Inner {
     options: HostOptions,
     committer: Committer,
     background: Background,
+    unread: Arc<UnreadTotal>,
     shards: Vec<Shard>,
     /// The tenants that are open, and where they live.
     open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
@@ -80,6 +81,9 @@ pub struct HostOptions {
     pub instances: u32,
     /// How many threads the tenants are spread over.
     pub shards: usize,
+    /// `unread-bytes-total`: bytes of answers, of all tenants, that their readers have not taken yet. While there are more, a
+    /// reader that is behind is cut off when a further part comes for it.
+    pub unread_bytes: usize,
 }
 
 impl Default for HostOptions {
@@ -92,6 +96,7 @@ impl Default for HostOptions {
             cache: None,
             instances: 1_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
+            unread_bytes: 256 << 20,
         }
     }
 }
@@ -144,7 +149,9 @@ impl Host {
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
         let committer = Committer::start(options.journal.clone());
         let background = Background::start(options.shards.max(2));
-        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, shards, open: Mutex::default() }) })
+        let unread = UnreadTotal::new(options.unread_bytes);
+        let open = Mutex::default();
+        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, unread, shards, open }) })
     }
 
     /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
@@ -207,6 +214,7 @@ impl Host {
             committer: self.inner.committer.clone(),
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
+            unread: self.inner.unread.clone(),
         };
         let known =
             journal.facts(&seat).map(|facts| facts.is_some()).map_err(|error| OpenError::Journal(error.to_string()))?;

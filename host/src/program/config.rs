@@ -45,6 +45,12 @@ pub struct Limits {
     pub body: BodyLimits,
     /// How many logins may wait for being verified.
     pub logins_waiting: usize,
+    /// Bytes of one answer that its client has not taken yet.
+    pub unread_bytes: usize,
+    /// Parts, likewise.
+    pub unread_parts: usize,
+    /// Bytes of all answers that their clients have not taken yet.
+    pub unread_bytes_total: usize,
     /// How long clients have for their last answers when the server stops.
     pub drain: Duration,
     /// What compiling a plugin may allocate, in bytes.
@@ -112,6 +118,9 @@ struct ServerTable {
     body_bytes: Option<Count<1024, 67_108_864>>,
     body_seconds: Option<Count<1, 3600>>,
     logins_waiting: Option<Count<1, 1_000_000>>,
+    unread_bytes: Option<Count<65_536, 1_073_741_824>>,
+    unread_parts: Option<Count<16, 1_000_000>>,
+    unread_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
     drain_seconds: Option<Count<1, 3600>>,
     compiler_memory_bytes: Option<Count<67_108_864, 68_719_476_736>>,
     compiler_cpu_seconds: Option<Count<1, 3600>>,
@@ -162,6 +171,9 @@ impl ServerTable {
                 time: seconds(values::or(&self.body_seconds, 30)),
             },
             logins_waiting: values::or(&self.logins_waiting, 4096) as usize,
+            unread_bytes: values::or(&self.unread_bytes, 4 << 20) as usize,
+            unread_parts: values::or(&self.unread_parts, 1_024) as usize,
+            unread_bytes_total: values::or(&self.unread_bytes_total, 256 << 20) as usize,
             drain: seconds(values::or(&self.drain_seconds, 10)),
             compiler_memory_bytes: values::or(&self.compiler_memory_bytes, 1 << 30),
             compiler_cpu_seconds: values::or(&self.compiler_cpu_seconds, 60),

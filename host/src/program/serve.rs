@@ -24,7 +24,7 @@ use crate::serve::exchange::{ClientTenant, Exchange};
 use crate::serve::front::{self, Front};
 use crate::serve::logins::Logins;
 use crate::serve::passwords::Passwords;
-use crate::tenant::Tenant;
+use crate::tenant::{self, Tenant};
 use crate::{Host, HostOptions, OpenError, TenantOptions};
 
 /// How many connections may wait to be accepted: after a restart all clients come at once, and who finds no place tries
@@ -89,10 +89,12 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         clock: clock.clone(),
         compiler: inspect::compiler(&config.limits)?,
         cache: data.as_ref().map(DataDirectory::cache),
+        unread_bytes: config.limits.unread_bytes_total,
         ..HostOptions::default()
     })
     .context("the engine")?;
-    let opened = config.tenants.iter().map(|tenant| open(&host, tenant)).collect::<Result<Vec<_>, _>>()?;
+    let opened =
+        config.tenants.iter().map(|tenant| open(&host, tenant, &config.limits)).collect::<Result<Vec<_>, _>>()?;
     let served = runtime.block_on(serve(config, opened, clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
@@ -108,12 +110,14 @@ fn raise_file_limit() {
     }
 }
 
-fn open(host: &Host, config: &TenantConfig) -> Result<Tenant, Failure> {
+fn open(host: &Host, config: &TenantConfig, limits: &Limits) -> Result<Tenant, Failure> {
     let plugin = load(host, config)?;
     let mut settings: Vec<_> =
         config.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect();
     settings.push(("domains".to_owned(), config.domains.join(" ")));
-    let options = TenantOptions { settings, ..TenantOptions::default() };
+    let Limits { unread_bytes, unread_parts, .. } = *limits;
+    let limits = tenant::Limits { unread_bytes, unread_parts, ..tenant::Limits::default() };
+    let options = TenantOptions { settings, limits };
     host.open(&config.name, &plugin, options).map_err(|error| match error {
         OpenError::Settings(why) => refused_setting(config, &why),
         other => Failure::Running(anyhow::Error::new(other).context(format!("tenant {}", config.name))),

@@ -16,11 +16,12 @@ use super::open_requests::{Delivery, OpenRequests, Respond};
 use super::outbox::Outbox;
 use super::replay;
 use super::shard::{Command, Mailbox};
+use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
 use crate::clock::{Clock, TenantTime};
 use crate::contract::lifecycle::{Gauge, Restart};
 use crate::contract::outbound;
-use crate::contract::requests::{End, Refusal, Request, Settlement};
+use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::contract::types::{LogLevel, LogLine, Moment, Reaction, Reply};
 use crate::journal::{Append, Committer, Input, Journal, JournalError, Offsets, Record, Seat, SourceSpan};
 use crate::plugin::{Fault, Instance, Plugin, route};
@@ -59,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) committer: Committer,
     pub(crate) mailbox: Mailbox,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) unread: Arc<UnreadTotal>,
 }
 
 enum Live {
@@ -142,6 +144,7 @@ impl Actor {
 
     fn with(parts: Parts, live: Live, last: u64) -> Actor {
         let time = TenantTime::start(&*parts.clock, last);
+        let open = OpenRequests::new(parts.unread.clone());
         Actor {
             parts,
             live,
@@ -154,7 +157,7 @@ impl Actor {
             offsets: Offsets::new(),
             settings: Vec::new(),
             outbox: Outbox::default(),
-            open: OpenRequests::default(),
+            open,
             guard: Guard::default(),
             wake_at: None,
             settlements: Vec::new(),
@@ -217,8 +220,8 @@ impl Actor {
         let now = self.time.read(&*self.parts.clock);
         while let Some(request) = self.open.overdue(now) {
             self.statistics().refusal("park-ms");
-            self.open.close(request, RequestError::Closed("parked longer than its route allows".into()));
-            self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
+            let why = RequestError::Closed("parked longer than its route allows".into());
+            self.settlements.extend(self.open.close(request, why));
         }
     }
 
@@ -483,10 +486,9 @@ impl Actor {
             self.log(&line);
         }
         for reply in reaction.replies {
-            let request = reply.to;
-            if self.open.deliver(reply, self.parts.limits.unread_bytes) == Delivery::CutOff {
-                self.statistics().refusal("unread-bytes");
-                self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
+            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits) {
+                self.statistics().refusal(limit);
+                self.settlements.push(settlement);
             }
         }
         for call in reaction.calls {

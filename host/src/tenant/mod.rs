@@ -11,6 +11,7 @@ mod open_requests;
 mod outbox;
 mod replay;
 mod shard;
+mod unread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,9 +20,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 pub(crate) use actor::{Actor, Parts as ActorParts};
-pub use answer::{Answer, Body, Closed, Parts};
+pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
 pub(crate) use shard::{Mailbox, Shard};
+pub(crate) use unread::UnreadTotal;
 
 pub use crate::journal::SourceSpan;
 
@@ -63,6 +65,8 @@ pub struct Limits {
     pub open_requests: usize,
     /// `unread-bytes`: bytes of one answer that its reader has not taken yet; a reader that lets more pile up is cut off.
     pub unread_bytes: usize,
+    /// `unread-parts`: parts of one answer that its reader has not taken yet; likewise.
+    pub unread_parts: usize,
     /// After so many journaled inputs a snapshot is taken.
     pub inputs_between_snapshots: u64,
 }
@@ -74,6 +78,7 @@ impl Default for Limits {
             inputs_waiting: 10_000,
             open_requests: 100_000,
             unread_bytes: 4 << 20,
+            unread_parts: 1_024,
             inputs_between_snapshots: 10_000,
         }
     }
@@ -234,14 +239,14 @@ impl Tenant {
         }
         let id = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (respond, response) = oneshot::channel();
-        let hang_up = answer::HangUp::new(id, self.inner.mailbox.clone());
+        let receipt = Receipt::new(id, self.inner.mailbox.clone());
         let Request { head, body, access, act_as, accounts } = request;
         let request = requests::Request { id, head, body: body.into(), access, act_as, accounts };
         self.send(Command::Request { request: Box::new(request), respond });
         match response.await {
-            Ok(Ok(start)) => Ok(start.answer(hang_up)),
+            Ok(Ok(start)) => Ok(start.answer(receipt)),
             Ok(Err(error)) => {
-                hang_up.disarm();
+                receipt.disarm();
                 Err(error)
             }
             Err(_) => Err(RequestError::Closed("the tenant is closed".into())),
