@@ -11,6 +11,7 @@ mod parked;
 mod program;
 mod schemas;
 mod secrets;
+mod settled;
 mod tidy;
 mod wire;
 
