@@ -317,6 +317,9 @@ mod tests {
             data = 'data'
             admin-key = 'k'
             body-bytes = 2048
+            unread-bytes = 65536
+            unread-parts = 16
+            unread-bytes-total = 1048576
             drain-seconds = 3
             [[tenant]]
             name = 'a'
@@ -331,13 +334,15 @@ mod tests {
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
         assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
+        let Limits { unread_bytes, unread_parts, unread_bytes_total, .. } = config.limits;
+        assert_eq!((unread_bytes, unread_parts, unread_bytes_total), (65_536, 16, 1 << 20));
         let tenant = &config.tenants[0];
         assert_eq!(tenant.hosts, ["mail.example.org"]);
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((14, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((17, 26)));
     }
 
     #[test]
