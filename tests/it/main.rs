@@ -13,6 +13,7 @@ mod program;
 mod replay;
 mod schemas;
 mod secrets;
+mod settled;
 mod tidy;
 mod wire;
 

@@ -91,7 +91,12 @@ pub struct Event {
 impl Client {
     /// A user of the server.
     pub fn new(server: &Server, login: &str, password: &str) -> Client {
-        Client { address: server.clients, authorization: basic(login, password) }
+        Client::at(server.clients, login, password)
+    }
+
+    /// A user of whatever listens there.
+    pub fn at(address: SocketAddr, login: &str, password: &str) -> Client {
+        Client { address, authorization: basic(login, password) }
     }
 
     /// A user of the demo.
