@@ -7,6 +7,7 @@ pub mod component;
 pub mod ews;
 pub mod histories;
 pub mod http;
+pub mod load;
 pub mod native;
 pub mod program;
 
