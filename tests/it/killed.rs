@@ -28,7 +28,7 @@ fn with_an_interval_nothing_is_lost_in_silence() -> Result<()> {
 
 /// POSTBELL_KILLS says how often the server is killed, POSTBELL_SEED which round is played, instead of new ones.
 fn rounds(sync: &str, promise: Promise) -> Result<()> {
-    let kills = variable("POSTBELL_KILLS")?.unwrap_or(20);
+    let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(20);
     let seed = variable("POSTBELL_SEED")?;
     let rounds = if seed.is_some() { 1 } else { kills.div_ceil(KILLS_A_ROUND) };
     for _ in 0..rounds {
