@@ -3,6 +3,7 @@
 mod bad_input;
 mod commit;
 mod component;
+mod damage;
 mod exchangelib;
 mod faults;
 mod feed;
@@ -10,6 +11,7 @@ mod killed;
 mod parity;
 mod parked;
 mod program;
+mod replay;
 mod schemas;
 mod secrets;
 mod tidy;

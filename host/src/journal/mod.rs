@@ -1,10 +1,12 @@
 //! The journal: every input that was acknowledged, in order. A tenant's state is a cache of it.
 //!
-//! A seat's journal is its snapshots and its records, each record one input. The oldest snapshot is the horizon: what came
-//! before it is cut. Without any snapshot the records reach back to `open`.
+//! A seat's journal is its snapshots and its records, each record one input. Once it was cut, its oldest snapshot is the
+//! horizon: what came before is gone. Until then the records reach back to `open`.
 
 mod committer;
+mod database;
 mod digest;
+pub(crate) mod format;
 mod input;
 mod memory;
 
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use committer::{Committer, Outcome};
+pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, DatabaseOptions, StorageBackend, SyncMode};
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
 pub use memory::MemoryJournal;
@@ -64,6 +67,8 @@ pub struct Snapshot {
     pub offsets: Offsets,
     /// The settings that the plugin has.
     pub settings: Vec<(String, String)>,
+    /// The bytes of the records between the snapshot before it (or `open`) and this one, roughly.
+    pub history_bytes: u64,
 }
 
 /// A snapshot without its state.
@@ -75,6 +80,8 @@ pub struct SnapshotFacts {
     pub now: u64,
     /// The bytes of its parts.
     pub bytes: u64,
+    /// See [`Snapshot::history_bytes`].
+    pub history_bytes: u64,
 }
 
 /// What a journal has of one seat.
@@ -84,18 +91,13 @@ pub struct SeatFacts {
     pub last: u64,
     /// The tenant's time at the last input, in milliseconds since the Unix epoch.
     pub now: u64,
-    /// The snapshots, oldest first. The oldest is the horizon; none: the records reach back to the first.
+    /// The first record that is kept, or would be if there were one; 1: the history reaches back to `open`.
+    pub first: u64,
+    /// The snapshots, oldest first.
     pub snapshots: Vec<SnapshotFacts>,
     /// The state is older than what clients were told of it, and they have not been told that yet: a backup was
     /// restored, or a crash took inputs that were not synced.
     pub regressed: bool,
-}
-
-impl SeatFacts {
-    /// The sequence of the first record that is kept, or would be.
-    pub fn first(&self) -> u64 {
-        self.snapshots.first().map_or(0, |snapshot| snapshot.sequence) + 1
-    }
 }
 
 /// Records to append to one seat: all of them, or none.
@@ -187,7 +189,7 @@ pub trait Journal: Send + Sync + 'static {
     /// The store failed, or the snapshot is damaged.
     fn snapshot(&self, seat: &Seat, sequence: u64) -> Result<Option<Arc<Snapshot>>, JournalError>;
 
-    /// Makes the snapshot at `horizon` the oldest: what came before it is gone. Appends go on meanwhile.
+    /// Makes the snapshot at `horizon` the oldest, if it is there: what came before it is gone. Appends go on meanwhile.
     ///
     /// # Errors
     ///

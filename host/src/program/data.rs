@@ -1,12 +1,16 @@
 //! The data directory: held by one process at a time, and of a known version.
 //!
-//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory) and `cache` (compiled
-//! plugins, which may be deleted while no server runs).
+//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb` (what
+//! must not be lost) and `cache` (compiled plugins, which may be deleted while no server runs).
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::journal::{DatabaseError, DatabaseJournal, DatabaseOptions, Sync};
 
 /// The layout that this program writes and reads.
 const VERSION: &str = "postbell data 1\n";
@@ -37,6 +41,22 @@ pub enum DataError {
         folder: PathBuf,
         /// What its `version` says.
         found: String,
+    },
+    /// The journal in it cannot be used.
+    #[error("data directory {}: {source}", folder.display())]
+    Journal {
+        /// The directory.
+        folder: PathBuf,
+        /// Why, and what to do.
+        source: DatabaseError,
+    },
+    /// The journal does not give a tenant's state.
+    #[error("tenant {tenant}: {why}")]
+    History {
+        /// The tenant's name.
+        tenant: String,
+        /// Why, and what to do.
+        why: String,
     },
     /// It has files in it, but no `version`.
     #[error("data directory {}: it is not empty and has no `version`: damaged, or not Postbell's", folder.display())]
@@ -69,6 +89,35 @@ impl DataDirectory {
             write_version(folder).map_err(unusable)?;
         }
         Ok(DataDirectory { folder: folder.to_owned(), _lock: lock })
+    }
+
+    /// Opens the journal in it, which is repaired first if its last user did not close it; that shows on a terminal.
+    ///
+    /// # Errors
+    ///
+    /// It is of another version, damaged, or cannot be written.
+    pub fn open_journal(&self, sync: Sync) -> Result<DatabaseJournal, DataError> {
+        let bar = ProgressBar::hidden();
+        if std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_style(
+            ProgressStyle::with_template("repairing the journal {wide_bar} {percent} %").expect("it is good"),
+        );
+        bar.set_length(1_000);
+        let repairing = {
+            let bar = bar.clone();
+            move |done: f64| bar.set_position((done * 1_000.0) as u64)
+        };
+        let opened =
+            DatabaseJournal::open(&self.journal(), DatabaseOptions { sync, repairing: Some(Box::new(repairing)) });
+        bar.finish_and_clear();
+        opened.map_err(|source| DataError::Journal { folder: self.folder.clone(), source })
+    }
+
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal.redb")
     }
 
     /// Where compiled plugins are kept.

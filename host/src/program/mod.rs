@@ -7,6 +7,7 @@ pub mod demo_config;
 pub mod feed;
 pub mod inspect;
 pub mod logging;
+pub mod opening;
 pub mod serve;
 pub mod toml_file;
 pub mod users;

@@ -124,7 +124,7 @@ impl Parts {
         if self.confirmed.0 > self.hang_up.acknowledged {
             self.hang_up.acknowledged = self.confirmed.0;
             let (id, parts) = (self.hang_up.id, self.confirmed.0);
-            self.hang_up.mailbox.send(Command::Acknowledged { id, parts });
+            self.hang_up.mailbox.tell(Command::Acknowledged { id, parts });
         }
     }
 }
@@ -151,14 +151,14 @@ impl HangUp {
     /// The reader has everything.
     fn end(&mut self, confirmed: u32) {
         self.armed = false;
-        self.mailbox.send(Command::Ended { id: self.id, parts: confirmed, orderly: true });
+        self.mailbox.tell(Command::Ended { id: self.id, parts: confirmed, orderly: true });
     }
 }
 
 impl Drop for HangUp {
     fn drop(&mut self) {
         if self.armed {
-            self.mailbox.send(Command::Ended { id: self.id, parts: self.acknowledged, orderly: false });
+            self.mailbox.tell(Command::Ended { id: self.id, parts: self.acknowledged, orderly: false });
         }
     }
 }

@@ -6,7 +6,9 @@
 mod actor;
 mod answer;
 mod background;
+mod follower;
 mod guard;
+mod halving;
 mod open_requests;
 mod outbox;
 mod replay;
@@ -18,9 +20,11 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub(crate) use actor::{Actor, Parts as ActorParts};
+pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
 pub use answer::{Answer, Body, Closed, Parts};
 pub(crate) use background::Background;
+pub use follower::Retention;
+pub(crate) use replay::History;
 pub(crate) use shard::{Mailbox, Shard};
 
 pub use crate::journal::SourceSpan;
@@ -63,8 +67,12 @@ pub struct Limits {
     pub open_requests: usize,
     /// `unread-bytes`: bytes of one answer that its reader has not taken yet; a reader that lets more pile up is cut off.
     pub unread_bytes: usize,
-    /// After so many journaled inputs a snapshot is taken.
-    pub inputs_between_snapshots: u64,
+    /// `uncommitted`: inputs that were fed and are not committed yet; beyond, nothing more is fed.
+    pub uncommitted_inputs: usize,
+    /// `uncommitted`: about how many bytes these may have.
+    pub uncommitted_bytes: usize,
+    /// When snapshots are taken, and how much history is kept.
+    pub retention: Retention,
 }
 
 impl Default for Limits {
@@ -74,7 +82,9 @@ impl Default for Limits {
             inputs_waiting: 10_000,
             open_requests: 100_000,
             unread_bytes: 4 << 20,
-            inputs_between_snapshots: 10_000,
+            uncommitted_inputs: 10_000,
+            uncommitted_bytes: 64 << 20,
+            retention: Retention::default(),
         }
     }
 }
