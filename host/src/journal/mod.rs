@@ -3,6 +3,7 @@
 //! A seat's journal is its snapshots and its records, each record one input. Once it was cut, its oldest snapshot is the
 //! horizon: what came before is gone. Until then the records reach back to `open`.
 
+pub mod archive;
 mod committer;
 mod digest;
 mod input;
