@@ -14,6 +14,7 @@ mod replay;
 mod schemas;
 mod secrets;
 mod tidy;
+mod tools;
 mod wire;
 
 use anyhow::Result;
