@@ -1,6 +1,7 @@
 //! The tools: what they read of a server that runs, of a data directory, of a backup, and what they make of it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
+use postbell::journal::{Append, Digest, Input, Journal, MemoryJournal, Offsets, Record, Seat, Snapshot, archive};
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{Client, get_events};
 use postbell_tests::http::{Connection, request};
@@ -26,10 +28,12 @@ const ALICE: &str = "alice@example.org";
 
 /// Two tenants, whose data outlives the server; the first has a user, alice.
 fn served(data: &Path) -> Result<Server> {
-    let data = data.display();
-    let mut configuration = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{data}'\nadmin-key = 'server-key'\n"
-    );
+    served_with(data, "")
+}
+
+fn served_with(data: &Path, more: &str) -> Result<Server> {
+    let (data, listen) = (data.display(), "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'");
+    let mut configuration = format!("[server]\n{listen}\ndata = '{data}'\nadmin-key = 'server-key'\n{more}");
     for (name, users) in [(TENANT, "users = 'users.toml'\n"), ("example.net", "")] {
         let tenant = format!("[[tenant]]\nname = '{name}'\ndomains = ['{name}']\n{users}");
         configuration += &format!("{tenant}ingest-key = 'ingest-{name}'\nadmin-key = 'admin-{name}'\n");
@@ -247,6 +251,71 @@ fn altered_plugin() -> Vec<u8> {
         }
     }
     component
+}
+
+/// With snapshots, and without the inputs before them.
+#[test]
+fn a_history_that_was_cut_is_kept_as_it_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [data, file, restored] = ["data", "backup", "restored"].map(|name| folder.path().join(name));
+    let server = served_with(&data, "snapshot-inputs = 5\n")?;
+    let mut sent = 0;
+    let seat = loop {
+        deliver(&server, TENANT, &format!("m{sent}"))?;
+        sent += 1;
+        let seats = objects(&ask_well(&server, &["journal", "list", "--json"])?)?;
+        let seat = seats.into_iter().find(|seat| seat["tenant"] == TENANT).context("the tenant")?;
+        if seat["first"].as_u64() > Some(1) && seat["snapshots"].as_array().is_some_and(|all| all.len() > 1) {
+            break seat;
+        }
+    };
+    ask_well(&server, &["backup", path(&file)?])?;
+    server.stop()?;
+    well(run(PROGRAM, ["restore", path(&file)?, "--data", path(&restored)?])?)?;
+    let from = |place: &str, path: &Path, tool: &[&str]| {
+        run(PROGRAM, tool.iter().map(OsStr::new).chain([place.as_ref(), path.as_os_str()]))
+    };
+    let list = ["journal", "list", "--tenant", TENANT, "--json"];
+    let listed = well(from("--archive", &file, &list)?)?;
+    assert_eq!(well(from("--data", &restored, &list)?)?, listed);
+    ensure!(objects(&listed)?.iter().filter(|item| item["snapshot"].is_object()).count() > 1, "{listed}");
+
+    let replay = ["replay", "--tenant", TENANT, "--compare"];
+    let compared = from("--data", &restored, &replay)?;
+    ensure!(compared.code == 0 && compared.stderr.contains("compared: 0 differ"), "{compared:?}");
+    let early = from("--data", &restored, &[&replay[..], &["--from", "1"]].concat())?;
+    ensure!(early.code == 2 && early.stderr.contains(&format!("{} to ", seat["first"])), "{early:?}");
+    Ok(())
+}
+
+#[test]
+fn a_plugin_that_takes_no_snapshot_is_told_where_the_history_begins() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("backup");
+    let (journal, seat) = (MemoryJournal::default(), Seat { tenant: TENANT.into(), plugin: "p".into(), partition: 0 });
+    let records = (1..=5).map(|sequence| Record { sequence, now: 0, digest: Digest::default(), input: Input::Tick });
+    journal.append(&[Append { seat: seat.clone(), expected: 0, records: records.collect() }]).remove(0)?;
+    journal.put_snapshot(
+        &seat,
+        &Snapshot {
+            sequence: 3,
+            now: 0,
+            format: "somebody-elses/7".into(),
+            parts: vec![b"state".into()],
+            offsets: Offsets::new(),
+            settings: vec![],
+            history_bytes: 0,
+        },
+    )?;
+    journal.cut(&seat, 3)?;
+    archive::write(&journal, &[seat], fs::File::create(&file)?)?;
+
+    let refused = run(PROGRAM, ["replay", "--tenant", TENANT, "--archive", path(&file)?])?;
+    ensure!(refused.code == 2, "{refused:?}");
+    for word in ["does not reach back far enough", "its first input is 4", "at 3: ", "somebody-elses/7"] {
+        ensure!(refused.stderr.contains(word), "{word}: {refused:?}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -160,7 +160,10 @@ impl History {
         let options = DatabaseOptions { sync: Sync::Every(SELDOM), repairing: None };
         let journal =
             DatabaseJournal::open(&folder.path().join("journal.redb"), options).context("a temporary file")?;
-        archive::restore(&mut self.archive(Some(tenant))?, &journal).map_err(|error| self.failed(error))?;
+        let progress = output::bytes(None);
+        let reader = Reader::new(progress.wrap_read(self.bytes(Some(tenant))?)).map_err(|error| self.failed(error))?;
+        archive::restore(&mut reader.only(Some(tenant)), &journal).map_err(|error| self.failed(error))?;
+        progress.finish_and_clear();
         Ok(Opened { journal: Arc::new(journal), _folder: Some(folder) })
     }
 

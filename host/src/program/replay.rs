@@ -141,6 +141,6 @@ fn replay(part: &Part, mut run: Run, mut judge: Judge, failed: impl Fn(RunError)
     }
     progress.finish_and_clear();
     out.end()?;
-    eprintln!("{} inputs replayed{}", part.to + 1 - part.from, judge.words());
+    eprintln!("inputs {} to {} replayed{}", part.from, part.to, judge.words());
     Ok(if judge.found_differences() { DIFFERENT } else { SAME })
 }

@@ -1,6 +1,7 @@
 //! An instance on its way through a history.
 
 use super::Part;
+use crate::contract::lifecycle::LoadError;
 use crate::contract::types::{Moment, Reaction};
 use crate::journal::{JournalError, Record, Snapshot};
 use crate::plugin::{Fault, Instance, InstanceLimits, Plugin};
@@ -77,7 +78,8 @@ fn load(plugin: &Plugin, snapshot: &Snapshot) -> Result<Instance, String> {
     let mut instance = plugin.instantiate(&limits).map_err(|fault| fault.to_string())?;
     match instance.load(&snapshot.format, &snapshot.parts) {
         Ok(Ok(())) => Ok(instance),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(LoadError::UnknownFormat(format))) => Err(format!("it does not know the format {format}")),
+        Ok(Err(LoadError::Corrupt(why))) => Err(why),
         Err(fault) => Err(fault.to_string()),
     }
 }
