@@ -5,7 +5,9 @@
 
 pub mod archive;
 mod committer;
+mod database;
 mod digest;
+pub(crate) mod format;
 mod input;
 mod memory;
 
@@ -13,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use committer::{Committer, Outcome};
+pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, DatabaseOptions, StorageBackend, SyncMode};
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
 pub use memory::MemoryJournal;

@@ -1,0 +1,99 @@
+//! What is damaged is found, or does no harm; and it never stops the process.
+
+use redb::backends::InMemoryBackend;
+
+use super::*;
+
+/// A small journal that was closed in order, as bytes, and what is in it.
+struct Sample {
+    image: Vec<u8>,
+    records: Vec<(Seat, Vec<Record>)>,
+    snapshot: Snapshot,
+}
+
+impl Sample {
+    fn new() -> Sample {
+        let Filed { journal, folder } = Filed::new(SyncMode::Always);
+        let long = |sequence| Input::Open { seed: vec![sequence as u8; 3_000], settings: vec![] };
+        let appends = ["a", "b", "c"].map(|tenant| {
+            let records = (1..=40).map(|sequence| record(sequence, long(sequence))).collect();
+            Append { seat: seat(tenant), expected: 0, records }
+        });
+        for append in &appends {
+            assert_eq!(journal.append(std::slice::from_ref(append)), [Ok(())]);
+        }
+        let snapshot = snapshot(10, &[100_000, 7]);
+        journal.put_snapshot(&seat("b"), &snapshot).expect("it is well");
+        journal.cut(&seat("b"), 10).expect("it is well");
+        journal.finish().expect("it is well");
+        let image = std::fs::read(path(&folder)).expect("the file can be read");
+        let mut records = appends.map(|append| (append.seat, append.records));
+        records[1].1.drain(..10);
+        Sample { image, records: records.into(), snapshot }
+    }
+
+    /// Opens an altered journal and reads everything. What is given must be right; what is not, the check must tell of.
+    fn hold(&self, altered: &[u8], what: &str) {
+        let Ok(journal) = DatabaseJournal::on(memory(altered), DatabaseOptions::default()) else { return };
+        let Ok(report) = journal.check() else { return };
+        for (seat, records) in &self.records {
+            let first = records[0].sequence;
+            let read: Result<Vec<Record>, _> = crate::journal::records(&journal, seat, first, u64::MAX).collect();
+            let Ok(read) = read else { continue };
+            assert!(records.starts_with(&read), "{what}: what is read is right");
+            assert!(
+                read.len() == records.len() || report != well(),
+                "{what}: something is missing, and all seems well"
+            );
+        }
+        if let Ok(snapshot) = journal.snapshot(&seat("b"), 10) {
+            let right = snapshot.as_deref() == Some(&self.snapshot);
+            assert!(right || snapshot.is_none() && report != well(), "{what}: the snapshot");
+        }
+    }
+}
+
+fn well() -> CheckReport {
+    CheckReport { seats: 3, records: 110, snapshots: 1, damages: vec![] }
+}
+
+fn memory(image: &[u8]) -> InMemoryBackend {
+    let memory = InMemoryBackend::new();
+    memory.set_len(image.len() as u64).expect("memory can be had");
+    memory.write(0, image).expect("it is long enough");
+    memory
+}
+
+/// SplitMix64.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[test]
+fn a_journal_that_is_well_is_found_to_be() {
+    let sample = Sample::new();
+    let journal = DatabaseJournal::on(memory(&sample.image), DatabaseOptions::default()).expect("it is well");
+    assert_eq!(journal.check(), Ok(well()));
+}
+
+#[test]
+fn a_flipped_bit_does_no_harm() {
+    let sample = Sample::new();
+    let mut state = 1;
+    let pages = sample.image.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+    for (page, _) in pages {
+        // The beginning of a page is what leads to others.
+        let places = (0..64).chain((0..64).map(|_| random(&mut state) as usize % 4096));
+        for place in places {
+            let at = page * 4096 + place;
+            let bit = random(&mut state) % 8;
+            let mut altered = sample.image.clone();
+            altered[at] ^= 1 << bit;
+            eprintln!("{at} {bit}");
+            sample.hold(&altered, &format!("bit {bit} of byte {at}"));
+        }
+    }
+}
