@@ -42,7 +42,7 @@ pub struct SeatListing {
     pub plugin: String,
     /// Which part of the tenant's accounts.
     pub partition: u32,
-    /// The sequence of the first record.
+    /// The sequence of the first record that can be replayed.
     pub first: u64,
     /// The sequence of the last record; less than `first`: there is none.
     pub last: u64,
@@ -99,7 +99,7 @@ impl SeatListing {
             tenant: seat.tenant.to_string(),
             plugin: seat.plugin.to_string(),
             partition: seat.partition,
-            first: facts.first,
+            first: facts.horizon() + 1,
             last: facts.last,
             now: facts.now,
             snapshots: facts.snapshots.iter().map(snapshot).collect(),

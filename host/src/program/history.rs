@@ -17,7 +17,7 @@ use super::data::DataDirectory;
 use super::{Failure, output};
 use crate::admin::journal::Listing;
 use crate::journal::archive::{self, ArchiveError, Counts, Reader, Survey};
-use crate::journal::{DatabaseJournal, DatabaseOptions, Journal, Seat, Sync};
+use crate::journal::{DatabaseJournal, DatabaseOptions, Journal, Seat, SyncMode};
 
 /// A journal that is made to be read once is never worth a sync, in milliseconds.
 const SELDOM: u64 = u64::MAX;
@@ -90,7 +90,7 @@ impl Origin {
 
 fn directory(folder: &Path) -> Result<Source, Failure> {
     let data = DataDirectory::existing(folder)?;
-    let journal = data.open_journal(Sync::Always)?;
+    let journal = data.open_journal(SyncMode::Always)?;
     Ok(Source::Directory { journal: Arc::new(journal), _data: data })
 }
 
@@ -157,7 +157,7 @@ impl History {
             return Ok(Opened { journal: journal.clone(), _folder: None });
         }
         let folder = tempfile::tempdir().context("a temporary folder")?;
-        let options = DatabaseOptions { sync: Sync::Every(SELDOM), repairing: None };
+        let options = DatabaseOptions { sync: SyncMode::Every(SELDOM), repairing: None };
         let journal =
             DatabaseJournal::open(&folder.path().join("journal.redb"), options).context("a temporary file")?;
         let progress = output::bytes(None);

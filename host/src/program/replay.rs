@@ -118,7 +118,7 @@ fn part(args: &ReplayArgs, history: &History, journal: Arc<dyn Journal>, plugin:
     };
     let facts = journal.facts(&seat).map_err(|error| history.failed(error))?;
     let facts = facts.ok_or_else(|| history.without(&args.tenant))?;
-    let (first, last) = (facts.first, facts.last);
+    let (first, last) = (facts.horizon() + 1, facts.last);
     let (from, to) = (args.from.unwrap_or(first), args.to.unwrap_or(last));
     if from < first || from > to || to > last {
         let message = format!("{seat}: {from} to {to} is not within its history, which is {first} to {last}");

@@ -159,6 +159,8 @@ struct Troubled {
     damaged: BTreeSet<u64>,
     /// Once records from the one are asked for, a cut at the other comes first.
     cut: Option<(u64, u64)>,
+    /// A cut has left so many records before the horizon.
+    left: u64,
 }
 
 impl Troubled {
@@ -183,7 +185,8 @@ impl Journal for Troubled {
     }
 
     fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError> {
-        self.journal.facts(seat)
+        let facts = self.journal.facts(seat)?;
+        Ok(facts.map(|facts| SeatFacts { first: facts.first - self.left.min(facts.first - 1), ..facts }))
     }
 
     fn seats(&self) -> Result<Vec<Seat>, JournalError> {
@@ -206,7 +209,7 @@ impl Journal for Troubled {
 
 #[test]
 fn damage_is_named_and_the_rest_goes_on() {
-    let bytes = written(&Troubled { journal: journal(), damaged: [2, 3].into(), cut: None });
+    let bytes = written(&Troubled { journal: journal(), damaged: [2, 3].into(), ..Troubled::default() });
     let whole = ["a", "damage 2 bad checksum", "damage 3 bad checksum", "4", "snapshot 4", "5"];
     assert_eq!(items(&bytes, Some("a")).unwrap(), whole);
     assert_eq!(items(&bytes, Some("b")).unwrap(), ["b", "1", "damage 2 bad checksum", "damage 3 bad checksum"]);
@@ -216,10 +219,17 @@ fn damage_is_named_and_the_rest_goes_on() {
 
 #[test]
 fn what_is_cut_meanwhile_is_void() {
-    let journal = Troubled { journal: journal(), damaged: BTreeSet::new(), cut: Some((4, 4)) };
+    let journal = Troubled { journal: journal(), cut: Some((4, 4)), ..Troubled::default() };
     let bytes = written(&journal);
     assert_eq!(items(&bytes, Some("a")).unwrap(), ["a", "horizon 2", "3", "horizon 4", "5"]);
     assert_eq!(content(&restored(&bytes).unwrap()), content(&journal.journal));
+}
+
+#[test]
+fn what_a_cut_has_left_is_not_taken_along() {
+    let journal = Troubled { journal: journal(), left: 1, ..Troubled::default() };
+    assert_eq!(journal.facts(&seat("a")).unwrap().unwrap().first, 2);
+    assert_eq!(items(&written(&journal), Some("a")).unwrap(), ["a", "horizon 2", "3", "4", "snapshot 4", "5"]);
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl<W: Write> Writer<W> {
         self.frame(kind::SEAT, &cbor(&frame))?;
         match facts {
             Ok(facts) => self.history(journal, seat, facts.last),
-            Err(what) => self.damage(0, what),
+            Err(what) => self.damage(seat, 0, &what),
         }
     }
 
@@ -56,9 +56,9 @@ impl<W: Write> Writer<W> {
         // The facts anew for each step: the horizon may move at any time.
         while let Some(facts) = journal.facts(seat)? {
             let due = |sequence: u64| facts.snapshots.iter().any(|it| it.sequence == sequence);
-            if facts.first > next {
-                next = facts.first;
-                snapshot = next - 1;
+            if facts.horizon() >= next {
+                snapshot = facts.horizon();
+                next = snapshot + 1;
                 self.snapshot(journal, seat, snapshot, true)?;
             } else if next - 1 > snapshot && due(next - 1) {
                 snapshot = next - 1;
@@ -95,7 +95,7 @@ impl<W: Write> Writer<W> {
         if next > from || is_cut(journal, seat, from)? {
             return Ok(next);
         }
-        self.damage(from, what)?;
+        self.damage(seat, from, &what)?;
         Ok(from + 1)
     }
 
@@ -121,11 +121,13 @@ impl<W: Write> Writer<W> {
             Err(JournalError::Damaged(what)) => what,
             Err(error) => return Err(error.into()),
         };
-        if is_cut(journal, seat, sequence + 1)? { Ok(()) } else { self.damage(sequence, what) }
+        if is_cut(journal, seat, sequence + 1)? { Ok(()) } else { self.damage(seat, sequence, &what) }
     }
 
-    fn damage(&mut self, sequence: u64, what: String) -> Result<(), ArchiveError> {
+    fn damage(&mut self, seat: &Seat, sequence: u64, what: &str) -> Result<(), ArchiveError> {
         self.counts.damages += 1;
+        // Journals say which seat, and so does the archive.
+        let what = what.strip_prefix(&format!("{seat}, ")).unwrap_or(what).to_owned();
         self.frame(kind::DAMAGE, &cbor(&DamageFrame { sequence, what }))
     }
 
@@ -147,7 +149,7 @@ impl<W: Write> Writer<W> {
 
 /// Whether the horizon has passed this record.
 fn is_cut(journal: &dyn Journal, seat: &Seat, sequence: u64) -> Result<bool, JournalError> {
-    Ok(journal.facts(seat)?.is_none_or(|facts| facts.first > sequence))
+    Ok(journal.facts(seat)?.is_none_or(|facts| facts.horizon() >= sequence))
 }
 
 fn cbor(value: &impl Serialize) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::{DataDirectory, DataError, JOURNAL, LOCK, NEW_VERSION, State, check, lock, write_version};
-use crate::journal::{DatabaseJournal, Sync};
+use crate::journal::{DatabaseJournal, SyncMode};
 
 /// A data directory that is being filled. Until it is complete it has no `version`, so no server takes it; if it is dropped
 /// before, it is emptied.
@@ -43,7 +43,7 @@ impl NewDataDirectory {
     ///
     /// It cannot be written.
     pub fn open_journal(&self) -> Result<DatabaseJournal, DataError> {
-        self.directory.open_journal(Sync::Always)
+        self.directory.open_journal(SyncMode::Always)
     }
 
     /// Makes it a data directory like any other.

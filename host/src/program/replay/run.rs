@@ -43,7 +43,7 @@ impl Run {
                 Err(error) => why.push_str(&format!("; at {sequence}: {error}")),
             }
         }
-        let first = part.facts.first;
+        let first = part.facts.horizon() + 1;
         if first > 1 {
             return Err(RunError::NoBeginning { plugin: name.clone(), first, from: part.from, why });
         }
