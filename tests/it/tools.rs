@@ -288,13 +288,36 @@ fn a_history_that_was_cut_is_kept_as_it_is() -> Result<()> {
     Ok(())
 }
 
+/// A journal with these inputs of the tenant.
+fn journal(inputs: impl IntoIterator<Item = Input>) -> Result<(MemoryJournal, Seat)> {
+    let (journal, seat) = (MemoryJournal::default(), Seat { tenant: TENANT.into(), plugin: "p".into(), partition: 0 });
+    let record = |(sequence, input)| Record { sequence, now: 0, digest: Digest::default(), input };
+    let records = (1..).zip(inputs).map(record).collect();
+    journal.append(&[Append { seat: seat.clone(), expected: 0, records }]).remove(0)?;
+    Ok((journal, seat))
+}
+
+#[test]
+fn what_a_plugin_does_not_take_again_is_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("backup");
+    let settings = vec![("no-such-setting".to_owned(), "5".to_owned())];
+    let open = Input::Open { seed: vec![0; 32], settings: vec![] };
+    let (journal, seat) = journal([open, Input::Tick, Input::Configure { settings }])?;
+    archive::write(&journal, &[seat], fs::File::create(&file)?)?;
+    let failed = run(PROGRAM, ["replay", "--tenant", TENANT, "--archive", path(&file)?])?;
+    ensure!(failed.code == 1 && failed.stdout.lines().count() == 2, "{failed:?}");
+    for word in ["the built-in plugin", "at 3 (configure)", "no-such-setting"] {
+        ensure!(failed.stderr.contains(word), "{word}: {failed:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_plugin_that_takes_no_snapshot_is_told_where_the_history_begins() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("backup");
-    let (journal, seat) = (MemoryJournal::default(), Seat { tenant: TENANT.into(), plugin: "p".into(), partition: 0 });
-    let records = (1..=5).map(|sequence| Record { sequence, now: 0, digest: Digest::default(), input: Input::Tick });
-    journal.append(&[Append { seat: seat.clone(), expected: 0, records: records.collect() }]).remove(0)?;
+    let (journal, seat) = journal((1..=5).map(|_| Input::Tick))?;
     journal.put_snapshot(
         &seat,
         &Snapshot {

@@ -111,7 +111,9 @@ fn keep(part: NamedTempFile, file: &Path, survey: &Survey) -> Result<u8, Failure
         part.persist_noclobber(file).map_err(|error| error.error).with_context(|| file.display().to_string())?;
         DONE
     } else {
-        let damaged = PathBuf::from(format!("{}.damaged", file.display()));
+        let mut damaged = file.as_os_str().to_owned();
+        damaged.push(".damaged");
+        let damaged = PathBuf::from(damaged);
         part.persist(&damaged).map_err(|error| error.error).with_context(|| damaged.display().to_string())?;
         for damage in &survey.damages {
             eprintln!("postbell: damaged: {damage}");

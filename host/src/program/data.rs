@@ -117,7 +117,7 @@ impl DataDirectory {
     ///
     /// See [`DataError`].
     pub fn existing(folder: &Path) -> Result<DataDirectory, DataError> {
-        if check(folder)? == State::Empty {
+        if check(folder)? == State::Empty || !folder.join(JOURNAL).exists() {
             return Err(DataError::Empty { folder: folder.to_owned() });
         }
         Ok(DataDirectory { folder: folder.to_owned(), _lock: lock(folder)? })
@@ -141,10 +141,8 @@ impl DataDirectory {
             let bar = bar.clone();
             move |done: f64| bar.set_position((done * 1_000.0) as u64)
         };
-        let opened = DatabaseJournal::open(
-            &self.journal(),
-            DatabaseOptions { sync, repairing: Some(Box::new(repairing)) },
-        );
+        let opened =
+            DatabaseJournal::open(&self.journal(), DatabaseOptions { sync, repairing: Some(Box::new(repairing)) });
         bar.finish_and_clear();
         opened.map_err(|source| DataError::Journal { folder: self.folder.clone(), source })
     }

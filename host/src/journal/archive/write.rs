@@ -1,5 +1,6 @@
 //! From a journal to an archive.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{ArchiveError, Counts, DamageFrame, PAYLOAD_BYTES, SeatFrame, VERSION, WORDS, kind};
 use crate::journal::format::{self, SnapshotHead};
-use crate::journal::{Journal, JournalError, Seat};
+use crate::journal::{Journal, JournalError, Record, Seat};
 
 /// Writes what the journal has of these seats, while it may be appended to and cut. Blocks.
 ///
@@ -52,7 +53,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes snapshots and records, none of these beyond `last`.
     fn history(&mut self, journal: &dyn Journal, seat: &Seat, last: u64) -> Result<(), ArchiveError> {
-        let (mut next, mut snapshot) = (1, 0);
+        let (mut next, mut snapshot, mut ready) = (1, 0, VecDeque::new());
         // The facts anew for each step: the horizon may move at any time.
         while let Some(facts) = journal.facts(seat)? {
             let due = |sequence: u64| facts.snapshots.iter().any(|it| it.sequence == sequence);
@@ -65,7 +66,17 @@ impl<W: Write> Writer<W> {
                 self.snapshot(journal, seat, snapshot, false)?;
             } else if next <= last {
                 let stop = facts.snapshots.iter().map(|it| it.sequence).find(|it| *it >= next);
-                next = self.records(journal, seat, next, stop.unwrap_or(u64::MAX).min(last))?;
+                let stop = stop.unwrap_or(u64::MAX).min(last);
+                if ready.front().is_none_or(|record: &Record| record.sequence != next) {
+                    match self.read(journal, seat, next)? {
+                        Some(records) => ready = records,
+                        None => next += 1,
+                    }
+                }
+                while let Some(record) = ready.pop_front_if(|record| record.sequence == next && next <= stop) {
+                    self.record(&record)?;
+                    next += 1;
+                }
             } else {
                 break;
             }
@@ -73,30 +84,32 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes some records, none beyond `to`. Gives the next one's sequence.
-    fn records(&mut self, journal: &dyn Journal, seat: &Seat, from: u64, to: u64) -> Result<u64, ArchiveError> {
-        let mut next = from;
+    /// Some records, none if they are cut meanwhile; or none inside: the first is damaged, which is written.
+    fn read(
+        &mut self,
+        journal: &dyn Journal,
+        seat: &Seat,
+        from: u64,
+    ) -> Result<Option<VecDeque<Record>>, ArchiveError> {
         let what = match journal.read(seat, from) {
-            Ok(records) => {
-                for record in records.iter().take_while(|record| record.sequence <= to) {
-                    if record.sequence != next {
-                        break;
-                    }
-                    self.counts.records += 1;
-                    let stored = format::encode_record(self.counts.seats, record);
-                    self.frame(kind::RECORD, &[&next.to_le_bytes(), &*stored].concat())?;
-                    next += 1;
-                }
-                "the record is missing".to_owned()
+            Ok(records) if records.first().is_some_and(|first| first.sequence == from) => {
+                return Ok(Some(records.into()));
             }
+            Ok(_) => "the record is missing".to_owned(),
             Err(JournalError::Damaged(what)) => what,
             Err(error) => return Err(error.into()),
         };
-        if next > from || is_cut(journal, seat, from)? {
-            return Ok(next);
+        if is_cut(journal, seat, from)? {
+            return Ok(Some(VecDeque::new()));
         }
         self.damage(seat, from, &what)?;
-        Ok(from + 1)
+        Ok(None)
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), ArchiveError> {
+        self.counts.records += 1;
+        let stored = format::encode_record(self.counts.seats, record);
+        self.frame(kind::RECORD, &[&record.sequence.to_le_bytes(), &*stored].concat())
     }
 
     /// Writes a snapshot, unless it is cut meanwhile.

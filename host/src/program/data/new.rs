@@ -86,7 +86,9 @@ mod tests {
         assert_eq!(std::fs::read_dir(&data).expect("it is there").count(), 0, "it is empty again");
         assert!(matches!(DataDirectory::existing(&data), Err(DataError::Empty { .. })));
 
-        NewDataDirectory::create(&data).expect("an empty directory").complete().expect("a version");
+        let new = NewDataDirectory::create(&data).expect("an empty directory");
+        drop(new.open_journal().expect("a journal"));
+        new.complete().expect("a version");
         assert!(matches!(NewDataDirectory::create(&data), Err(DataError::NotEmpty { .. })));
         DataDirectory::existing(&data).expect("it is complete");
     }
