@@ -8,7 +8,7 @@ use postbell::contract::requests::Refusal;
 use postbell::tenant::{IngestError, Limits, RequestError, SourceSpan, Tenant};
 use postbell::{Host, TenantOptions};
 use postbell_tests::embedded::{
-    self, ALICE, Commanded, Mode, gauge, get_events, open, request, span, subscribe, whole,
+    self, ALICE, Commanded, Mode, between, gauge, get_events, open, request, span, subscribe, whole,
 };
 use postbell_tests::histories::{self, delivery};
 

@@ -37,7 +37,8 @@ fn lived_in(data: &Path, tenants: &[&str]) -> Result<()> {
 pub fn damage(data: &Path, text: &str) -> Result<()> {
     let file = data.join("journal.redb");
     let mut bytes = fs::read(&file)?;
-    let places: Vec<usize> = (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes())).collect();
+    let places: Vec<usize> =
+        (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes())).collect();
     ensure!(!places.is_empty(), "{text} stands nowhere in the journal");
     for place in places {
         bytes[place] ^= 1;

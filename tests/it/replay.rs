@@ -38,7 +38,10 @@ fn a_replay_from_the_start_is_exact() -> Result<()> {
     for record in records(&journal, &seat, 1, u64::MAX) {
         let Record { sequence, now, digest, input } = record?;
         let Ok(reaction) = replayed.feed(Moment { now, sequence }, &input)? else { continue };
-        ensure!(Digest::of(&plugin.sha256(), &reaction) == digest, "at {sequence} of {inputs} inputs: another reaction");
+        ensure!(
+            Digest::of(&plugin.sha256(), &reaction) == digest,
+            "at {sequence} of {inputs} inputs: another reaction"
+        );
     }
     ensure!(replayed.save()? == live.save()?, "after {inputs} inputs: another state");
     Ok(())

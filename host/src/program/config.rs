@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
-use crate::journal::Sync;
+use crate::journal::SyncMode;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
@@ -61,7 +61,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct JournalConfig {
     /// When they are synced.
-    pub sync: Sync,
+    pub sync: SyncMode,
     /// When snapshots are taken, and how much history is kept.
     pub retention: Retention,
     /// How many inputs of one tenant may wait to be committed.
@@ -193,7 +193,7 @@ impl ServerTable {
         let minutes = values::or(&self.snapshot_minutes, retention.snapshot_milliseconds / 60_000);
         let hours = values::or(&self.history_hours, retention.history_milliseconds / 3_600_000);
         JournalConfig {
-            sync: self.sync.as_ref().map_or(Sync::Always, |sync| sync.0),
+            sync: self.sync.as_ref().map_or(SyncMode::Always, |sync| sync.0),
             retention: Retention {
                 snapshot_inputs: values::or(&self.snapshot_inputs, retention.snapshot_inputs),
                 snapshot_bytes: values::or(&self.snapshot_bytes, retention.snapshot_bytes),
@@ -384,7 +384,7 @@ mod tests {
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
         assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
-        assert_eq!(config.journal.sync, Sync::Every(50));
+        assert_eq!(config.journal.sync, SyncMode::Every(50));
         let Retention { snapshot_milliseconds, history_milliseconds, .. } = config.journal.retention;
         assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
         let tenant = &config.tenants[0];
@@ -393,7 +393,7 @@ mod tests {
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((14, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((17, 26)));
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use new::NewDataDirectory;
 
-use crate::journal::{DatabaseError, DatabaseJournal, DatabaseOptions, Sync};
+use crate::journal::{DatabaseError, DatabaseJournal, DatabaseOptions, SyncMode};
 
 /// The layout that this program writes and reads.
 const VERSION: &str = "postbell data 1\n";
@@ -128,7 +129,7 @@ impl DataDirectory {
     /// # Errors
     ///
     /// It is of another version, damaged, or cannot be written.
-    pub fn open_journal(&self, sync: Sync) -> Result<DatabaseJournal, DataError> {
+    pub fn open_journal(&self, sync: SyncMode) -> Result<DatabaseJournal, DataError> {
         let bar = ProgressBar::hidden();
         if std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -142,19 +143,19 @@ impl DataDirectory {
             move |done: f64| bar.set_position((done * 1_000.0) as u64)
         };
         let opened =
-            DatabaseJournal::open(&self.journal(), DatabaseOptions { sync, repairing: Some(Box::new(repairing)) });
+            DatabaseJournal::open(&self.journal(), DatabaseOptions { sync, repairing: Some(Arc::new(repairing)) });
         bar.finish_and_clear();
         opened.map_err(|source| DataError::Journal { folder: self.folder.clone(), source })
-    }
-
-    /// Where compiled plugins are kept.
-    pub fn cache(&self) -> PathBuf {
-        self.folder.join("cache")
     }
 
     /// The journal's file.
     pub fn journal(&self) -> PathBuf {
         self.folder.join(JOURNAL)
+    }
+
+    /// Where compiled plugins are kept.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.join("cache")
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use postbell::contract::changes::{AccountChanges, Batch};
-use postbell::journal::{Append, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, Sync};
+use postbell::journal::{Append, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode};
 use postbell::tenant::Tenant;
 use postbell_tests::histories::delivery;
 use tokio::task::JoinSet;
@@ -17,7 +17,9 @@ const ROUNDS: usize = 5;
 const BATCHES: usize = 1_000;
 
 pub fn run() {
-    println!("\nAcknowledged changes per second, synced always; medians of {ROUNDS} rounds, in turn with the bare store.\n");
+    println!(
+        "\nAcknowledged changes per second, synced always; medians of {ROUNDS} rounds, in turn with the bare store.\n"
+    );
     println!("{:>8} {:>6} {:>12} {:>12} {:>7}", "sources", "batch", "postbell", "store", "ratio");
     for sources in [1, 10, 100] {
         for size in [1, 100] {
@@ -36,7 +38,7 @@ fn row(sources: usize, size: usize) {
 /// Changes per second with everything, and of the store alone.
 fn round(sources: usize, size: usize) -> (f64, f64) {
     let folder = folder();
-    let recording = Arc::new(Recording::new(scene::database(&folder, "whole", Sync::Always)));
+    let recording = Arc::new(Recording::new(scene::database(&folder, "whole", SyncMode::Always)));
     let (host, plugin) = scene::host(recording.clone());
     let tenant = scene::tenant(&host, &plugin, "example.org");
     recording.groups.lock().expect("no panic").clear();
@@ -47,7 +49,7 @@ fn round(sources: usize, size: usize) -> (f64, f64) {
     let groups = std::mem::take(&mut *recording.groups.lock().expect("no panic"));
     drop((tenant, host));
 
-    let store = scene::database(&folder, "store", Sync::Always);
+    let store = scene::database(&folder, "store", SyncMode::Always);
     let first = &groups[0][0];
     // The bare store begins where the recorded appends begin.
     let before = (1..=first.expected).map(|sequence| Record { sequence, ..first.records[0].clone() }).collect();

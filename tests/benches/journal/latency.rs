@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell::journal::{Journal, MemoryJournal, Sync};
+use postbell::journal::{Journal, MemoryJournal, SyncMode};
 use postbell::tenant::{Body, Parts, Tenant};
 use postbell_tests::embedded::{between, request, whole};
 use postbell_tests::histories::{self, delivery};
@@ -15,7 +15,9 @@ const CHANGES: u64 = 2_000;
 pub fn run() {
     println!("\nFrom a change to the parked client's bytes, {CHANGES} changes one by one.\n");
     println!("{:<24} {:>10} {:>10}", "sync", "p50", "p99");
-    for (name, sync) in [("always", Some(Sync::Always)), ("50 ms", Some(Sync::Every(50))), ("journal in memory", None)] {
+    for (name, sync) in
+        [("always", Some(SyncMode::Always)), ("50 ms", Some(SyncMode::Every(50))), ("journal in memory", None)]
+    {
         let folder = folder();
         let journal: Arc<dyn Journal> = match sync {
             Some(sync) => scene::database(&folder, "journal", sync),

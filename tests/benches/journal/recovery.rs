@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use postbell::TenantOptions;
-use postbell::journal::{Journal, Sync};
+use postbell::journal::{Journal, SyncMode};
 use postbell::tenant::{Limits, Retention};
 use postbell_tests::histories::delivery;
 
@@ -26,7 +26,7 @@ fn never() -> TenantOptions {
 
 fn replay() {
     let folder = folder();
-    let database = scene::database(&folder, "journal", Sync::Every(1_000));
+    let database = scene::database(&folder, "journal", SyncMode::Every(1_000));
     let (host, plugin) = scene::host(database.clone());
     let tenant = host.open("example.org", &plugin, never()).expect("the tenant opens");
     runtime().block_on(async {
@@ -44,7 +44,7 @@ fn replay() {
 
 fn many_tenants() {
     let folder = folder();
-    let database = scene::database(&folder, "journal", Sync::Every(1_000));
+    let database = scene::database(&folder, "journal", SyncMode::Every(1_000));
     let (host, plugin) = scene::host(database.clone());
     let names: Vec<String> = (0..TENANTS).map(|number| format!("tenant{number}")).collect();
     let tenants: Vec<_> = names.iter().map(|name| scene::tenant(&host, &plugin, name)).collect();

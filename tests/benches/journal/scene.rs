@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postbell::journal::{DatabaseJournal, DatabaseOptions, Journal, Sync};
+use postbell::journal::{DatabaseJournal, DatabaseOptions, Journal, SyncMode};
 use postbell::plugin::Plugin;
 use postbell::tenant::{SourceSpan, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
@@ -15,7 +15,7 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(target).expect("the target folder takes a folder")
 }
 
-pub fn database(folder: &tempfile::TempDir, name: &str, sync: Sync) -> Arc<DatabaseJournal> {
+pub fn database(folder: &tempfile::TempDir, name: &str, sync: SyncMode) -> Arc<DatabaseJournal> {
     let options = DatabaseOptions { sync, repairing: None };
     Arc::new(DatabaseJournal::open(&folder.path().join(name), options).expect("a new database"))
 }
@@ -28,11 +28,8 @@ pub fn host(journal: Arc<dyn Journal>) -> (Host, Plugin) {
 }
 
 pub fn options() -> TenantOptions {
-    let settings = [
-        ("domains", "example.org"),
-        ("ews-subscriptions-per-account", "10000"),
-        ("ews-streams-per-account", "1000"),
-    ];
+    let settings =
+        [("domains", "example.org"), ("ews-subscriptions-per-account", "10000"), ("ews-streams-per-account", "1000")];
     let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
     TenantOptions { settings, ..TenantOptions::default() }
 }

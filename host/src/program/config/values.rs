@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
-use crate::journal::Sync;
+use crate::journal::SyncMode;
 
 /// A socket address with its port.
 pub(super) struct Address(pub(super) SocketAddr);
@@ -30,7 +30,7 @@ pub(super) struct Key(pub(super) Zeroizing<String>);
 pub(super) struct SettingValue(pub(super) String);
 
 /// When inputs are synced.
-pub(super) struct Synced(pub(super) Sync);
+pub(super) struct Synced(pub(super) SyncMode);
 
 /// The count, or what holds where there is none.
 pub(super) fn or<const LEAST: u64, const MOST: u64>(count: &Option<Count<LEAST, MOST>>, default: u64) -> u64 {
@@ -173,14 +173,14 @@ impl<'de> Deserialize<'de> for Synced {
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Synced, E> {
                 match text {
-                    "always" => Ok(Synced(Sync::Always)),
+                    "always" => Ok(Synced(SyncMode::Always)),
                     _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
                 }
             }
 
             fn visit_i64<E: Error>(self, value: i64) -> Result<Synced, E> {
                 match u64::try_from(value) {
-                    Ok(interval @ 1..=60_000) => Ok(Synced(Sync::Every(interval))),
+                    Ok(interval @ 1..=60_000) => Ok(Synced(SyncMode::Every(interval))),
                     _ => Err(E::invalid_value(serde::de::Unexpected::Signed(value), &self)),
                 }
             }

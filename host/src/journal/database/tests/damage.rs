@@ -86,7 +86,7 @@ fn a_flipped_bit_does_no_harm() {
     let pages = sample.image.chunks(4096).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0));
     for (page, _) in pages {
         // The beginning of a page is what leads to others.
-        let places = (0..64).chain((0..64).map(|_| random(&mut state) as usize % 4096));
+        let places: Vec<usize> = (0..64).chain((0..64).map(|_| random(&mut state) as usize % 4096)).collect();
         for place in places {
             let at = page * 4096 + place;
             let bit = random(&mut state) % 8;
