@@ -16,6 +16,7 @@ mod schemas;
 mod secrets;
 mod settled;
 mod tidy;
+mod tools;
 mod wire;
 
 use anyhow::{Result, anyhow};

@@ -3,6 +3,7 @@
 //! A seat's journal is its snapshots and its records, each record one input. Once it was cut, its oldest snapshot is the
 //! horizon: what came before is gone. Until then the records reach back to `open`.
 
+pub mod archive;
 mod committer;
 mod database;
 mod digest;
@@ -100,6 +101,17 @@ pub struct SeatFacts {
     pub regressed: bool,
 }
 
+impl SeatFacts {
+    /// Where the history that can be replayed begins: behind this input. 0: with `open`. Else it is the oldest snapshot's;
+    /// records before that may be left of a cut, and lead nowhere.
+    pub fn horizon(&self) -> u64 {
+        if self.first <= 1 {
+            return 0;
+        }
+        self.snapshots.first().map_or(self.first - 1, |oldest| oldest.sequence)
+    }
+}
+
 /// Records to append to one seat: all of them, or none.
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -154,11 +166,11 @@ pub trait Journal: Send + Sync + 'static {
     }
 
     /// Records from `from` on, consecutive and in order: some megabytes of them, to go on behind the last one. Empty:
-    /// there are none.
+    /// there are none. What comes before a damaged record is given first.
     ///
     /// # Errors
     ///
-    /// The store failed, or the records are damaged or cut.
+    /// The store failed, or the record at `from` is damaged or cut.
     fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError>;
 
     /// What there is of a seat; none: nothing.

@@ -3,6 +3,8 @@
 //! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb` (what
 //! must not be lost) and `cache` (compiled plugins, which may be deleted while no server runs).
 
+mod new;
+
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -11,12 +13,18 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub use new::NewDataDirectory;
+
 use crate::journal::{DatabaseError, DatabaseJournal, DatabaseOptions, SyncMode};
 
 /// The layout that this program writes and reads.
 const VERSION: &str = "postbell data 1\n";
 /// Where `version` is written before it gets its name.
 const NEW_VERSION: &str = "version.new";
+/// What is locked.
+const LOCK: &str = "lock";
+/// The database file.
+const JOURNAL: &str = "journal.redb";
 
 /// Why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +38,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// Another process uses it.
-    #[error("data directory {}: another process uses it", folder.display())]
+    #[error("data directory {}: another process uses it; stop that, or, with a tool, ask it with --url", folder.display())]
     Locked {
         /// The directory.
         folder: PathBuf,
@@ -65,6 +73,18 @@ pub enum DataError {
         /// The directory.
         folder: PathBuf,
     },
+    /// There is nothing in it to look at.
+    #[error("data directory {}: no server has kept anything in it", folder.display())]
+    Empty {
+        /// The directory.
+        folder: PathBuf,
+    },
+    /// There is something in it that would be lost.
+    #[error("data directory {}: it is not empty; give a new one", folder.display())]
+    NotEmpty {
+        /// The directory.
+        folder: PathBuf,
+    },
 }
 
 /// A data directory that this process holds until this is dropped.
@@ -90,6 +110,18 @@ impl DataDirectory {
             write_version(folder).map_err(unusable)?;
         }
         Ok(DataDirectory { folder: folder.to_owned(), _lock: lock })
+    }
+
+    /// Takes a directory that a server has used.
+    ///
+    /// # Errors
+    ///
+    /// See [`DataError`].
+    pub fn existing(folder: &Path) -> Result<DataDirectory, DataError> {
+        if check(folder)? == State::Empty || !folder.join(JOURNAL).exists() {
+            return Err(DataError::Empty { folder: folder.to_owned() });
+        }
+        Ok(DataDirectory { folder: folder.to_owned(), _lock: lock(folder)? })
     }
 
     /// Opens the journal in it, which is repaired first if its last user did not close it; that shows on a terminal.
@@ -118,7 +150,7 @@ impl DataDirectory {
 
     /// The journal's file.
     pub fn journal(&self) -> PathBuf {
-        self.folder.join("journal.redb")
+        self.folder.join(JOURNAL)
     }
 
     /// Where compiled plugins are kept.
@@ -144,7 +176,7 @@ fn check(folder: &Path) -> Result<State, DataError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             for entry in std::fs::read_dir(folder).map_err(unusable)? {
                 let name = entry.map_err(unusable)?.file_name();
-                if name != "lock" && name != NEW_VERSION {
+                if name != LOCK && name != NEW_VERSION {
                     return Err(DataError::Foreign { folder: folder.to_owned() });
                 }
             }
@@ -161,7 +193,7 @@ fn lock(folder: &Path) -> Result<File, DataError> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(folder.join("lock"))
+        .open(folder.join(LOCK))
         .map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -110,7 +110,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     })
     .context("the engine")?;
     let opened = opening::open(&host, &wanted(&host, &config)?)?;
-    let served = runtime.block_on(serve(config, opened, clock, demo, traffic, signals));
+    let served = runtime.block_on(serve(config, opened, host.journal(), clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
     drop(host);
@@ -181,6 +181,7 @@ fn component(config: &TenantConfig) -> Result<(String, Vec<u8>), Failure> {
 async fn serve(
     config: Config,
     tenants: Vec<Tenant>,
+    journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     demo: bool,
     traffic: bool,
@@ -199,7 +200,7 @@ async fn serve(
     let admin_tenants = admin_tenants.collect();
     let front = front(config, &tenants, clock)?;
     let admin_key = admin_key.as_ref().map(|key| key.as_str());
-    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone());
+    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal);
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
