@@ -26,8 +26,9 @@ test-schemas: setup ## validate answers with Microsoft's schemas (POSTBELL_SCHEM
 	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }
 	cargo test --package postbell-tests --test it schemas
 
-bench: setup ## measure native code and component side by side
+bench: setup ## measure native code and component side by side, and the journal beside the bare store
 	cargo bench --package postbell-tests --bench native_and_component
+	cargo bench --package postbell-tests --bench journal
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm

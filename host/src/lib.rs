@@ -46,7 +46,7 @@ use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use plugin::{Compiler, Plugin, PluginError};
 pub use statistics::Statistics;
-use tenant::{Actor, ActorParts, Background, Limits, Mailbox, Shard, Tenant};
+use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal};
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
 /// tenants end where they are, without a farewell to their clients.
@@ -60,6 +60,8 @@ struct Inner {
     options: HostOptions,
     committer: Committer,
     background: Background,
+    followers: Background,
+    unread: Arc<UnreadTotal>,
     shards: Vec<Shard>,
     /// The tenants that are open, and where they live.
     open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
@@ -78,8 +80,13 @@ pub struct HostOptions {
     pub cache: Option<PathBuf>,
     /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
     pub instances: u32,
-    /// How many threads the tenants are spread over.
+    /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
+    /// Open a tenant also where a replay of its journal gives something else than it gave when that was new.
+    pub accept_divergence: bool,
+    /// `unread-bytes-total`: bytes of answers, of all tenants, that their readers have not taken yet. While there are more,
+    /// a reader that is behind is cut off when a further part comes for it.
+    pub unread_bytes: usize,
 }
 
 impl Default for HostOptions {
@@ -92,6 +99,8 @@ impl Default for HostOptions {
             cache: None,
             instances: 1_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
+            accept_divergence: false,
+            unread_bytes: 256 << 20,
         }
     }
 }
@@ -142,9 +151,12 @@ impl Host {
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
         let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
-        let committer = Committer::start(options.journal.clone());
-        let background = Background::start(options.shards.max(2));
-        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, shards, open: Mutex::default() }) })
+        let committer = Committer::start(options.journal.clone(), options.clock.clone());
+        let background = Background::start("postbell-pure", options.shards.max(2));
+        let followers = Background::start("postbell-follow", options.shards.max(1));
+        let unread = UnreadTotal::new(options.unread_bytes);
+        let open = Mutex::default();
+        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, followers, unread, shards, open }) })
     }
 
     /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
@@ -163,13 +175,59 @@ impl Host {
     ///
     /// See [`OpenError`].
     pub fn open(&self, name: &str, plugin: &Plugin, options: TenantOptions) -> Result<Tenant, OpenError> {
+        let (opened, result) = std::sync::mpsc::channel();
+        let tenant = self.open_later(name, plugin, options, move |result| {
+            // An error means that this thread is gone.
+            let _ = opened.send(result);
+        })?;
+        let stopped = || Err(OpenError::Journal("the host has stopped".into()));
+        result.recv().unwrap_or_else(|_| stopped()).map(|()| tenant)
+    }
+
+    /// As [`Host::open`], in the background: the tenant takes changes and requests at once, which wait until it is open,
+    /// and those that are waited for open first. `opened` is told, on a thread that must not be held up, once it is open,
+    /// or why it is not: then it is closed.
+    ///
+    /// # Errors
+    ///
+    /// A tenant of this name is open already; `opened` is not called.
+    pub fn open_later(
+        &self,
+        name: &str,
+        plugin: &Plugin,
+        options: TenantOptions,
+        opened: impl FnOnce(Result<(), OpenError>) + Send + 'static,
+    ) -> Result<Tenant, OpenError> {
         let name: Arc<str> = name.into();
         let mailbox = self.reserve(&name)?;
-        let opened = self.start(&name, plugin, options, &mailbox);
-        if opened.is_err() {
-            self.names().remove(&name);
-        }
-        opened
+        Ok(self.start(name, plugin, options, Box::new(opened), &mailbox))
+    }
+
+    /// When a tenant was last used, in milliseconds since the Unix epoch, by what the journal has of it; none: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The journal failed.
+    pub fn last_used(&self, name: &str, plugin: &Plugin) -> Result<Option<u64>, OpenError> {
+        let facts = self.inner.options.journal.facts(&seat(name.into(), plugin));
+        Ok(facts.map_err(|error| OpenError::Journal(error.to_string()))?.map(|facts| facts.now))
+    }
+
+    /// Where inputs are kept.
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        self.inner.options.journal.clone()
+    }
+
+    /// Whether a plugin takes these settings, as far as a new tenant goes.
+    ///
+    /// # Errors
+    ///
+    /// It refuses them, or fails.
+    pub fn try_settings(&self, plugin: &Plugin, settings: &[(String, String)]) -> Result<(), OpenError> {
+        let at = contract::types::Moment { now: self.inner.options.clock.wall(), sequence: 1 };
+        let fault = |fault: plugin::Fault| OpenError::Fault(fault.to_string());
+        let mut scratch = plugin.instantiate(&plugin::InstanceLimits::default()).map_err(fault)?;
+        scratch.open(at, &[0; 32], settings).map_err(fault)?.map_err(OpenError::Settings)
     }
 
     /// Takes the name, if no tenant that is still open has it, and a place on a shard.
@@ -189,46 +247,36 @@ impl Host {
 
     fn start(
         &self,
-        name: &Arc<str>,
+        name: Arc<str>,
         plugin: &Plugin,
         options: TenantOptions,
+        opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
         mailbox: &Mailbox,
-    ) -> Result<Tenant, OpenError> {
+    ) -> Tenant {
         let TenantOptions { settings, limits } = options;
-        let HostOptions { clock, journal, .. } = &self.inner.options;
-        let seat = Seat { tenant: name.clone(), plugin: plugin.manifest().name.as_str().into(), partition: 0 };
+        let HostOptions { clock, journal, accept_divergence, .. } = &self.inner.options;
         let statistics = Arc::<Mutex<Statistics>>::default();
-        let parts = ActorParts {
-            seat: seat.clone(),
+        let history = tenant::History {
             plugin: plugin.clone(),
+            limits: limits.instance.clone(),
+            journal: journal.clone(),
+            seat: seat(name.clone(), plugin),
+            accept_divergence: *accept_divergence,
+        };
+        let parts = ActorParts {
+            history,
             limits: limits.clone(),
             clock: clock.clone(),
-            journal: journal.clone(),
             committer: self.inner.committer.clone(),
+            followers: self.inner.followers.clone(),
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
+            unread: self.inner.unread.clone(),
         };
-        let known =
-            journal.facts(&seat).map(|facts| facts.is_some()).map_err(|error| OpenError::Journal(error.to_string()))?;
-        let actor = if known {
-            Actor::resume(parts, settings).map_err(OpenError::History)?
-        } else {
-            Actor::open(parts, seed(), settings)
-                .map_err(|fault| OpenError::Fault(fault.to_string()))?
-                .map_err(OpenError::Settings)?
-        };
-        mailbox.open(actor);
+        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());
-        let handle = tenant::Handle {
-            name: name.clone(),
-            plugin: plugin.clone(),
-            limits,
-            clock,
-            mailbox: mailbox.clone(),
-            background,
-            statistics,
-        };
-        Ok(Tenant::start(handle))
+        let mailbox = mailbox.clone();
+        Tenant::start(tenant::Handle { name, plugin: plugin.clone(), limits, clock, mailbox, background, statistics })
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Mailbox>> {
@@ -240,6 +288,10 @@ impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Host").field("tenants", &self.names().keys()).finish_non_exhaustive()
     }
+}
+
+fn seat(tenant: Arc<str>, plugin: &Plugin) -> Seat {
+    Seat { tenant, plugin: plugin.manifest().name.as_str().into(), partition: 0 }
 }
 
 /// A new tenant's only source of chance.

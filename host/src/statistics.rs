@@ -15,11 +15,24 @@ pub struct Statistics {
     pub open_requests: u64,
     /// The journal position of the last input that is committed.
     pub sequence: u64,
+    /// Inputs that were fed and are not committed yet.
+    pub uncommitted: u64,
+    /// The journal position of the newest snapshot that this process took; 0: none yet.
+    pub snapshot: u64,
+    /// Snapshots that were not taken, because of the plugin or of the journal.
+    pub snapshot_failures: u64,
+    /// Appends that failed.
+    pub append_failures: u64,
     /// The memory of the live instance, in bytes.
     pub memory: u64,
 }
 
 impl Statistics {
+    #[cfg(feature = "program")]
+    pub(crate) fn journal_failures(&self) -> Vec<(&'static str, u64)> {
+        vec![("append", self.append_failures), ("snapshot", self.snapshot_failures)]
+    }
+
     pub(crate) fn input(&mut self, kind: &'static str) {
         *self.inputs.entry(kind).or_default() += 1;
     }

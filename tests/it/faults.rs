@@ -1,66 +1,141 @@
-//! A plugin that fails loses one input and nothing else.
+//! A plugin that fails loses one change and nothing else.
+
+use std::sync::Arc;
 
 use anyhow::Result;
-use postbell::contract::changes::{AccountChanges, Batch};
+use postbell::contract::changes::{AccountChanges, Batch, Happening};
+use postbell::contract::types::Place;
+use postbell::journal::Input;
 use postbell::plugin::InstanceLimits;
-use postbell::tenant::{IngestError, Limits, SourceSpan};
-use postbell::{Host, HostOptions, TenantOptions};
-use postbell_tests::histories::delivery;
+use postbell::tenant::{Limits, Retention, SourceSpan};
+use postbell::{OpenError, TenantOptions};
+use postbell_tests::embedded::{
+    self, ALICE, Alteration, Commanded, get_events, host, open, request, span, subscribe, whole,
+};
+use postbell_tests::histories::{self, delivery};
 
-const ALICE: &str = "alice@example.org";
-
-fn span(offset: u64) -> Option<SourceSpan> {
-    Some(SourceSpan { source: "imap-1".into(), offset, length: 1 })
-}
-
-/// Changes that need more memory than the instance may have.
-fn too_much() -> Batch {
-    let long = "x".repeat(2 << 10);
-    let changes = (0..4_000).flat_map(|number| {
-        let batch = delivery(ALICE, &format!("{long}{number}"), 2);
-        batch.accounts.into_iter().flat_map(|account| account.changes)
-    });
+/// Messages of these ids arrive.
+fn messages(ids: &[&str]) -> Batch {
+    let changes = ids.iter().flat_map(|id| delivery(ALICE, id, 2).accounts.remove(0).changes);
     Batch { accounts: vec![AccountChanges { account: ALICE.into(), changes: changes.collect() }], book: vec![] }
 }
 
-#[tokio::test]
-async fn the_tenant_goes_on() -> Result<()> {
-    let host = Host::new(HostOptions { instances: 20, ..HostOptions::default() })?;
-    let plugin = host.load(postbell::plugin::bundled())?;
+fn small() -> TenantOptions {
     let instance = InstanceLimits { memory_bytes: 4 << 20, ..InstanceLimits::default() };
     let limits = Limits { instance, ..Limits::default() };
-    let settings = vec![("domains".to_owned(), "example.org".to_owned())];
-    let tenant = host.open("example.org", &plugin, TenantOptions { settings, limits })?;
+    TenantOptions { limits, ..TenantOptions::default() }
+}
 
+#[tokio::test]
+async fn the_culprit_of_a_batch_is_skipped_and_the_rest_applied() -> Result<()> {
+    let journal = Arc::new(Commanded::default());
+    let host = host(journal.clone());
+    let tenant = open(&host, small())?;
     assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
-    let failed = tenant.ingest(too_much(), span(1)).await;
-    assert!(matches!(failed, Err(IngestError::Fault(_))), "{failed:?}");
-    assert_eq!(tenant.statistics().faults.get("memory"), Some(&1));
+    let (id, watermark) = subscribe(&tenant).await;
 
-    assert_eq!(tenant.source_offset("imap-1").await, Ok(1), "the batch was not applied");
-    let events = |gauges: Vec<postbell::contract::lifecycle::Gauge>| {
-        gauges.iter().find(|gauge| gauge.name == "history_events").map(|gauge| gauge.value)
-    };
-    assert_eq!(events(tenant.inspect().await), Some(3.0), "what came before is there");
-    assert!(tenant.ingest(delivery(ALICE, "m2", 3), span(1)).await.is_ok());
-    assert_eq!(events(tenant.inspect().await), Some(6.0));
+    // More than fits into the instance's memory.
+    let culprit = "x".repeat(5 << 20);
+    let batch = messages(&["m2", "m3", "m4", &culprit, "m6", "m7"]);
+    let three = SourceSpan { source: "imap-1".into(), offset: 1, length: 3 };
+    let ingested = tenant.ingest(batch, Some(three)).await?;
+    let [rejection] = &ingested.rejections[..] else { panic!("{:?}", ingested.rejections.len()) };
+    assert_eq!(rejection.place, Place::Change((0, 3)));
+    assert!(rejection.reason.contains("memory"), "{}", rejection.reason);
+    assert!(tenant.statistics().faults["memory"] >= 3, "it was halved");
+    assert_eq!(tenant.source_offset("imap-1").await, Ok(4));
+
+    let skipped: Vec<_> = journal.records().into_iter().filter_map(|record| skipped(record.input)).collect();
+    let [(gap, skipped)] = &skipped[..] else { panic!("{} skipped", skipped.len()) };
+    assert_eq!(gap.accounts[0].changes[0].what, Happening::Gap);
+    assert_eq!(*skipped, messages(&[&culprit]));
+
+    // What came before and the rest are there, also for the next life.
+    let state = tenant.inspect().await;
+    tenant.close().await;
+    let tenant = open(&host, small())?;
+    assert_eq!(tenant.inspect().await, state);
+    assert_eq!(tenant.source_offset("imap-1").await, Ok(4));
+    let told = get_events(&tenant, &id, &watermark).await;
+    assert!(told.contains("ErrorInvalidWatermark"), "the gap sends its clients to look again: {told}");
+    Ok(())
+}
+
+fn skipped(input: Input) -> Option<(Batch, Batch)> {
+    match input {
+        Input::Ingest { batch, skipped: Some(skipped), .. } => Some((batch, skipped.batch)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_fails_leaves_no_trace() -> Result<()> {
+    let host = host(Arc::new(Commanded::default()));
+    let tenant = open(&host, small())?;
+    assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
+    let (id, watermark) = subscribe(&tenant).await;
+    let failed = tenant.request(request("x".repeat(5 << 20))).await;
+    assert!(failed.is_err());
+    assert_eq!(tenant.statistics().faults["memory"], 1);
+    assert!(tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await.is_ok());
+    assert_eq!(get_events(&tenant, &id, &watermark).await.matches("<t:NewMailEvent>").count(), 1);
     Ok(())
 }
 
 #[tokio::test]
 async fn snapshots_stand_for_what_they_replace() -> Result<()> {
-    let host = Host::new(HostOptions { instances: 20, ..HostOptions::default() })?;
-    let plugin = host.load(postbell::plugin::bundled())?;
-    let limits = Limits { inputs_between_snapshots: 7, ..Limits::default() };
-    let settings = vec![("domains".to_owned(), "example.org".to_owned())];
-    let tenant = host.open("example.org", &plugin, TenantOptions { settings: settings.clone(), limits })?;
+    let journal = Arc::new(Commanded::default());
+    let host = host(journal.clone());
+    let retention = Retention { snapshot_inputs: 7, ..Retention::default() };
+    let limits = Limits { retention, ..Limits::default() };
+    let tenant = open(&host, TenantOptions { limits, ..TenantOptions::default() })?;
     for number in 0..40 {
         assert!(tenant.ingest(delivery(ALICE, &format!("m{number}"), number), span(number)).await.is_ok());
     }
+    // The follower takes its snapshots when it comes to it: until two are there, nothing is cut.
+    let mut number = 40;
+    while journal.records()[0].sequence == 1 {
+        assert!(tenant.ingest(delivery(ALICE, &format!("m{number}"), number), span(number)).await.is_ok());
+        number += 1;
+    }
     let before = tenant.inspect().await;
     tenant.close().await;
-    let tenant = host.open("example.org", &plugin, TenantOptions { settings, ..TenantOptions::default() })?;
+    let tenant = open(&host, TenantOptions::default())?;
     assert_eq!(tenant.inspect().await, before);
-    assert_eq!(tenant.source_offset("imap-1").await, Ok(40));
+    assert_eq!(tenant.source_offset("imap-1").await, Ok(number));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replay_that_differs_is_refused_unless_it_is_accepted() -> Result<()> {
+    let journal = Arc::new(Commanded::default());
+    let first = host(journal.clone());
+    let tenant = open(&first, TenantOptions::default())?;
+    assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
+    tenant.close().await;
+    journal.alter(Alteration { digest_at: Some(2), ..Alteration::default() });
+    match open(&host(journal.clone()), TenantOptions::default()) {
+        Err(OpenError::History(why)) => assert!(why.contains("at sequence 2 "), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let accepting = embedded::accepting_host(journal);
+    let tenant = open(&accepting, TenantOptions::default())?;
+    assert_eq!(tenant.source_offset("imap-1").await, Ok(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_are_told_of_a_state_that_has_regressed() -> Result<()> {
+    let journal = Arc::new(Commanded::default());
+    let first = host(journal.clone());
+    let tenant = open(&first, TenantOptions::default())?;
+    assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
+    let (id, watermark) = subscribe(&tenant).await;
+    tenant.close().await;
+    journal.alter(Alteration { regressed: true, ..Alteration::default() });
+    let second = host(journal);
+    let tenant = open(&second, TenantOptions::default())?;
+    let told = whole(tenant.request(request(histories::get_events(&id, &watermark))).await);
+    assert!(told.contains("ErrorInvalidWatermark"), "{told}");
     Ok(())
 }

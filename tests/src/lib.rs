@@ -4,9 +4,11 @@
 
 pub mod admin;
 pub mod component;
+pub mod embedded;
 pub mod ews;
 pub mod histories;
 pub mod http;
+pub mod load;
 pub mod native;
 pub mod program;
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Seat, State, metrics};
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics};
 use crate::ingest::cyrus::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
@@ -23,12 +23,15 @@ use crate::tenant::{IngestError, Ingested, SourceSpan};
 const PASSED_OVER_BYTES: usize = 4 * BODY_BYTES;
 
 /// The names in a path, or why they cannot be read.
-type Named<T> = Result<Path<T>, PathRejection>;
+pub(super) type Named<T> = Result<Path<T>, PathRejection>;
 
 pub(super) fn router(state: State) -> Router {
     Router::new()
         .route("/v1/tenants/{tenant}/changes", post(post_changes))
         .route("/v1/tenants/{tenant}/sources/{source}", get(get_source).post(post_source))
+        .route("/v1/journal", get(journal::get_seats))
+        .route("/v1/backup", get(journal::get_backup))
+        .route("/v1/tenants/{tenant}/backup", get(journal::get_tenant_backup))
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
         .fallback(async || Refusal::path())
@@ -42,7 +45,7 @@ async fn post_changes(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant)?;
+    let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let body = body(request).await?;
     let now = seat.tenant.now();
     let posting = {
@@ -61,7 +64,7 @@ async fn post_source(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Path((tenant, source)) = names.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant)?;
+    let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let Query { format, offset, map } = Query::read(query.as_deref().unwrap_or_default())?;
     let body = body(request).await?;
     let now = seat.tenant.now();
@@ -80,7 +83,7 @@ async fn get_source(
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     let Path((tenant, source)) = names.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(&headers, &tenant)?;
+    let seat = state.authorize(&headers, &tenant, Right::Ingest)?;
     let offset = seat.tenant.source_offset(&source).await?;
     Ok(Json(json!({ "offset": offset })))
 }
@@ -200,7 +203,7 @@ async fn pass_over(mut body: Body) {
 }
 
 /// Runs what takes long for a large body off the network threads.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

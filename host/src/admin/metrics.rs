@@ -171,6 +171,24 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             Gauge,
             one(|it| it.statistics.sequence),
         ),
+        family(
+            "postbell_journal_uncommitted_inputs",
+            "Inputs that were fed and are not committed yet",
+            Gauge,
+            one(|it| it.statistics.uncommitted),
+        ),
+        family(
+            "postbell_journal_snapshot_sequence",
+            "Journal position of the newest snapshot that this process took",
+            Gauge,
+            one(|it| it.statistics.snapshot),
+        ),
+        family(
+            "postbell_journal_failures",
+            "Appends and snapshots that failed",
+            Counter,
+            words("what", |it| it.statistics.journal_failures()),
+        ),
         family("postbell_instance_memory_bytes", "Memory of the live instance", Gauge, one(|it| it.statistics.memory)),
         family("postbell_changes", "Units that sources sent", Counter, words("outcome", |it| it.outcomes.pairs())),
         family("postbell_plugin_gauge", "What the plugin says of its state", Gauge, each(&Observed::plugin_gauges)),
@@ -287,6 +305,10 @@ mod tests {
                 refusals: BTreeMap::new(),
                 open_requests: 4,
                 sequence: 5,
+                uncommitted: 1,
+                snapshot: 2,
+                snapshot_failures: 0,
+                append_failures: 3,
                 memory: 65_536,
             },
             outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 },
@@ -321,6 +343,16 @@ mod tests {
             # HELP postbell_journal_sequence Journal position of the last committed input
             # TYPE postbell_journal_sequence gauge
             postbell_journal_sequence{tenant="exa\"mple"} 5
+            # HELP postbell_journal_uncommitted_inputs Inputs that were fed and are not committed yet
+            # TYPE postbell_journal_uncommitted_inputs gauge
+            postbell_journal_uncommitted_inputs{tenant="exa\"mple"} 1
+            # HELP postbell_journal_snapshot_sequence Journal position of the newest snapshot that this process took
+            # TYPE postbell_journal_snapshot_sequence gauge
+            postbell_journal_snapshot_sequence{tenant="exa\"mple"} 2
+            # HELP postbell_journal_failures Appends and snapshots that failed
+            # TYPE postbell_journal_failures counter
+            postbell_journal_failures_total{tenant="exa\"mple",what="append"} 3
+            postbell_journal_failures_total{tenant="exa\"mple",what="snapshot"} 0
             # HELP postbell_instance_memory_bytes Memory of the live instance
             # TYPE postbell_instance_memory_bytes gauge
             postbell_instance_memory_bytes{tenant="exa\"mple"} 65536

@@ -2,12 +2,15 @@
 //!
 //! - `POST /v1/tenants/{tenant}/changes`, `GET` and `POST /v1/tenants/{tenant}/sources/{source}`: with a key, see
 //!   [`State`].
+//! - `GET /v1/journal`, `GET /v1/backup`, `GET /v1/tenants/{tenant}/backup`: what is kept of the tenants, with an admin
+//!   key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and counts,
 //!   so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
 
 mod api;
+pub mod journal;
 mod keys;
 mod metrics;
 mod refusal;
@@ -27,6 +30,7 @@ use tokio::task::JoinSet;
 use self::keys::{Key, bearer};
 use self::metrics::Counters;
 use self::refusal::Refusal;
+use crate::journal::Journal;
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
 
@@ -41,6 +45,12 @@ pub const BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// The most connections at once; further ones wait to be accepted.
 pub const CONNECTIONS: usize = 512;
+
+/// The most archives of the journal that are made at once.
+pub const ARCHIVES: usize = 4;
+
+/// How long a client may take nothing of an archive.
+pub const STALL_TIME: Duration = Duration::from_secs(60);
 
 /// How long requests that have begun may take once the server stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -63,8 +73,8 @@ pub struct AdminTenant {
 
 /// Who is served. Cheap to clone.
 ///
-/// Changes of a tenant are taken from who has its ingest key, its admin key or the server's admin key. Without any of
-/// them nobody is served: a key that is not set opens nothing. Who has a key of this server, but not this tenant's,
+/// Changes of a tenant are taken from who has its ingest key, its admin key or the server's admin key; what is kept of it
+/// is given to who has one of the admin keys, and what is kept of all to who has the server's. Without any of them nobody is served: a key that is not set opens nothing. Who has a key of this server, but not this tenant's,
 /// learns whether a tenant exists (404 or 401); who has none always gets 401.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
@@ -74,35 +84,71 @@ struct Shared {
     tenants: BTreeMap<String, Seat>,
     counters: Counters,
     clients: Arc<ClientCounters>,
+    journal: Arc<dyn Journal>,
+    archives: Arc<Semaphore>,
 }
 
 struct Seat {
     tenant: Tenant,
-    keys: Vec<Key>,
+    keys: Vec<(Right, Key)>,
     domains: Vec<String>,
 }
 
+/// What a key allows; the greater right includes the lesser.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Right {
+    Ingest,
+    Administer,
+}
+
 impl State {
-    /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts.
-    pub fn new(tenants: Vec<AdminTenant>, admin_key: Option<&str>, clients: Arc<ClientCounters>) -> State {
+    /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts. `journal`: the
+    /// host's.
+    pub fn new(
+        tenants: Vec<AdminTenant>,
+        admin_key: Option<&str>,
+        clients: Arc<ClientCounters>,
+        journal: Arc<dyn Journal>,
+    ) -> State {
         let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
-            let keys = [ingest_key, admin_key].iter().flatten().map(|key| Key::of(key)).collect();
+            let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
+            let keys = keys.iter().filter_map(|(right, key)| Some((*right, Key::of(key.as_deref()?)))).collect();
             (tenant.name().to_owned(), Seat { tenant, keys, domains })
         };
-        let tenants = tenants.into_iter().map(seat).collect();
-        let admin_key = admin_key.map(Key::of);
-        State(Arc::new(Shared { admin_key, tenants, counters: Counters::default(), clients }))
+        State(Arc::new(Shared {
+            admin_key: admin_key.map(Key::of),
+            tenants: tenants.into_iter().map(seat).collect(),
+            counters: Counters::default(),
+            clients,
+            journal,
+            archives: Arc::new(Semaphore::new(ARCHIVES)),
+        }))
     }
 
-    fn authorize(&self, headers: &HeaderMap, tenant: &str) -> Result<&Seat, Refusal> {
-        let key = bearer(headers).ok_or_else(Refusal::key)?;
-        let mut others = self.0.tenants.values().flat_map(|seat| &seat.keys);
-        let for_all = self.0.admin_key.as_ref().is_some_and(|own| own.matches(key));
+    /// The tenant, if the request's key has this right to it.
+    fn authorize(&self, headers: &HeaderMap, tenant: &str, right: Right) -> Result<&Seat, Refusal> {
+        let key = bearer(headers).ok_or_else(|| Refusal::key(right))?;
+        let has = |seat: &Seat, right| seat.keys.iter().any(|(its, own)| *its >= right && own.matches(key));
+        let for_all = self.is_administrator(key);
         match self.0.tenants.get(tenant) {
-            Some(seat) if for_all || seat.keys.iter().any(|own| own.matches(key)) => Ok(seat),
-            None if for_all || others.any(|own| own.matches(key)) => Err(Refusal::tenant(tenant)),
-            _ => Err(Refusal::key()),
+            Some(seat) if for_all || has(seat, right) => Ok(seat),
+            None if for_all || self.0.tenants.values().any(|seat| has(seat, Right::Ingest)) => {
+                Err(Refusal::tenant(tenant))
+            }
+            _ => Err(Refusal::key(right)),
         }
+    }
+
+    /// Whether the request's key is the server's.
+    fn authorize_all(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match bearer(headers) {
+            Some(key) if self.is_administrator(key) => Ok(()),
+            _ => Err(Refusal::server_key()),
+        }
+    }
+
+    fn is_administrator(&self, key: &str) -> bool {
+        self.0.admin_key.as_ref().is_some_and(|own| own.matches(key))
     }
 }
 

@@ -6,9 +6,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{BODY_BYTES, BODY_TIME};
+use super::{ARCHIVES, BODY_BYTES, BODY_TIME, Right};
 use crate::ingest::TooMany;
 use crate::ingest::json::JsonError;
+use crate::journal::JournalError;
 use crate::tenant::IngestError;
 
 /// A refusal: status, `{"error":{"code","message"}}`, and what the one or the other status needs.
@@ -33,8 +34,21 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, "malformed", message)
     }
 
-    pub fn key() -> Refusal {
-        Refusal::new(StatusCode::UNAUTHORIZED, "key", "a key of this tenant is needed: `Authorization: Bearer KEY`")
+    pub fn key(right: Right) -> Refusal {
+        let which = match right {
+            Right::Ingest => "a key of this tenant",
+            Right::Administer => "an admin-key of this tenant or of the server",
+        };
+        Refusal::unauthorized(which)
+    }
+
+    pub fn server_key() -> Refusal {
+        Refusal::unauthorized("the server's admin-key")
+    }
+
+    fn unauthorized(which: &str) -> Refusal {
+        let message = format!("{which} is needed: `Authorization: Bearer KEY`");
+        Refusal::new(StatusCode::UNAUTHORIZED, "key", message)
     }
 
     pub fn tenant(name: &str) -> Refusal {
@@ -57,6 +71,10 @@ impl Refusal {
     pub fn too_large() -> Refusal {
         let message = format!("a body has at most {BODY_BYTES} bytes: send several smaller batches");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+    }
+
+    pub fn archives() -> Refusal {
+        Refusal::unavailable("busy", format!("{ARCHIVES} archives are being made already"), 10)
     }
 
     fn unavailable(code: &'static str, message: String, seconds: u32) -> Refusal {
@@ -88,6 +106,12 @@ impl From<JsonError> for Refusal {
 impl From<TooMany> for Refusal {
     fn from(error: TooMany) -> Refusal {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("{error}: send several smaller batches"))
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Refusal {
+        Refusal::unavailable("journal", error.to_string(), 5)
     }
 }
 

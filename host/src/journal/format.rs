@@ -14,7 +14,7 @@
 //! | kind                | letter | place                          | keys of the content                          |
 //! | ------------------- | ------ | ------------------------------ | -------------------------------------------- |
 //! | record              | `r`    | seat's number, sequence        | `wit`, `now`, `component`, `reaction`, `input` |
-//! | snapshot            | `s`    | seat's number, sequence        | `now`, `format`, `parts`, `offsets`, `settings` |
+//! | snapshot            | `s`    | seat's number, sequence        | `now`, `format`, `parts`, `offsets`, `settings`, `history_bytes` |
 //! | piece of a snapshot | `p`    | seat's number, sequence, piece |                                              |
 //! | seat                | `t`    | tenant, plugin, partition      | `number`, `told`                             |
 //! | the journal itself  | `j`    |                                | `regressions`, `unsynced`                    |

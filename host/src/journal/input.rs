@@ -1,6 +1,6 @@
 //! What happens to a plugin: the closed list of its inputs.
 
-use crate::contract::changes::Batch;
+use crate::contract::changes::{Batch, BookChange};
 use crate::contract::lifecycle::Restart;
 use crate::contract::outbound;
 use crate::contract::requests::{Request, Settlement};
@@ -83,4 +83,41 @@ impl Input {
             Input::Finished { .. } => "finished",
         }
     }
+
+    /// About how many bytes it holds: what limits of bytes are compared with.
+    pub fn size(&self) -> usize {
+        const EACH: usize = 64;
+        EACH + match self {
+            Input::Open { settings, .. } | Input::Configure { settings } => {
+                settings.iter().map(|(key, value)| key.len() + value.len()).sum()
+            }
+            Input::Tick | Input::Restarted(_) | Input::Drain => 0,
+            Input::Ingest { batch, skipped, .. } => {
+                size_of_batch(batch) + skipped.as_ref().map_or(0, |skipped| size_of_batch(&skipped.batch))
+            }
+            Input::Answer(request) => {
+                let headers = request.head.headers.iter().map(|(name, value)| name.len() + value.len());
+                request.body.len() + request.head.query.len() + headers.sum::<usize>() + EACH * request.accounts.len()
+            }
+            Input::Settled(settlements) => EACH * settlements.len(),
+            Input::Finished { outcome, .. } => match outcome {
+                outbound::Outcome::Answered(response) => response.body.len(),
+                outbound::Outcome::Failed(why) | outbound::Outcome::Refused(why) => why.len(),
+            },
+        }
+    }
+}
+
+/// Every change has some ids and names; only entries of a book have much text.
+fn size_of_batch(batch: &Batch) -> usize {
+    const CHANGE: usize = 160;
+    let changes: usize = batch.accounts.iter().map(|account| account.changes.len()).sum();
+    let entries = batch.book.iter().map(|change| match change {
+        BookChange::Added(entry) | BookChange::Modified(entry) => {
+            let fields = entry.fields.iter().map(|field| field.name.len() + field.label.len() + field.value.len());
+            fields.sum::<usize>() + CHANGE * entry.members.len()
+        }
+        _ => 0,
+    });
+    CHANGE * (changes + batch.book.len()) + entries.sum::<usize>()
 }

@@ -84,7 +84,7 @@ impl Entries {
     }
 
     fn read(&self, from: u64) -> Result<Vec<Record>, JournalError> {
-        let first = self.records.front().map_or(self.last + 1, |record| record.sequence);
+        let first = self.first();
         let Some(skipped) = from.checked_sub(first) else {
             return Err(JournalError::Damaged(format!("record {from} is cut; the first is {first}")));
         };
@@ -92,13 +92,19 @@ impl Entries {
         Ok(self.records.iter().skip(skipped).take(READ_RECORDS).cloned().collect())
     }
 
+    fn first(&self) -> u64 {
+        self.records.front().map_or(self.last + 1, |record| record.sequence)
+    }
+
     fn facts(&self) -> SeatFacts {
         let snapshots = self.snapshots.values().map(|snapshot| SnapshotFacts {
             sequence: snapshot.sequence,
             now: snapshot.now,
             bytes: snapshot.parts.iter().map(|part| part.len() as u64).sum(),
+            history_bytes: snapshot.history_bytes,
         });
-        SeatFacts { last: self.last, now: self.now, snapshots: snapshots.collect(), regressed: false }
+        let snapshots = snapshots.collect();
+        SeatFacts { last: self.last, now: self.now, first: self.first(), snapshots, regressed: false }
     }
 }
 
@@ -118,7 +124,15 @@ mod tests {
 
     fn snapshot(sequence: u64) -> Snapshot {
         let parts = vec![vec![1], vec![2]];
-        Snapshot { sequence, now: 0, format: "x".into(), parts, offsets: Default::default(), settings: vec![] }
+        Snapshot {
+            sequence,
+            now: 0,
+            format: "x".into(),
+            parts,
+            offsets: Default::default(),
+            settings: vec![],
+            history_bytes: 0,
+        }
     }
 
     fn sequences(journal: &MemoryJournal, from: u64, to: u64) -> Vec<u64> {
@@ -147,11 +161,12 @@ mod tests {
         journal.append(&[append(0, 3)]);
         journal.put_snapshot(&seat(), &snapshot(1)).unwrap();
         journal.put_snapshot(&seat(), &snapshot(2)).unwrap();
-        assert_eq!(journal.facts(&seat()).unwrap().unwrap().first(), 2);
+        assert_eq!(journal.facts(&seat()).unwrap().unwrap().first, 1);
         journal.cut(&seat(), 2).unwrap();
         assert_eq!(journal.snapshot(&seat(), 2).unwrap().as_deref(), Some(&snapshot(2)));
         assert_eq!(journal.snapshot(&seat(), 1), Ok(None));
         assert_eq!(sequences(&journal, 3, u64::MAX), [3]);
+        assert_eq!(journal.facts(&seat()).unwrap().unwrap().first, 3);
         assert!(journal.read(&seat(), 2).is_err(), "it is cut");
         assert_eq!(journal.append(&[append(3, 1)]), [Ok(())]);
         journal.cut(&seat(), 4).unwrap();

@@ -1,8 +1,9 @@
 //! The journal: every input that was acknowledged, in order. A tenant's state is a cache of it.
 //!
-//! A seat's journal is its snapshots and its records, each record one input. The oldest snapshot is the horizon: what came
-//! before it is cut. Without any snapshot the records reach back to `open`.
+//! A seat's journal is its snapshots and its records, each record one input. Once it was cut, its oldest snapshot is the
+//! horizon: what came before is gone. Until then the records reach back to `open`.
 
+pub mod archive;
 mod committer;
 mod database;
 mod digest;
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub offsets: Offsets,
     /// The settings that the plugin has.
     pub settings: Vec<(String, String)>,
+    /// The bytes of the records between the snapshot before it (or `open`) and this one, roughly.
+    pub history_bytes: u64,
 }
 
 /// A snapshot without its state.
@@ -78,6 +81,8 @@ pub struct SnapshotFacts {
     pub now: u64,
     /// The bytes of its parts.
     pub bytes: u64,
+    /// See [`Snapshot::history_bytes`].
+    pub history_bytes: u64,
 }
 
 /// What a journal has of one seat.
@@ -87,7 +92,9 @@ pub struct SeatFacts {
     pub last: u64,
     /// The tenant's time at the last input, in milliseconds since the Unix epoch.
     pub now: u64,
-    /// The snapshots, oldest first. The oldest is the horizon; none: the records reach back to the first.
+    /// The first record that is kept, or would be if there were one; 1: the history reaches back to `open`.
+    pub first: u64,
+    /// The snapshots, oldest first.
     pub snapshots: Vec<SnapshotFacts>,
     /// The state is older than what clients were told of it, and they have not been told that yet: a backup was
     /// restored, or a crash took inputs that were not synced.
@@ -95,9 +102,13 @@ pub struct SeatFacts {
 }
 
 impl SeatFacts {
-    /// The sequence of the first record that is kept, or would be.
-    pub fn first(&self) -> u64 {
-        self.snapshots.first().map_or(0, |snapshot| snapshot.sequence) + 1
+    /// Where the history that can be replayed begins: behind this input. 0: with `open`. Else it is the oldest snapshot's;
+    /// records before that may be left of a cut, and lead nowhere.
+    pub fn horizon(&self) -> u64 {
+        if self.first <= 1 {
+            return 0;
+        }
+        self.snapshots.first().map_or(self.first - 1, |oldest| oldest.sequence)
     }
 }
 
@@ -155,11 +166,11 @@ pub trait Journal: Send + Sync + 'static {
     }
 
     /// Records from `from` on, consecutive and in order: some megabytes of them, to go on behind the last one. Empty:
-    /// there are none.
+    /// there are none. What comes before a damaged record is given first.
     ///
     /// # Errors
     ///
-    /// The store failed, or the records are damaged or cut.
+    /// The store failed, or the record at `from` is damaged or cut.
     fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError>;
 
     /// What there is of a seat; none: nothing.
@@ -190,7 +201,7 @@ pub trait Journal: Send + Sync + 'static {
     /// The store failed, or the snapshot is damaged.
     fn snapshot(&self, seat: &Seat, sequence: u64) -> Result<Option<Arc<Snapshot>>, JournalError>;
 
-    /// Makes the snapshot at `horizon` the oldest: what came before it is gone. Appends go on meanwhile.
+    /// Makes the snapshot at `horizon` the oldest, if it is there: what came before it is gone. Appends go on meanwhile.
     ///
     /// # Errors
     ///

@@ -13,10 +13,12 @@ use zeroize::Zeroizing;
 
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
+use crate::journal::SyncMode;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
 use crate::serve::receive::BodyLimits;
+use crate::tenant::{self, Retention};
 use values::{Address, Count, Domain, HostName, Key, SettingValue, TenantName};
 
 /// Everything that `postbell serve` is told.
@@ -32,6 +34,8 @@ pub struct Config {
     pub admin_key: Option<Zeroizing<String>>,
     /// What clients may take.
     pub limits: Limits,
+    /// How inputs are kept.
+    pub journal: JournalConfig,
     /// The tenants, at least one.
     pub tenants: Vec<TenantConfig>,
 }
@@ -45,12 +49,37 @@ pub struct Limits {
     pub body: BodyLimits,
     /// How many logins may wait for being verified.
     pub logins_waiting: usize,
+    /// Bytes of one answer that its client has not taken yet.
+    pub unread_bytes: usize,
+    /// Parts, likewise.
+    pub unread_parts: usize,
+    /// Bytes of all answers that their clients have not taken yet.
+    pub unread_bytes_total: usize,
     /// How long clients have for their last answers when the server stops.
     pub drain: Duration,
     /// What compiling a plugin may allocate, in bytes.
     pub compiler_memory_bytes: u64,
     /// What compiling a plugin may compute, in seconds.
     pub compiler_cpu_seconds: u64,
+}
+
+/// How inputs are kept.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// When they are synced.
+    pub sync: SyncMode,
+    /// When snapshots are taken, and how much history is kept.
+    pub retention: Retention,
+    /// How many inputs of one tenant may wait to be committed.
+    pub uncommitted_inputs: usize,
+    /// About how many bytes these may have.
+    pub uncommitted_bytes: usize,
+}
+
+impl Default for JournalConfig {
+    fn default() -> JournalConfig {
+        ServerTable::default().journal()
+    }
 }
 
 /// One tenant.
@@ -112,9 +141,20 @@ struct ServerTable {
     body_bytes: Option<Count<1024, 67_108_864>>,
     body_seconds: Option<Count<1, 3600>>,
     logins_waiting: Option<Count<1, 1_000_000>>,
+    unread_bytes: Option<Count<65_536, 1_073_741_824>>,
+    unread_parts: Option<Count<16, 1_000_000>>,
+    unread_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
     drain_seconds: Option<Count<1, 3600>>,
     compiler_memory_bytes: Option<Count<67_108_864, 68_719_476_736>>,
     compiler_cpu_seconds: Option<Count<1, 3600>>,
+    sync: Option<values::Synced>,
+    uncommitted_inputs: Option<Count<1, 1_000_000>>,
+    uncommitted_bytes: Option<Count<1_048_576, 17_179_869_184>>,
+    snapshot_inputs: Option<Count<1, 1_000_000_000>>,
+    snapshot_bytes: Option<Count<1_048_576, 1_099_511_627_776>>,
+    snapshot_minutes: Option<Count<1, 527_040>>,
+    history_hours: Option<Count<0, 876_000>>,
+    history_bytes: Option<Count<0, 1_125_899_906_842_624>>,
 }
 
 #[derive(Deserialize)]
@@ -145,6 +185,24 @@ impl Default for Limits {
 }
 
 impl ServerTable {
+    fn journal(&self) -> JournalConfig {
+        let tenant::Limits { retention, uncommitted_inputs, uncommitted_bytes, .. } = tenant::Limits::default();
+        let minutes = values::or(&self.snapshot_minutes, retention.snapshot_milliseconds / 60_000);
+        let hours = values::or(&self.history_hours, retention.history_milliseconds / 3_600_000);
+        JournalConfig {
+            sync: self.sync.as_ref().map_or(SyncMode::Always, |sync| sync.0),
+            retention: Retention {
+                snapshot_inputs: values::or(&self.snapshot_inputs, retention.snapshot_inputs),
+                snapshot_bytes: values::or(&self.snapshot_bytes, retention.snapshot_bytes),
+                snapshot_milliseconds: minutes * 60_000,
+                history_milliseconds: hours * 3_600_000,
+                history_bytes: values::or(&self.history_bytes, retention.history_bytes),
+            },
+            uncommitted_inputs: values::or(&self.uncommitted_inputs, uncommitted_inputs as u64) as usize,
+            uncommitted_bytes: values::or(&self.uncommitted_bytes, uncommitted_bytes as u64) as usize,
+        }
+    }
+
     fn limits(&self) -> Limits {
         let seconds = Duration::from_secs;
         Limits {
@@ -162,6 +220,9 @@ impl ServerTable {
                 time: seconds(values::or(&self.body_seconds, 30)),
             },
             logins_waiting: values::or(&self.logins_waiting, 4096) as usize,
+            unread_bytes: values::or(&self.unread_bytes, 4 << 20) as usize,
+            unread_parts: values::or(&self.unread_parts, 1_024) as usize,
+            unread_bytes_total: values::or(&self.unread_bytes_total, 256 << 20) as usize,
             drain: seconds(values::or(&self.drain_seconds, 10)),
             compiler_memory_bytes: values::or(&self.compiler_memory_bytes, 1 << 30),
             compiler_cpu_seconds: values::or(&self.compiler_cpu_seconds, 60),
@@ -179,6 +240,14 @@ impl Config {
         Config::of(&TomlFile::read(path)?)
     }
 
+    /// What each tenant may use.
+    pub fn tenant_limits(&self) -> tenant::Limits {
+        let Limits { unread_bytes, unread_parts, .. } = self.limits;
+        let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, .. } = self.journal.clone();
+        let defaults = tenant::Limits::default();
+        tenant::Limits { unread_bytes, unread_parts, retention, uncommitted_inputs, uncommitted_bytes, ..defaults }
+    }
+
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
         let FileTable { server, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
@@ -189,6 +258,7 @@ impl Config {
         refuse_repeated(file, "domain", domains.map(Text::as_text))?;
         Ok(Config {
             limits: server.limits(),
+            journal: server.journal(),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
             admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
             data: server.data.map(|data| file.resolve(&data)),
@@ -305,7 +375,13 @@ mod tests {
             data = 'data'
             admin-key = 'k'
             body-bytes = 2048
+            unread-bytes = 65536
+            unread-parts = 16
+            unread-bytes-total = 1048576
             drain-seconds = 3
+            sync = 50
+            snapshot-minutes = 5
+            history-hours = 48
             [[tenant]]
             name = 'a'
             hosts = ['Mail.example.org']
@@ -319,13 +395,18 @@ mod tests {
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
         assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
+        assert_eq!(config.journal.sync, SyncMode::Every(50));
+        let Retention { snapshot_milliseconds, history_milliseconds, .. } = config.journal.retention;
+        assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
+        let Limits { unread_bytes, unread_parts, unread_bytes_total, .. } = config.limits;
+        assert_eq!((unread_bytes, unread_parts, unread_bytes_total), (65_536, 16, 1 << 20));
         let tenant = &config.tenants[0];
         assert_eq!(tenant.hosts, ["mail.example.org"]);
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((14, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((20, 26)));
     }
 
     #[test]
@@ -339,6 +420,8 @@ mod tests {
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
         check("[server]\nadmin-key = ''\n", "2:13", "expected a key");
         check("[server]\nbody-bytes = 0\n", "2:14", "an integer from 1024 to 67108864");
+        check("[server]\nsync = 0\n", "2:8", "\"always\", or an interval from 1 to 60000");
+        check("[server]\nsync = 'never'\n", "2:8", "\"always\", or an interval from 1 to 60000");
         check("[server]\nbody-bytes = '9'\n", "2:14", "an integer from 1024 to 67108864");
         check("[[tenant]]\ndomains = ['a.b']\n", "1:1", "missing field `name`");
         check("[[tenant]]\nname = 'a b'\ndomains = ['a.b']\n", "2:8", "expected a name");

@@ -1,17 +1,30 @@
 //! The data directory: held by one process at a time, and of a known version.
 //!
-//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory) and `cache` (compiled
-//! plugins, which may be deleted while no server runs).
+//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb` (what
+//! must not be lost) and `cache` (compiled plugins, which may be deleted while no server runs).
+
+mod new;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub use new::NewDataDirectory;
+
+use crate::journal::{DatabaseError, DatabaseJournal, DatabaseOptions, SyncMode};
 
 /// The layout that this program writes and reads.
 const VERSION: &str = "postbell data 1\n";
 /// Where `version` is written before it gets its name.
 const NEW_VERSION: &str = "version.new";
+/// What is locked.
+const LOCK: &str = "lock";
+/// The database file.
+const JOURNAL: &str = "journal.redb";
 
 /// Why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +38,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// Another process uses it.
-    #[error("data directory {}: another process uses it", folder.display())]
+    #[error("data directory {}: another process uses it; stop that, or, with a tool, ask it with --url", folder.display())]
     Locked {
         /// The directory.
         folder: PathBuf,
@@ -38,9 +51,37 @@ pub enum DataError {
         /// What its `version` says.
         found: String,
     },
+    /// The journal in it cannot be used.
+    #[error("data directory {}: {source}", folder.display())]
+    Journal {
+        /// The directory.
+        folder: PathBuf,
+        /// Why, and what to do.
+        source: DatabaseError,
+    },
+    /// The journal does not give a tenant's state.
+    #[error("tenant {tenant}: {why}")]
+    History {
+        /// The tenant's name.
+        tenant: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// It has files in it, but no `version`.
     #[error("data directory {}: it is not empty and has no `version`: damaged, or not Postbell's", folder.display())]
     Foreign {
+        /// The directory.
+        folder: PathBuf,
+    },
+    /// There is nothing in it to look at.
+    #[error("data directory {}: no server has kept anything in it", folder.display())]
+    Empty {
+        /// The directory.
+        folder: PathBuf,
+    },
+    /// There is something in it that would be lost.
+    #[error("data directory {}: it is not empty; give a new one", folder.display())]
+    NotEmpty {
         /// The directory.
         folder: PathBuf,
     },
@@ -71,6 +112,47 @@ impl DataDirectory {
         Ok(DataDirectory { folder: folder.to_owned(), _lock: lock })
     }
 
+    /// Takes a directory that a server has used.
+    ///
+    /// # Errors
+    ///
+    /// See [`DataError`].
+    pub fn existing(folder: &Path) -> Result<DataDirectory, DataError> {
+        if check(folder)? == State::Empty || !folder.join(JOURNAL).exists() {
+            return Err(DataError::Empty { folder: folder.to_owned() });
+        }
+        Ok(DataDirectory { folder: folder.to_owned(), _lock: lock(folder)? })
+    }
+
+    /// Opens the journal in it, which is repaired first if its last user did not close it; that shows on a terminal.
+    ///
+    /// # Errors
+    ///
+    /// It is of another version, damaged, or cannot be written.
+    pub fn open_journal(&self, sync: SyncMode) -> Result<DatabaseJournal, DataError> {
+        let bar = ProgressBar::hidden();
+        if std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        bar.set_style(
+            ProgressStyle::with_template("repairing the journal {wide_bar} {percent} %").expect("it is good"),
+        );
+        bar.set_length(1_000);
+        let repairing = {
+            let bar = bar.clone();
+            move |done: f64| bar.set_position((done * 1_000.0) as u64)
+        };
+        let opened =
+            DatabaseJournal::open(&self.journal(), DatabaseOptions { sync, repairing: Some(Arc::new(repairing)) });
+        bar.finish_and_clear();
+        opened.map_err(|source| DataError::Journal { folder: self.folder.clone(), source })
+    }
+
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join(JOURNAL)
+    }
+
     /// Where compiled plugins are kept.
     pub fn cache(&self) -> PathBuf {
         self.folder.join("cache")
@@ -94,7 +176,7 @@ fn check(folder: &Path) -> Result<State, DataError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             for entry in std::fs::read_dir(folder).map_err(unusable)? {
                 let name = entry.map_err(unusable)?.file_name();
-                if name != "lock" && name != NEW_VERSION {
+                if name != LOCK && name != NEW_VERSION {
                     return Err(DataError::Foreign { folder: folder.to_owned() });
                 }
             }
@@ -111,7 +193,7 @@ fn lock(folder: &Path) -> Result<File, DataError> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(folder.join("lock"))
+        .open(folder.join(LOCK))
         .map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -20,6 +20,9 @@ pub const DOMAIN: &str = "example.org";
 /// The demo's accounts; ids equal names.
 pub const ACCOUNTS: [&str; 4] = ["alice@example.org", "bob@example.org", "carol@example.org", "admin@example.org"];
 
+/// The source of the demo's folders: they are sent once in the life of a data directory.
+pub const SOURCE: &str = "postbell-demo";
+
 /// The account that hears of the captured traffic.
 pub const CAROL: &str = ACCOUNTS[2];
 

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use super::config::{ADMIN_LISTEN, Config, LISTEN, Limits, Setting, TenantConfig};
+use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, Setting, TenantConfig};
 use super::demo::{DOMAIN, PASSWORD};
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
@@ -35,6 +35,7 @@ pub fn config(
         data,
         admin_key: key(ADMIN_KEY),
         limits: Limits::default(),
+        journal: JournalConfig::default(),
         tenants: vec![TenantConfig {
             name: DOMAIN.to_owned(),
             at: None,

@@ -32,7 +32,7 @@ const ATTEMPTS: u32 = 60;
 const LONGEST_WAIT: u64 = 60;
 
 /// What is not escaped in a part of a path: the unreserved characters of RFC 3986.
-const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Send a file of changes to a server, in batches
 ///
@@ -328,7 +328,7 @@ fn wait(response: &Response<Body>) -> u64 {
     seconds.min(LONGEST_WAIT)
 }
 
-fn refusal(status: StatusCode, text: &str) -> String {
+pub(super) fn refusal(status: StatusCode, text: &str) -> String {
     let Ok(Refusal { error, expected }) = serde_json::from_str(text) else {
         return format!("the server answered {status}; is this its admin listener?");
     };

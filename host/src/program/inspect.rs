@@ -34,10 +34,20 @@ pub fn inspect(file: &Path) -> Result<(), Failure> {
 ///
 /// None is built in, or the file cannot be written.
 pub fn extract(file: &Path) -> Result<(), Failure> {
+    let (_, component) = built_in()?;
+    Ok(std::fs::write(file, component).with_context(|| file.display().to_string())?)
+}
+
+/// The component that is built in, with what messages call it.
+///
+/// # Errors
+///
+/// None is built in.
+pub fn built_in() -> Result<(String, Vec<u8>), Failure> {
     #[cfg(feature = "bundled-plugin")]
-    return Ok(std::fs::write(file, crate::plugin::bundled()).with_context(|| file.display().to_string())?);
+    return Ok(("the built-in plugin".to_owned(), crate::plugin::bundled().to_vec()));
     #[cfg(not(feature = "bundled-plugin"))]
-    Err(Failure::Usage(format!("{}: no plugin is built into this program", file.display())))
+    Err(Failure::Usage("no plugin is built into this program".to_owned()))
 }
 
 /// This program, in a child process under limits.

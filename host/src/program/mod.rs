@@ -1,13 +1,20 @@
 //! The `postbell` program: its command line, its exit codes, and how it reports what went wrong.
 
+pub mod backup;
 pub mod config;
 pub mod data;
 pub mod demo;
 pub mod demo_config;
 pub mod feed;
+pub mod history;
 pub mod inspect;
+pub mod journal;
 pub mod logging;
+pub mod opening;
+pub mod output;
+pub mod replay;
 pub mod serve;
+pub mod shown;
 pub mod toml_file;
 pub mod users;
 
@@ -16,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::journal::archive::ArchiveError;
 use crate::plugin::{self, PluginError};
 
 /// Why the program ends early. The case decides the exit code, the text is the one line on stderr.
@@ -41,22 +49,34 @@ pub enum Failure {
     /// The data directory cannot be used (exit code 4).
     #[error(transparent)]
     Data(#[from] data::DataError),
+    /// A journal, or an archive of one, is damaged or of another version (exit code 4), or the way to it is broken (exit
+    /// code 1).
+    #[error("{origin}: {source}")]
+    History {
+        /// The data directory, the file, or the server.
+        origin: String,
+        /// What is wrong.
+        source: ArchiveError,
+    },
+    /// Nobody reads the output any more (exit code 1, without a word).
+    #[error("nobody reads the output")]
+    Unread,
 }
 
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Running(_) => 1,
+            Failure::Running(_) | Failure::History { source: ArchiveError::Io(_), .. } | Failure::Unread => 1,
             Failure::Configuration(_) | Failure::Usage(_) => 2,
             Failure::Plugin { .. } => 3,
-            Failure::Data(_) => 4,
+            Failure::Data(_) | Failure::History { .. } => 4,
         }
     }
 }
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or stopped by SIGTERM or SIGINT; 1 failure while running; 2 usage or configuration; \
-3 plugin refused; 4 data directory locked, of another version or damaged; 5 `feed` with rejections.";
+3 plugin refused; 4 data directory, journal or archive locked, of another version or damaged; 5 `feed` with rejections.";
 
 /// Notifies mail clients of changes, with the logic in a sandboxed WebAssembly component.
 #[derive(Parser, Debug)]
@@ -74,6 +94,15 @@ enum Command {
     /// Send a file of changes to a running server, going on after the last acknowledged one.
     #[command(after_help = EXIT_CODES)]
     Feed(feed::FeedArgs),
+    /// Look at what is kept of tenants.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
+    #[command(after_help = EXIT_CODES)]
+    Replay(replay::ReplayArgs),
+    #[command(after_help = EXIT_CODES)]
+    Backup(backup::BackupArgs),
+    #[command(after_help = EXIT_CODES)]
+    Restore(backup::RestoreArgs),
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -111,6 +140,7 @@ struct CompileArgs {
 pub fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
         Ok(code) => ExitCode::from(code),
+        Err(failure @ Failure::Unread) => ExitCode::from(failure.exit_code()),
         Err(failure) => {
             eprintln!("postbell: {}", failure.to_string().replace('\n', " "));
             ExitCode::from(failure.exit_code())
@@ -122,6 +152,10 @@ fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Serve(args) => serve::run(args).map(|()| 0),
         Command::Feed(args) => Ok(feed::run(args)?),
+        Command::Journal(command) => journal::run(command),
+        Command::Replay(args) => replay::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
         Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
         Command::User(command) => users::run(command).map(|()| 0),
@@ -156,11 +190,21 @@ mod tests {
 
     #[test]
     fn every_command_has_help_and_version() {
-        for path in
-            [vec!["serve"], vec!["feed"], vec!["plugin", "inspect"], vec!["plugin", "extract"], vec!["user", "add"]]
-        {
+        let commands = [
+            "serve",
+            "feed",
+            "journal check",
+            "journal list",
+            "replay",
+            "backup",
+            "restore",
+            "plugin inspect",
+            "plugin extract",
+            "user add",
+        ];
+        for path in commands {
             for flag in ["--help", "--version"] {
-                let arguments = ["postbell"].iter().chain(&path).chain([&flag]);
+                let arguments = ["postbell"].into_iter().chain(path.split(' ')).chain([flag]);
                 let stopped = CommandLine::try_parse_from(arguments).expect_err("help and version stop the parser");
                 assert_eq!(stopped.exit_code(), 0, "{path:?} {flag}");
             }

@@ -1,8 +1,10 @@
 //! `postbell serve`: from a configuration to a running server, and to its orderly end.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -15,9 +17,11 @@ use tokio::task::JoinSet;
 use super::config::{Config, Limits, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
+use super::opening::{self, Wanted};
 use super::{Failure, demo, demo_config, inspect};
 use crate::admin::{self, AdminTenant};
 use crate::clock::{Clock, SystemClock};
+use crate::journal::{Journal, MemoryJournal, SourceSpan};
 use crate::plugin::{Plugin, PluginError};
 use crate::serve::counters::Counters;
 use crate::serve::exchange::{ClientTenant, Exchange};
@@ -25,7 +29,7 @@ use crate::serve::front::{self, Front};
 use crate::serve::logins::Logins;
 use crate::serve::passwords::Passwords;
 use crate::tenant::Tenant;
-use crate::{Host, HostOptions, OpenError, TenantOptions};
+use crate::{Host, HostOptions, TenantOptions};
 
 /// How many connections may wait to be accepted: after a restart all clients come at once, and who finds no place tries
 /// again only a second later. The system may allow fewer.
@@ -55,6 +59,9 @@ pub struct ServeArgs {
     /// A setting of the demo's plugin; may be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "demo", conflicts_with = "config")]
     set: Vec<Setting>,
+    /// Open tenants also where a replay of their journal gives something else than it gave when that was new.
+    #[arg(long)]
+    accept_divergence: bool,
     /// The form of the log on stderr. POSTBELL_LOG filters it (`debug`, `warn`, `postbell=debug`, ...).
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -84,18 +91,32 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     // From here on a signal is an orderly end, even while plugins still compile.
     let signals = runtime.block_on(async { Signals::new() })?;
     let data = config.data.as_deref().map(DataDirectory::open).transpose()?;
+    let database = data.as_ref().map(|data| data.open_journal(config.journal.sync)).transpose()?.map(Arc::new);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let journal: Arc<dyn Journal> = match &database {
+        Some(database) => database.clone(),
+        None => Arc::new(MemoryJournal::default()),
+    };
+    let defaults = HostOptions::default();
     let host = Host::new(HostOptions {
         clock: clock.clone(),
+        journal,
         compiler: inspect::compiler(&config.limits)?,
         cache: data.as_ref().map(DataDirectory::cache),
-        ..HostOptions::default()
+        instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
+        accept_divergence: args.accept_divergence,
+        unread_bytes: config.limits.unread_bytes_total,
+        ..defaults
     })
     .context("the engine")?;
-    let opened = config.tenants.iter().map(|tenant| open(&host, tenant)).collect::<Result<Vec<_>, _>>()?;
-    let served = runtime.block_on(serve(config, opened, clock, demo, traffic, signals));
+    let opened = opening::open(&host, &wanted(&host, &config)?)?;
+    let served = runtime.block_on(serve(config, opened, host.journal(), clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
+    drop(host);
+    if let Some(database) = database {
+        database.finish().context("the journal's last sync")?;
+    }
     Ok(served?)
 }
 
@@ -108,27 +129,21 @@ fn raise_file_limit() {
     }
 }
 
-fn open(host: &Host, config: &TenantConfig) -> Result<Tenant, Failure> {
-    let plugin = load(host, config)?;
-    let mut settings: Vec<_> =
-        config.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect();
-    settings.push(("domains".to_owned(), config.domains.join(" ")));
-    let options = TenantOptions { settings, ..TenantOptions::default() };
-    host.open(&config.name, &plugin, options).map_err(|error| match error {
-        OpenError::Settings(why) => refused_setting(config, &why),
-        other => Failure::Running(anyhow::Error::new(other).context(format!("tenant {}", config.name))),
-    })
-}
-
-/// The plugin names the setting in its own words; it is looked for in the file.
-fn refused_setting(config: &TenantConfig, why: &str) -> Failure {
-    let message = format!("tenant {}: the plugin refuses its settings: {why}", config.name);
-    let named = config.settings.iter().filter(|setting| why.contains(&setting.key));
-    let longest = named.max_by_key(|setting| setting.key.len());
-    match longest.and_then(|setting| setting.at.as_ref()).or(config.at.as_ref()) {
-        Some(at) => at.mistake(message).into(),
-        None => Failure::Usage(message),
+/// The plugins, each loaded once, with what their tenants are opened with.
+fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failure> {
+    let mut plugins: BTreeMap<Option<&Path>, Plugin> = BTreeMap::new();
+    let mut wanted = Vec::new();
+    for tenant in &config.tenants {
+        let plugin = match plugins.entry(tenant.plugin.as_deref()) {
+            Entry::Occupied(loaded) => loaded.get().clone(),
+            Entry::Vacant(new) => new.insert(load(host, tenant)?).clone(),
+        };
+        let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
+        let domains = ("domains".to_owned(), tenant.domains.join(" "));
+        let options = TenantOptions { settings: settings.chain([domains]).collect(), limits: config.tenant_limits() };
+        wanted.push(Wanted { config: tenant, plugin, options });
     }
+    Ok(wanted)
 }
 
 fn load(host: &Host, config: &TenantConfig) -> Result<Plugin, Failure> {
@@ -146,7 +161,7 @@ fn load(host: &Host, config: &TenantConfig) -> Result<Plugin, Failure> {
     }
     let facts = plugin.facts();
     let ms = facts.compile_time.as_millis();
-    tracing::info!(tenant = config.name, plugin = origin, cached = facts.cached, ms, "plugin loaded");
+    tracing::info!(plugin = origin, cached = facts.cached, ms, "plugin loaded");
     Ok(plugin)
 }
 
@@ -166,6 +181,7 @@ fn component(config: &TenantConfig) -> Result<(String, Vec<u8>), Failure> {
 async fn serve(
     config: Config,
     tenants: Vec<Tenant>,
+    journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     demo: bool,
     traffic: bool,
@@ -175,7 +191,8 @@ async fn serve(
     let admins = bind("administration", config.admin_listen)?;
     let (client_address, admin_address) = (clients.local_addr()?, admins.local_addr()?);
     if demo {
-        tenants[0].ingest(demo::baseline(tenants[0].now()), None).await.context("the demo's folders")?;
+        let once = SourceSpan { source: demo::SOURCE.into(), offset: 0, length: 1 };
+        tenants[0].ingest(demo::baseline(tenants[0].now()), Some(once)).await.context("the demo's folders")?;
     }
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let (limits, admin_key) = (config.limits, config.admin_key.clone());
@@ -183,7 +200,7 @@ async fn serve(
     let admin_tenants = admin_tenants.collect();
     let front = front(config, &tenants, clock)?;
     let admin_key = admin_key.as_ref().map(|key| key.as_str());
-    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone());
+    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal);
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();

@@ -2,89 +2,104 @@
 //! committed.
 //!
 //! The actor decides nothing about mail. It gives inputs their moment, has them journaled, releases reactions in order
-//! after the commit, and when the plugin fails, throws the instance away and replays the journal into a new one.
+//! after the commit, and when the plugin fails, throws the instance away and has the journal replayed into a new one, in
+//! the background: what comes meanwhile waits.
 
+mod commit;
+mod feeding;
 mod recovery;
+mod snapshots;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
+use super::background::Background;
 use super::guard::Guard;
-use super::open_requests::{Delivery, OpenRequests, Respond};
+use super::open_requests::{OpenRequests, Respond};
 use super::outbox::Outbox;
-use super::replay;
+use super::replay::History;
 use super::shard::{Command, Mailbox};
+use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
+use crate::OpenError;
 use crate::clock::{Clock, TenantTime};
-use crate::contract::lifecycle::{Gauge, Restart};
-use crate::contract::outbound;
-use crate::contract::requests::{End, Refusal, Request, Settlement};
-use crate::contract::types::{LogLevel, LogLine, Moment, Reaction, Reply};
-use crate::journal::{Append, Committer, Input, Journal, JournalError, Offsets, Record, Seat, SourceSpan};
-use crate::plugin::{Fault, Instance, Plugin, route};
+use crate::contract::changes::Batch;
+use crate::contract::lifecycle::Gauge;
+use crate::contract::requests::{Refusal, Request, Settlement};
+use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
+use crate::plugin::{Instance, route};
 use crate::statistics::Statistics;
+use commit::Release;
+use recovery::Then;
+use snapshots::Snapshots;
 
 /// One tenant on its shard.
 pub(crate) struct Actor {
     parts: Parts,
     live: Live,
-    seated: bool,
+    /// Commands that wait until there is an instance.
+    deferred: VecDeque<Command>,
     time: TenantTime,
-    /// The last input that was sent to the journal, and the last that is committed.
+    /// The last input that was fed and is to be journaled, the last that was sent to the committer, and the last that is
+    /// committed.
     sequence: u64,
+    sent: u64,
     committed: u64,
     /// Which life of the instance an append belongs to: what comes of an earlier life's appends says nothing any more.
     generation: u64,
+    /// Which replay is expected: what comes of an earlier one is dropped.
+    replays: u64,
+    /// How many appends failed since the last that did not.
+    failures: u32,
     uncommitted: VecDeque<Record>,
+    uncommitted_bytes: usize,
     offsets: Offsets,
-    settings: Vec<(String, String)>,
+    /// None: the plugin is not opened yet.
+    settings: Option<Vec<(String, String)>>,
     outbox: Outbox<Release>,
     open: OpenRequests,
     guard: Guard,
     wake_at: Option<u64>,
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
-    snapshot_at: u64,
+    snapshots: Snapshots,
+    ended: bool,
 }
 
 /// What an actor is given.
 pub(crate) struct Parts {
-    pub(crate) seat: Seat,
-    pub(crate) plugin: Plugin,
+    pub(crate) history: History,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) journal: Arc<dyn Journal>,
     pub(crate) committer: Committer,
+    pub(crate) followers: Background,
     pub(crate) mailbox: Mailbox,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) unread: Arc<UnreadTotal>,
+}
+
+/// How a tenant begins.
+pub(crate) struct Beginning {
+    /// Used if the journal does not know the tenant.
+    pub(crate) seed: Vec<u8>,
+    pub(crate) settings: Vec<(String, String)>,
+    /// Told once it is open and that is committed, or why it is not.
+    pub(crate) opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
 }
 
 enum Live {
     Instance(Box<Instance>),
-    /// There is none at present, for a reason that may pass: the next input tries again.
-    Down(String),
-    /// The plugin fails on what the host itself must tell it.
+    /// The journal is replayed into a new one.
+    Replaying(Then),
+    /// There is none at present, for a reason that may pass: it is tried again at `until`, in monotonic time.
+    Down {
+        why: String,
+        until: u64,
+    },
+    /// There will be none as long as this process lives.
     Faulted(String),
-}
-
-/// What is released once the inputs before it are committed.
-enum Release {
-    Reaction { reaction: Reaction, ingest: Option<(oneshot::Sender<Result<Ingested, IngestError>>, Ingested)> },
-    Ingest(oneshot::Sender<Result<Ingested, IngestError>>, Result<Ingested, IngestError>),
-    Offset(oneshot::Sender<Result<u64, IngestError>>, u64),
-    Configured(oneshot::Sender<Result<(), String>>, Reaction),
-    Close(oneshot::Sender<()>),
-}
-
-impl Release {
-    fn replies(&self) -> &[Reply] {
-        match self {
-            Release::Reaction { reaction, .. } | Release::Configured(_, reaction) => &reaction.replies,
-            Release::Ingest(..) | Release::Offset(..) | Release::Close(_) => &[],
-        }
-    }
 }
 
 /// Whether the actor goes on after a command.
@@ -95,120 +110,110 @@ pub(super) enum Next {
 }
 
 impl Actor {
-    /// A tenant for which the journal has nothing: the plugin is opened with `seed`.
-    ///
-    /// # Errors
-    ///
-    /// The plugin failed, or the inner one: it refused its settings.
-    pub(crate) fn open(
-        parts: Parts,
-        seed: Vec<u8>,
-        settings: Vec<(String, String)>,
-    ) -> Result<Result<Actor, String>, Fault> {
-        let instance = parts.plugin.instantiate(&parts.limits.instance)?;
-        let mut actor = Actor::with(parts, Live::Instance(Box::new(instance)), 0);
-        let input = Input::Open { seed, settings: settings.clone() };
-        let at = actor.moment();
-        if let Err(why) = actor.call(at, &input)? {
-            return Ok(Err(why));
-        }
-        if let Live::Instance(instance) = &mut actor.live {
-            actor.wake_at = instance.outstanding()?.wake_at;
-        }
-        actor.settings = settings;
-        actor.journal(at, input);
-        Ok(Ok(actor))
-    }
-
-    /// A tenant that the journal knows: it goes on where it was.
-    ///
-    /// # Errors
-    ///
-    /// The history cannot be replayed; or the plugin refuses its new settings.
-    pub(crate) fn resume(parts: Parts, settings: Vec<(String, String)>) -> Result<Actor, String> {
-        let mut actor = Actor::with(parts, Live::Down("not opened yet".into()), 0);
-        actor.rebuild();
-        if let Live::Down(why) | Live::Faulted(why) = &actor.live {
-            return Err(why.clone());
-        }
-        let down_ms = actor.parts.clock.wall().saturating_sub(actor.time.read(&*actor.parts.clock));
-        actor.feed_own(Input::Restarted(Restart { down_ms, regressed: false }));
-        if actor.settings != settings {
-            let (respond, _) = oneshot::channel();
-            actor.configure(settings, respond)?;
-        }
-        Ok(actor)
-    }
-
-    fn with(parts: Parts, live: Live, last: u64) -> Actor {
-        let time = TenantTime::start(&*parts.clock, last);
+    pub(crate) fn new(parts: Parts, beginning: Beginning) -> Actor {
+        let time = TenantTime::start(&*parts.clock, 0);
+        let snapshots = Snapshots::new(&*parts.clock);
+        let open = OpenRequests::new(parts.unread.clone());
         Actor {
             parts,
-            live,
-            seated: false,
+            live: Live::Replaying(Then::Begin(beginning)),
+            deferred: VecDeque::new(),
             time,
             sequence: 0,
+            sent: 0,
             committed: 0,
             generation: 0,
+            replays: 0,
+            failures: 0,
             uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
             offsets: Offsets::new(),
-            settings: Vec::new(),
+            settings: None,
             outbox: Outbox::default(),
-            open: OpenRequests::default(),
+            open,
             guard: Guard::default(),
             wake_at: None,
             settlements: Vec::new(),
-            snapshot_at: 0,
+            snapshots,
+            ended: false,
         }
     }
 
-    pub(super) fn mailbox(&self) -> &Mailbox {
-        &self.parts.mailbox
+    /// The actor is on its shard now: news find it.
+    pub(super) fn seated(&mut self) {
+        self.begin_replay();
     }
 
     pub(super) fn handle(&mut self, command: Command) -> Next {
-        if !matches!(command, Command::Acknowledged { .. } | Command::Ended { .. }) {
-            self.settle();
-            self.revive();
-        }
         match command {
-            Command::Ingest { batch, span, respond } => {
-                self.ingest(Input::Ingest { batch, span, skipped: None }, respond)
-            }
-            Command::Request { request, respond } => self.request(request, respond),
             Command::Acknowledged { id, parts } => self.settlements.extend(self.open.acknowledged(id, parts)),
             Command::Ended { id, parts, orderly } => self.settlements.extend(self.open.ended(id, parts, orderly)),
-            Command::SourceOffset { source, respond } => {
-                let offset = self.offsets.get(&*source).copied().unwrap_or(0);
-                self.outbox.push(self.sequence, Release::Offset(respond, offset));
-            }
-            Command::Inspect { respond } => drop(respond.send(self.inspect())),
-            Command::Configure { settings, respond } => {
-                // A refusal was answered already.
-                let _ = self.configure(settings, respond);
-            }
-            Command::Close { respond } => self.drain(respond),
             Command::Committed { generation, through, outcome } => self.committed(generation, through, outcome),
+            Command::Replayed { replay, result } => self.replayed(replay, result),
+            Command::Followed { through, result } => self.followed(through, result),
+            // Who looks does not wait.
+            Command::Inspect { respond } if !matches!(self.live, Live::Instance(_)) => {
+                self.parts.mailbox.taken();
+                drop(respond.send(vec![]));
+            }
+            command => {
+                self.hurry();
+                self.deferred.push_back(command);
+            }
         }
+        self.go_on();
         self.release()
+    }
+
+    /// Takes the commands that wait, in order, as long as there is an instance or a reason to refuse them.
+    fn go_on(&mut self) {
+        while !self.deferred.is_empty() {
+            self.settle();
+            self.revive();
+            if matches!(self.live, Live::Replaying(_)) {
+                return;
+            }
+            let Some(command) = self.deferred.pop_front() else { return };
+            self.parts.mailbox.taken();
+            self.take(command);
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Ingest { batch, span, respond } => self.ingest(batch, span, respond),
+            Command::Request { request, respond } => self.request(request, respond),
+            Command::SourceOffset { source, respond } => self.source_offset(&source, respond),
+            Command::Inspect { respond } => drop(respond.send(self.inspect())),
+            Command::Configure { settings, respond } => self.configure(settings, respond),
+            Command::Close { respond } => self.drain(respond),
+            Command::Acknowledged { .. }
+            | Command::Ended { .. }
+            | Command::Committed { .. }
+            | Command::Replayed { .. }
+            | Command::Followed { .. } => unreachable!("these never wait"),
+        }
     }
 
     /// Tells the plugin what became of its parts, all that is known in one input.
     pub(super) fn settle(&mut self) {
-        if !self.settlements.is_empty() {
+        if !self.settlements.is_empty() && matches!(self.live, Live::Instance(_)) && !self.is_full() {
             let settlements = std::mem::take(&mut self.settlements);
             self.feed_own(Input::Settled(settlements));
         }
     }
 
-    /// Ticks if the time for it has come.
+    /// Does what is due.
     pub(super) fn tick_if_due(&mut self) -> Next {
-        if self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock)) {
+        self.revive();
+        if !self.is_full() && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock)) {
             self.wake_at = None;
             self.feed_own(Input::Tick);
         }
         self.close_overdue();
+        self.follow_if_due();
         self.settle();
+        self.go_on();
         self.release()
     }
 
@@ -217,34 +222,59 @@ impl Actor {
         let now = self.time.read(&*self.parts.clock);
         while let Some(request) = self.open.overdue(now) {
             self.statistics().refusal("park-ms");
-            self.open.close(request, RequestError::Closed("parked longer than its route allows".into()));
-            self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
+            let why = RequestError::Closed("parked longer than its route allows".into());
+            self.settlements.extend(self.open.close(request, why));
         }
     }
 
-    /// When to tick next, in the clock's monotonic time.
+    /// When something is due next, in the clock's monotonic time.
     pub(super) fn due(&self) -> Option<u64> {
-        let live = matches!(self.live, Live::Instance(_));
-        let tick = self.wake_at.filter(|_| live);
-        let instant = [tick, self.open.first_deadline()].into_iter().flatten().min()?;
-        Some(self.time.due(instant, &*self.parts.clock))
+        let ticks = matches!(self.live, Live::Instance(_)) && !self.is_full();
+        let instants = [self.wake_at.filter(|_| ticks), self.open.first_deadline()];
+        let due = instants.into_iter().flatten().min().map(|instant| self.time.due(instant, &*self.parts.clock));
+        let again = match &self.live {
+            Live::Down { until, .. } => Some(*until),
+            _ => None,
+        };
+        [due, again, self.snapshot_due()].into_iter().flatten().min()
     }
 
-    fn ingest(&mut self, input: Input, respond: oneshot::Sender<Result<Ingested, IngestError>>) {
-        let Input::Ingest { span, .. } = &input else { unreachable!("the caller made an ingest") };
+    fn ingest(
+        &mut self,
+        batch: Batch,
+        span: Option<SourceSpan>,
+        respond: oneshot::Sender<Result<Ingested, IngestError>>,
+    ) {
+        if let Some(why) = self.refusal() {
+            return drop(respond.send(Err(why)));
+        }
         if let Some(known) = span.as_ref().and_then(|span| self.known(span)) {
             let sequence = self.sequence;
             let known = known.map(|()| Ingested { rejections: vec![], sequence, repeated: true });
             return self.outbox.push(sequence, Release::Ingest(respond, known));
         }
-        match self.feed(input) {
+        match self.feed(Input::Ingest { batch, span, skipped: None }) {
             Ok(Ok(mut reaction)) => {
                 let rejections = std::mem::take(&mut reaction.rejections);
                 let ingested = Ingested { rejections, sequence: self.sequence, repeated: false };
-                self.outbox.push(self.sequence, Release::Reaction { reaction, ingest: Some((respond, ingested)) });
+                self.outbox.push(self.sequence, Release::Reaction(reaction));
+                self.outbox.push(self.sequence, Release::Ingest(respond, Ok(ingested)));
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
-            Err(why) => drop(respond.send(Err(self.why_not(why)))),
+            Err(failed) => self.find_culprit(failed, respond),
+        }
+    }
+
+    /// Why a batch cannot be taken now.
+    fn refusal(&mut self) -> Option<IngestError> {
+        match &self.live {
+            Live::Down { why, .. } => Some(IngestError::Journal(why.clone())),
+            Live::Faulted(why) => Some(IngestError::Fault(why.clone())),
+            Live::Instance(_) | Live::Replaying(_) if self.is_full() => {
+                self.statistics().refusal("uncommitted");
+                Some(IngestError::Busy)
+            }
+            Live::Instance(_) | Live::Replaying(_) => None,
         }
     }
 
@@ -261,45 +291,57 @@ impl Actor {
         Some(if known >= span.length { Ok(()) } else { Err(IngestError::Overlap { known }) })
     }
 
-    fn why_not(&self, why: String) -> IngestError {
-        match self.live {
-            Live::Down(_) => IngestError::Journal(why),
-            Live::Instance(_) | Live::Faulted(_) => IngestError::Fault(why),
-        }
+    fn request(&mut self, request: Box<Request>, respond: Respond) {
+        let limit = match () {
+            () if self.open.unanswered() >= self.parts.limits.open_requests => "open-requests",
+            () if self.is_full() => "uncommitted",
+            () => return self.answer(request, respond),
+        };
+        self.statistics().refusal(limit);
+        drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
     }
 
-    fn request(&mut self, request: Box<Request>, respond: Respond) {
-        if self.open.unanswered() >= self.parts.limits.open_requests {
-            self.statistics().refusal("open-requests");
-            return drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
-        }
+    fn answer(&mut self, request: Box<Request>, respond: Respond) {
         let id = request.id;
-        let parked = route(&self.parts.plugin.manifest().routes, &request.head.path).map_or(0, |route| route.park_ms);
+        let routes = &self.parts.history.plugin.manifest().routes;
+        let parked = route(routes, &request.head.path).map_or(0, |route| route.park_ms);
         let at_most = self.time.read(&*self.parts.clock).saturating_add(parked);
         match self.feed(Input::Answer(request)) {
             Ok(Ok(reaction)) => {
                 self.open.open(id, respond, at_most);
-                self.outbox.push(self.sequence, Release::Reaction { reaction, ingest: None });
+                self.outbox.push(self.sequence, Release::Reaction(reaction));
             }
-            Ok(Err(_)) | Err(_) => drop(respond.send(Err(RequestError::Refused(Refusal::Fault)))),
+            Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
+            Err(failed) => {
+                let why = match (&failed.fault, &self.live) {
+                    (None, Live::Down { .. }) => Refusal::Busy,
+                    _ => Refusal::Fault,
+                };
+                drop(respond.send(Err(RequestError::Refused(why))));
+                self.replay_after(failed, Then::GoOn);
+            }
         }
     }
 
-    fn configure(
-        &mut self,
-        settings: Vec<(String, String)>,
-        respond: oneshot::Sender<Result<(), String>>,
-    ) -> Result<(), String> {
-        match self.feed(Input::Configure { settings: settings.clone() }) {
-            Ok(Ok(reaction)) => {
-                self.settings = settings;
-                self.outbox.push(self.sequence, Release::Configured(respond, reaction));
-                Ok(())
+    fn source_offset(&mut self, source: &str, respond: oneshot::Sender<Result<u64, IngestError>>) {
+        let offset = self.offsets.get(source).copied().unwrap_or(0);
+        match &self.live {
+            Live::Down { why, .. } => drop(respond.send(Err(IngestError::Journal(why.clone())))),
+            Live::Faulted(why) => drop(respond.send(Err(IngestError::Fault(why.clone())))),
+            Live::Instance(_) | Live::Replaying(_) => {
+                self.outbox.push(self.sequence, Release::Offset(respond, offset));
             }
-            Ok(Err(why)) | Err(why) => {
-                // An error means that nobody waits.
-                let _ = respond.send(Err(why.clone()));
-                Err(why)
+        }
+    }
+
+    fn configure(&mut self, settings: Vec<(String, String)>, respond: oneshot::Sender<Result<(), String>>) {
+        match self.feed(Input::Configure { settings }) {
+            Ok(Ok(reaction)) => self.outbox.push(self.sequence, Release::Configured(respond, reaction)),
+            // An error means that nobody waits.
+            Ok(Err(why)) => drop(respond.send(Err(why))),
+            Err(failed) => {
+                drop(respond.send(Err(failed.why.clone())));
+                self.replay_after(failed, Then::GoOn);
             }
         }
     }
@@ -310,7 +352,7 @@ impl Actor {
             Ok(gauges) => gauges,
             Err(fault) => {
                 self.fault(&fault, "inspect");
-                self.rebuild();
+                self.replay(Then::GoOn);
                 vec![]
             }
         }
@@ -329,185 +371,10 @@ impl Actor {
         self.outbox.push(self.sequence, Release::Close(respond));
     }
 
-    fn moment(&mut self) -> Moment {
-        Moment { now: self.time.read(&*self.parts.clock), sequence: self.sequence + 1 }
-    }
-
-    /// Feeds an input of the host's own. One that fails is tried once more; then the plugin is told that it was
-    /// restarted; if it fails on that too, the tenant is closed as faulted.
-    fn feed_own(&mut self, input: Input) {
-        let restarted = Input::Restarted(Restart { down_ms: 0, regressed: false });
-        for attempt in [input.clone(), input, restarted] {
-            match self.feed(attempt) {
-                Ok(Ok(reaction)) => {
-                    return self.outbox.push(self.sequence, Release::Reaction { reaction, ingest: None });
-                }
-                Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
-                Err(_) if matches!(self.live, Live::Instance(_)) => {}
-                Err(_) => return,
-            }
-        }
-        self.give_up("it fails on the host's own inputs".into());
-    }
-
-    /// Feeds one input and has it journaled if it must be. The inner error is the plugin's refusal of settings. The
-    /// outer error says why there is no reaction; the instance was rebuilt then, if it could be.
-    fn feed(&mut self, input: Input) -> Result<Result<Reaction, String>, String> {
-        if let Live::Down(why) | Live::Faulted(why) = &self.live {
-            return Err(why.clone());
-        }
-        let at = self.moment();
-        match self.call(at, &input) {
-            Ok(Ok(reaction)) => {
-                self.wake_at = reaction.wake_at;
-                if reaction.changed || matches!(input, Input::Ingest { span: Some(_), .. } | Input::Configure { .. }) {
-                    self.journal(at, input);
-                }
-                Ok(Ok(reaction))
-            }
-            Ok(Err(refused)) => Ok(Err(refused)),
-            Err(fault) => {
-                self.fault(&fault, input.kind());
-                self.rebuild();
-                Err(fault.to_string())
-            }
-        }
-    }
-
-    fn call(&mut self, at: Moment, input: &Input) -> Result<Result<Reaction, String>, Fault> {
-        let Live::Instance(instance) = &mut self.live else { unreachable!("the caller has seen an instance") };
-        let reaction = instance.feed(at, input)?;
-        let memory = instance.memory();
-        if let Ok(reaction) = &reaction {
-            self.guard.check(input, reaction).map_err(Fault::Contract)?;
-        }
-        let mut statistics = self.statistics();
-        statistics.input(input.kind());
-        statistics.memory = memory;
-        Ok(reaction)
-    }
-
-    fn journal(&mut self, at: Moment, input: Input) {
-        self.sequence = at.sequence;
-        let mut settings = None;
-        replay::note(&input, &mut self.offsets, &mut settings);
-        let record = Record { sequence: at.sequence, now: at.now, digest: Default::default(), input };
-        self.uncommitted.push_back(record.clone());
-        if self.seated {
-            self.append(record);
-        }
-    }
-
-    /// The actor is on its shard now: what it did before can be committed, because the news of that finds it.
-    pub(super) fn seat(&mut self) {
-        self.seated = true;
-        for record in self.uncommitted.clone() {
-            self.append(record);
-        }
-    }
-
-    fn append(&self, record: Record) {
-        let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, record.sequence);
-        let append = Append { seat: self.parts.seat.clone(), expected: through - 1, records: vec![record] };
-        self.parts.committer.append(append, move |outcome| {
-            mailbox.send(Command::Committed { generation, through, outcome });
-        });
-    }
-
-    fn committed(&mut self, generation: u64, through: u64, outcome: Result<(), JournalError>) {
-        if generation != self.generation {
-            return;
-        }
-        if let Err(error) = outcome {
-            return self.void(&error);
-        }
-        self.committed = through;
-        while self.uncommitted.pop_front_if(|record| record.sequence <= through).is_some() {}
-        self.statistics().sequence = through;
-        if through == self.sequence && through - self.snapshot_at >= self.parts.limits.inputs_between_snapshots {
-            self.snapshot();
-        }
-    }
-
-    /// An append failed: what was built on it never happened.
-    fn void(&mut self, error: &JournalError) {
-        tracing::error!(tenant = &*self.parts.seat.tenant, %error, sequence = self.committed + 1, "the journal failed");
-        self.generation += 1;
-        self.uncommitted.clear();
-        let failed = || IngestError::Journal(error.to_string());
-        for release in self.outbox.void().collect::<Vec<_>>() {
-            match release {
-                Release::Reaction { ingest: Some((respond, _)), .. } => drop(respond.send(Err(failed()))),
-                Release::Ingest(respond, _) => drop(respond.send(Err(failed()))),
-                Release::Offset(respond, _) => drop(respond.send(Err(failed()))),
-                Release::Configured(respond, _) => drop(respond.send(Err(error.to_string()))),
-                // Requests whose answer is void are known to the host only; rebuilding closes them.
-                Release::Reaction { ingest: None, .. } => {}
-                Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
-            }
-        }
-        self.rebuild();
-    }
-
-    /// Carries out what may leave.
-    fn release(&mut self) -> Next {
-        while let Some(release) = self.outbox.release(self.committed) {
-            match release {
-                Release::Reaction { reaction, ingest } => {
-                    self.carry_out(reaction);
-                    if let Some((respond, ingested)) = ingest {
-                        drop(respond.send(Ok(ingested)));
-                    }
-                }
-                Release::Ingest(respond, outcome) => drop(respond.send(outcome)),
-                Release::Offset(respond, offset) => drop(respond.send(Ok(offset))),
-                Release::Configured(respond, reaction) => {
-                    self.carry_out(reaction);
-                    drop(respond.send(Ok(())));
-                }
-                Release::Close(respond) => {
-                    self.close_all("the tenant is closed");
-                    self.parts.mailbox.close();
-                    // An error means that nobody waits.
-                    let _ = respond.send(());
-                    return Next::Ends;
-                }
-            }
-        }
-        self.statistics().open_requests = self.open.unanswered() as u64;
-        Next::GoesOn
-    }
-
-    fn carry_out(&mut self, reaction: Reaction) {
-        for line in reaction.logs {
-            self.log(&line);
-        }
-        for reply in reaction.replies {
-            let request = reply.to;
-            if self.open.deliver(reply, self.parts.limits.unread_bytes) == Delivery::CutOff {
-                self.statistics().refusal("unread-bytes");
-                self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
-            }
-        }
-        for call in reaction.calls {
-            let outcome = outbound::Outcome::Refused("this host makes no outbound calls".into());
-            self.feed_own(Input::Finished { call: call.id, outcome });
-        }
-    }
-
-    fn log(&self, line: &LogLine) {
-        let (tenant, message) = (&*self.parts.seat.tenant, &*line.message);
-        match line.level {
-            LogLevel::Debug => tracing::debug!(target: "postbell::guest", tenant, "{message}"),
-            LogLevel::Info => tracing::info!(target: "postbell::guest", tenant, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "postbell::guest", tenant, "{message}"),
-            LogLevel::Error => tracing::error!(target: "postbell::guest", tenant, "{message}"),
-        }
-    }
-
-    fn fault(&self, fault: &Fault, function: &str) {
-        tracing::error!(tenant = &*self.parts.seat.tenant, %fault, function, "the plugin failed; its instance is rebuilt");
-        self.statistics().fault(fault.reason());
+    /// Whether so much waits to be committed that nothing more may be fed.
+    fn is_full(&self) -> bool {
+        let Limits { uncommitted_inputs, uncommitted_bytes, .. } = &self.parts.limits;
+        self.outbox.len() >= *uncommitted_inputs || self.uncommitted_bytes >= *uncommitted_bytes
     }
 
     fn statistics(&self) -> std::sync::MutexGuard<'_, Statistics> {

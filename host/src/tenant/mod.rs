@@ -6,11 +6,14 @@
 mod actor;
 mod answer;
 mod background;
+mod follower;
 mod guard;
+mod halving;
 mod open_requests;
 mod outbox;
 mod replay;
 mod shard;
+mod unread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,10 +21,13 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub(crate) use actor::{Actor, Parts as ActorParts};
-pub use answer::{Answer, Body, Closed, Parts};
+pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
+pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
+pub use follower::Retention;
+pub(crate) use replay::History;
 pub(crate) use shard::{Mailbox, Shard};
+pub(crate) use unread::UnreadTotal;
 
 pub use crate::journal::SourceSpan;
 
@@ -63,8 +69,14 @@ pub struct Limits {
     pub open_requests: usize,
     /// `unread-bytes`: bytes of one answer that its reader has not taken yet; a reader that lets more pile up is cut off.
     pub unread_bytes: usize,
-    /// After so many journaled inputs a snapshot is taken.
-    pub inputs_between_snapshots: u64,
+    /// `unread-parts`: parts of one answer that its reader has not taken yet; likewise.
+    pub unread_parts: usize,
+    /// `uncommitted`: inputs that were fed and are not committed yet; beyond, nothing more is fed.
+    pub uncommitted_inputs: usize,
+    /// `uncommitted`: about how many bytes these may have.
+    pub uncommitted_bytes: usize,
+    /// When snapshots are taken, and how much history is kept.
+    pub retention: Retention,
 }
 
 impl Default for Limits {
@@ -74,7 +86,10 @@ impl Default for Limits {
             inputs_waiting: 10_000,
             open_requests: 100_000,
             unread_bytes: 4 << 20,
-            inputs_between_snapshots: 10_000,
+            unread_parts: 1_024,
+            uncommitted_inputs: 10_000,
+            uncommitted_bytes: 64 << 20,
+            retention: Retention::default(),
         }
     }
 }
@@ -234,14 +249,14 @@ impl Tenant {
         }
         let id = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (respond, response) = oneshot::channel();
-        let hang_up = answer::HangUp::new(id, self.inner.mailbox.clone());
+        let receipt = Receipt::new(id, self.inner.mailbox.clone());
         let Request { head, body, access, act_as, accounts } = request;
         let request = requests::Request { id, head, body: body.into(), access, act_as, accounts };
         self.send(Command::Request { request: Box::new(request), respond });
         match response.await {
-            Ok(Ok(start)) => Ok(start.answer(hang_up)),
+            Ok(Ok(start)) => Ok(start.answer(receipt)),
             Ok(Err(error)) => {
-                hang_up.disarm();
+                receipt.disarm();
                 Err(error)
             }
             Err(_) => Err(RequestError::Closed("the tenant is closed".into())),

@@ -25,9 +25,19 @@ impl<T> Outbox<T> {
         self.waiting.pop_front_if(|(through, _)| *through <= committed).map(|(_, item)| item)
     }
 
+    /// How much waits.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// What waits, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.waiting.iter().map(|(_, item)| item)
+    }
+
+    /// Drops what waits for more than `through` to be committed: that will never be.
+    pub(super) fn forget(&mut self, through: u64) {
+        self.waiting.retain(|(last, _)| *last <= through);
     }
 
     /// Everything that waits: the append that it waits for has failed.

@@ -8,7 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use tokio::sync::oneshot;
 
 use super::actor::{Actor, Next};
+use super::follower::FollowError;
 use super::open_requests::Respond;
+use super::replay::{ReplayError, Replayed};
 use super::{IngestError, Ingested};
 use crate::clock::Clock;
 use crate::contract::changes::Batch;
@@ -61,6 +63,16 @@ pub(crate) enum Command {
         through: u64,
         outcome: Outcome,
     },
+    /// What the actor's history gave.
+    Replayed {
+        replay: u64,
+        result: Result<Box<Replayed>, ReplayError>,
+    },
+    /// What became of a snapshot of the actor's.
+    Followed {
+        through: u64,
+        result: Result<(), FollowError>,
+    },
 }
 
 enum Message {
@@ -108,19 +120,25 @@ impl Mailbox {
         self.key
     }
 
-    /// Sends a command; to a tenant that is closed it is dropped, and with it whatever waits for its response.
+    /// Sends what somebody asks for; to a tenant that is closed it is dropped, and with it whatever waits for its
+    /// response.
     pub(crate) fn send(&self, command: Command) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.tell(command);
+    }
+
+    /// Sends news, which never wait.
+    pub(crate) fn tell(&self, command: Command) {
         // An error means that the shard has stopped.
         let _ = self.messages.send(Message::Command { key: self.key, command });
     }
 
-    /// One command less waits.
+    /// One of those that were sent waits no longer.
     pub(super) fn taken(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many commands wait.
+    /// How many of those that were sent wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -194,7 +212,7 @@ impl Thread {
             for message in first.into_iter().chain(waiting.try_iter()).take(TURN) {
                 match message {
                     Message::Open { key, mut actor } => {
-                        actor.seat();
+                        actor.seated();
                         self.actors.insert(key, Seated { actor, due: None });
                         self.tenants.store(self.actors.len(), Ordering::Relaxed);
                         touched.insert(key);
@@ -232,7 +250,6 @@ impl Thread {
 
     fn command(&mut self, key: u64, command: Command) {
         let Some(seated) = self.actors.get_mut(&key) else { return };
-        seated.actor.mailbox().taken();
         if seated.actor.handle(command) == Next::Ends {
             self.remove(key);
         }

@@ -91,7 +91,8 @@ impl Model {
         }
         let parts = (0..self.random.below(3)).map(|_| vec![self.random.below(256) as u8; 200_000]).collect();
         let (offsets, settings) = (BTreeMap::new(), vec![]);
-        let snapshot = Snapshot { sequence, now: sequence, format: "x/1".into(), parts, offsets, settings };
+        let (now, format) = (sequence, "x/1".into());
+        let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes: 0 };
         let key = (seat.clone(), sequence);
         self.snapshots.insert(key.clone(), Put { snapshot: snapshot.clone(), acknowledged: false });
         journal.put_snapshot(&seat, &snapshot)?;
@@ -122,7 +123,7 @@ impl Model {
             expected.entry(&append.seat).or_default().extend(&append.records);
         }
         for (seat, expected) in expected {
-            let first = journal.facts(seat).expect("it is well").expect("it is known").first();
+            let first = journal.facts(seat).expect("it is well").expect("it is known").first;
             assert!(first <= self.horizon(seat) + 1, "only what is cut is gone");
             let read = records(journal, seat, first, u64::MAX).map(|record| record.expect("it is well"));
             assert!(read.eq(expected.into_iter().skip(first as usize - 1).cloned()), "the records of {seat}");

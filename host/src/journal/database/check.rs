@@ -8,7 +8,7 @@ use redb::{Builder, ReadTransaction};
 use super::open::CACHE_BYTES;
 use super::opened::Opened;
 use super::overlay::Overlay;
-use super::read::horizon;
+use super::read::{first, horizon};
 use super::snapshots;
 use super::storage::Storage;
 use super::store::{Store, Trouble, attempt};
@@ -114,7 +114,9 @@ impl Checker<'_> {
     }
 
     fn check_records(&mut self, transaction: &ReadTransaction, number: u64) -> Result<(), Trouble> {
-        let mut expected = horizon(transaction, number)? + 1;
+        // What a cut has not removed yet may stand before the horizon.
+        let horizon = horizon(transaction, number)?;
+        let mut expected = first(transaction, number, horizon)?.min(horizon + 1);
         for entry in transaction.open_table(RECORDS)?.range(span(number, expected..=u64::MAX))? {
             let (key, record) = entry?;
             let sequence = key.value().1;

@@ -15,18 +15,26 @@ const READ_BYTES: usize = 4 << 20;
 pub(super) fn read(opened: &Opened, seat: &Seat, from: u64) -> Result<Vec<Record>, Trouble> {
     let Some(number) = opened.number(seat) else { return Ok(vec![]) };
     let transaction = opened.look()?;
-    let first = horizon(&transaction, number)? + 1;
-    if from < first {
-        return Err(damaged(format!("{seat}, record {from}: it is cut; the first is {first}")));
+    let last = opened.known().seats.get_mut(seat).map_or(Ok(0), |there| there.tip(seat, opened).map(|tip| tip.last))?;
+    let first = first(&transaction, number, last)?;
+    if from < first && from <= last {
+        return Err(damaged(format!("{seat}, record {from}: it is cut or missing; the first is {first}")));
     }
     let (mut records, mut bytes) = (Vec::new(), 0);
     for (entry, expected) in transaction.open_table(RECORDS)?.range(span(number, from..=u64::MAX))?.zip(from..) {
         let (key, value) = entry?;
-        if key.value().1 != expected {
-            return Err(damaged(format!("{seat}, record {expected}: it is missing")));
+        let record = if key.value().1 == expected {
+            let record = format::decode_record(number, expected, value.value());
+            record.map_err(|error| damaged_at(seat, expected, "record", &error))
+        } else {
+            Err(damaged(format!("{seat}, record {expected}: it is missing")))
+        };
+        match record {
+            Ok(record) => records.push(record),
+            // Who reads on from it is told.
+            Err(_) if !records.is_empty() => break,
+            Err(error) => return Err(error),
         }
-        let record = format::decode_record(number, expected, value.value());
-        records.push(record.map_err(|error| damaged_at(seat, expected, "record", &error))?);
         bytes += value.value().len();
         if bytes >= READ_BYTES {
             break;
@@ -41,8 +49,10 @@ pub(super) fn facts(opened: &Opened, seat: &Seat) -> Result<Option<SeatFacts>, T
     let regressions = known.journal.regressions;
     let Some(there) = known.seats.get_mut(seat) else { return Ok(None) };
     let tip = there.tip(seat, opened)?;
-    let snapshots = snapshots(&opened.look()?, seat, there.row.number)?;
-    Ok(Some(SeatFacts { last: tip.last, now: tip.now, snapshots, regressed: there.row.told < regressions }))
+    let transaction = opened.look()?;
+    let snapshots = snapshots(&transaction, seat, there.row.number)?;
+    let first = first(&transaction, there.row.number, tip.last)?;
+    Ok(Some(SeatFacts { last: tip.last, now: tip.now, first, snapshots, regressed: there.row.told < regressions }))
 }
 
 fn snapshots(transaction: &ReadTransaction, seat: &Seat, number: u64) -> Result<Vec<SnapshotFacts>, Trouble> {
@@ -52,9 +62,20 @@ fn snapshots(transaction: &ReadTransaction, seat: &Seat, number: u64) -> Result<
         let sequence = key.value().1;
         let head = format::decode_snapshot(number, sequence, value.value());
         let head = head.map_err(|error| damaged_at(seat, sequence, "snapshot", &error))?;
-        facts.push(SnapshotFacts { sequence, now: head.now, bytes: head.parts.iter().sum() });
+        facts.push(SnapshotFacts {
+            sequence,
+            now: head.now,
+            bytes: head.parts.iter().sum(),
+            history_bytes: head.history_bytes,
+        });
     }
     Ok(facts)
+}
+
+/// The first record that there is; behind the last if there is none.
+pub(super) fn first(transaction: &ReadTransaction, number: u64, last: u64) -> Result<u64, Trouble> {
+    let first = transaction.open_table(RECORDS)?.range(span(number, 0..=u64::MAX))?.next().transpose()?;
+    Ok(first.map_or(last + 1, |(key, _)| key.value().1))
 }
 
 /// The oldest snapshot's sequence; 0: there is none.

@@ -68,6 +68,7 @@ fn snapshot(sequence: u64, parts: &[usize]) -> Snapshot {
         parts: parts.iter().map(|bytes| (0..*bytes).map(|at| at as u8).collect()).collect(),
         offsets: [("imap-1".into(), sequence)].into(),
         settings: vec![("domains".into(), "example.org".into())],
+        history_bytes: 7,
     }
 }
 
@@ -91,7 +92,7 @@ fn what_was_appended_is_there_after_it_is_opened_again() {
         let Filed { journal, folder: _folder } = filed.again(in_order, SyncMode::Always);
         assert_eq!(journal.seats(), Ok(vec![seat("a"), seat("b")]));
         assert_eq!(sequences(&journal, "b", 3), [3, 4]);
-        assert_eq!(facts(&journal, "b").first(), 3);
+        assert_eq!(facts(&journal, "b").first, 3);
         assert_eq!((facts(&journal, "b").last, facts(&journal, "b").now), (4, 1_004));
         let kept = journal.snapshot(&seat("b"), 2).expect("it is well");
         assert_eq!(kept.as_deref(), Some(&snapshot(2, &[10, 0, 200_000])));

@@ -25,6 +25,9 @@ pub(crate) struct SnapshotHead {
     /// The plugin's settings, each a pair of texts. Absent: none.
     #[serde(default)]
     pub(crate) settings: Vec<(String, String)>,
+    /// The bytes of the records before it. Absent: 0.
+    #[serde(default)]
+    pub(crate) history_bytes: u64,
 }
 
 impl SnapshotHead {
@@ -36,6 +39,7 @@ impl SnapshotHead {
             parts: snapshot.parts.iter().map(|part| part.len() as u64).collect(),
             offsets: snapshot.offsets.iter().map(|(source, offset)| (source.to_string(), *offset)).collect(),
             settings: snapshot.settings.clone(),
+            history_bytes: snapshot.history_bytes,
         }
     }
 
@@ -54,8 +58,8 @@ impl SnapshotHead {
             parts.push(part);
         }
         let offsets = self.offsets.into_iter().map(|(source, offset)| (source.into(), offset)).collect();
-        let SnapshotHead { now, format, settings, .. } = self;
-        pieces.next().is_none().then_some(Snapshot { sequence, now, format, parts, offsets, settings })
+        let SnapshotHead { now, format, settings, history_bytes, .. } = self;
+        pieces.next().is_none().then_some(Snapshot { sequence, now, format, parts, offsets, settings, history_bytes })
     }
 }
 

@@ -65,6 +65,7 @@ fn snapshot() -> Snapshot {
         parts: vec![vec![1; 100_000], vec![], vec![2]],
         offsets: [("imap-1".into(), 9)].into(),
         settings: vec![("a".into(), "b".into())],
+        history_bytes: 7,
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
+use crate::journal::SyncMode;
+
 /// A socket address with its port.
 pub(super) struct Address(pub(super) SocketAddr);
 
@@ -26,6 +28,9 @@ pub(super) struct Key(pub(super) Zeroizing<String>);
 
 /// The text of a plugin's setting.
 pub(super) struct SettingValue(pub(super) String);
+
+/// When inputs are synced.
+pub(super) struct Synced(pub(super) SyncMode);
 
 /// The count, or what holds where there is none.
 pub(super) fn or<const LEAST: u64, const MOST: u64>(count: &Option<Count<LEAST, MOST>>, default: u64) -> u64 {
@@ -152,6 +157,36 @@ impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Count<LEAST, M
         }
 
         deserializer.deserialize_i64(Integer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Synced {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Synced, D::Error> {
+        struct When;
+
+        impl Visitor<'_> for When {
+            type Value = Synced;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("\"always\", or an interval from 1 to 60000 in milliseconds")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Synced, E> {
+                match text {
+                    "always" => Ok(Synced(SyncMode::Always)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Synced, E> {
+                match u64::try_from(value) {
+                    Ok(interval @ 1..=60_000) => Ok(Synced(SyncMode::Every(interval))),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Signed(value), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(When)
     }
 }
 

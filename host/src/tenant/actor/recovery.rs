@@ -1,59 +1,125 @@
-//! How a tenant comes back: an instance from its journal in the place of one that failed, and the snapshots that keep the
-//! way there short.
+//! How a tenant comes to an instance: the journal is replayed into a new one, in the background, when the tenant opens and
+//! whenever the former one failed.
 
 use std::collections::BTreeSet;
 
-use super::{Actor, Live, Parts, Release};
+use super::commit::Release;
+use super::feeding::{Failed, Halved};
+use super::{Actor, Beginning, Live};
+use crate::OpenError;
 use crate::clock::TenantTime;
-use crate::contract::lifecycle::Pending;
+use crate::contract::lifecycle::{Pending, Restart};
 use crate::contract::requests::{End, Settlement};
-use crate::journal::Snapshot;
-use crate::plugin::{InstanceLimits, Plugin};
-use crate::tenant::RequestError;
+use crate::journal::{Input, JournalError};
 use crate::tenant::guard::Guard;
-use crate::tenant::replay::{self, Replayed};
+use crate::tenant::replay::{ReplayError, Replayed};
+use crate::tenant::shard::Command;
+use crate::tenant::{IngestError, RequestError};
+
+/// What an instance is wanted for.
+pub(super) enum Then {
+    /// The tenant opens.
+    Begin(Beginning),
+    /// What waits.
+    GoOn,
+    /// An input of the host's own on which the plugin failed.
+    Again { input: Input, attempt: u32 },
+    /// The rest of a batch on which it failed.
+    Halve(Halved),
+}
+
+/// What a history says of the time before it was replayed.
+struct Past {
+    /// The tenant's time at the last input, in milliseconds since the Unix epoch.
+    now: u64,
+    /// See [`crate::journal::SeatFacts::regressed`].
+    regressed: bool,
+}
 
 impl Actor {
-    /// Brings a tenant back whose journal failed, now that something happens again.
+    /// Replaces the instance by one that the journal gives.
+    pub(super) fn replay(&mut self, then: Then) {
+        self.live = Live::Replaying(then);
+        self.begin_replay();
+    }
+
+    /// As `replay`, if an instance was lost.
+    pub(super) fn replay_after(&mut self, failed: Failed, then: Then) {
+        if failed.fault.is_some() {
+            self.replay(then);
+        }
+    }
+
+    pub(super) fn begin_replay(&mut self) {
+        self.replays += 1;
+        let (history, replay) = (self.parts.history.clone(), self.replays);
+        let uncommitted: Vec<_> = self.uncommitted.iter().cloned().collect();
+        let mailbox = self.parts.mailbox.clone();
+        self.parts.followers.submit(mailbox.key(), move || {
+            let result = history.replay(u64::MAX, &uncommitted).map(Box::new);
+            mailbox.tell(Command::Replayed { replay, result });
+        });
+    }
+
+    /// Somebody waits for the tenant to open.
+    pub(super) fn hurry(&self) {
+        if matches!(self.live, Live::Replaying(_)) && self.deferred.is_empty() {
+            self.parts.followers.hurry(self.parts.mailbox.key());
+        }
+    }
+
+    /// Tries again, if it is time, what failed for a reason that may have passed.
     pub(super) fn revive(&mut self) {
-        if matches!(self.live, Live::Down(_)) {
-            self.rebuild();
+        if let Live::Down { until, .. } = self.live
+            && until <= self.parts.clock.monotonic()
+        {
+            self.replay(Then::GoOn);
         }
     }
 
-    /// Replaces the instance by one that the journal gives, and makes its open requests those of the host.
-    pub(super) fn rebuild(&mut self) {
-        let Parts { plugin, limits, journal, seat, .. } = &self.parts;
-        match replay::replay(plugin, &limits.instance, &**journal, seat, &self.uncommitted) {
-            Ok(replayed) => self.adopt(replayed),
-            Err(replay::ReplayError::Journal(error)) => {
-                self.live = Live::Down(error.to_string());
-                self.close_all("the journal cannot be read");
-            }
-            Err(error) => self.give_up(error.to_string()),
+    pub(super) fn replayed(&mut self, replay: u64, result: Result<Box<Replayed>, ReplayError>) {
+        if replay != self.replays || !matches!(self.live, Live::Replaying(_)) {
+            return;
+        }
+        let nothing = Live::Down { why: String::new(), until: 0 };
+        let Live::Replaying(then) = std::mem::replace(&mut self.live, nothing) else { return };
+        let adopted = result.and_then(|replayed| self.adopt(*replayed));
+        match (adopted, then) {
+            (Ok(past), Then::Begin(beginning)) => self.begin(beginning, past),
+            (Ok(_), Then::GoOn) => {}
+            (Ok(_), Then::Again { input, attempt }) => self.try_own(input, attempt),
+            (Ok(_), Then::Halve(halved)) => self.halve(halved),
+            (Err(error), then) => self.not_replayed(&error, then),
         }
     }
 
-    pub(super) fn adopt(&mut self, replayed: Replayed) {
-        let Replayed { instance, pending, sequence, now, offsets, settings } = replayed;
+    /// Makes the instance the live one, and its open requests those of the host.
+    fn adopt(&mut self, mut replayed: Replayed) -> Result<Past, ReplayError> {
+        let pending = replayed.pending()?;
+        let Replayed { instance, facts, sequence, now, offsets, settings, .. } = replayed;
         self.live = Live::Instance(Box::new(instance));
         if self.uncommitted.is_empty() {
-            self.committed = sequence;
+            (self.committed, self.sent) = (sequence, sequence);
+            self.statistics().sequence = sequence;
         }
         self.sequence = sequence;
         self.offsets = offsets;
-        self.settings = settings.unwrap_or_default();
+        self.settings = settings;
         if self.time.read(&*self.parts.clock) < now {
             self.time = TenantTime::start(&*self.parts.clock, now);
         }
         self.wake_at = pending.wake_at;
         self.guard = Guard::after_load(&pending.requests);
         self.reconcile(&pending);
+        if let Some(newest) = facts.as_ref().and_then(|facts| facts.snapshots.last()) {
+            self.snapshots.found(newest.sequence);
+        }
+        Ok(Past { now, regressed: facts.is_some_and(|facts| facts.regressed) })
     }
 
     /// After every load: requests that only the host knows are closed, unless the rest of their answer waits in the
     /// outbox; those that only the plugin knows are settled as gone.
-    pub(super) fn reconcile(&mut self, pending: &Pending) {
+    fn reconcile(&mut self, pending: &Pending) {
         let answered = self.outbox.iter().flat_map(Release::replies).map(|reply| reply.to);
         let expected: BTreeSet<u64> = pending.requests.iter().copied().chain(answered).collect();
         let known: BTreeSet<u64> = self.open.numbers().collect();
@@ -64,10 +130,88 @@ impl Actor {
         self.settlements.extend(gone.map(|id| Settlement { request: *id, parts: 0, end: Some(End::Gone) }));
     }
 
+    fn begin(&mut self, beginning: Beginning, past: Past) {
+        let Beginning { seed, settings, opened } = beginning;
+        let begun = match self.settings.is_some() {
+            true => self.resume(settings, past),
+            false => self.open(seed, settings),
+        };
+        match begun {
+            Ok(()) => self.outbox.push(self.sequence, Release::Opened(opened)),
+            Err(error) => {
+                opened(Err(error));
+                self.end();
+            }
+        }
+    }
+
+    /// A tenant for which the journal has nothing.
+    fn open(&mut self, seed: Vec<u8>, settings: Vec<(String, String)>) -> Result<(), OpenError> {
+        match self.feed(Input::Open { seed, settings }) {
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => return Err(OpenError::Settings(why)),
+            Err(failed) => return Err(OpenError::Fault(failed.why)),
+        }
+        if let Live::Instance(instance) = &mut self.live {
+            let pending = instance.outstanding().map_err(|fault| OpenError::Fault(fault.to_string()))?;
+            self.wake_at = pending.wake_at;
+        }
+        Ok(())
+    }
+
+    /// A tenant that the journal knows: it goes on where it was.
+    fn resume(&mut self, settings: Vec<(String, String)>, past: Past) -> Result<(), OpenError> {
+        // What the requests of an earlier life wait for, `restarted` settles.
+        self.settlements.clear();
+        let down_ms = self.time.read(&*self.parts.clock).saturating_sub(past.now);
+        let restart = self.feed(Input::Restarted(Restart { down_ms, regressed: past.regressed }));
+        let reaction = restart.map_err(|failed| OpenError::Fault(failed.why))?.map_err(OpenError::Settings)?;
+        self.outbox.push(self.sequence, Release::Reaction(reaction));
+        if self.settings.as_ref() != Some(&settings) {
+            let configured = self.feed(Input::Configure { settings });
+            let reaction = configured.map_err(|failed| OpenError::Fault(failed.why))?.map_err(OpenError::Settings)?;
+            self.outbox.push(self.sequence, Release::Reaction(reaction));
+        }
+        Ok(())
+    }
+
+    fn not_replayed(&mut self, error: &ReplayError, then: Then) {
+        let tenant = &*self.parts.history.seat.tenant;
+        tracing::error!(tenant, %error, "its history gives no instance");
+        self.close_all("its history cannot be read");
+        match error {
+            ReplayError::Journal(error @ JournalError::Store(_)) => {
+                self.failures += 1;
+                self.live = self.down(error);
+                self.abandon(then, OpenError::Journal(error.to_string()));
+            }
+            error => {
+                self.abandon(then, OpenError::History(error.to_string()));
+                self.give_up(error.to_string());
+            }
+        }
+    }
+
+    /// Tells who waits for more than an instance that it does not come.
+    pub(super) fn abandon(&mut self, then: Then, error: OpenError) {
+        match then {
+            Then::Begin(beginning) => {
+                (beginning.opened)(Err(error));
+                self.end();
+            }
+            Then::Halve(halved) => drop(halved.respond.send(Err(match error {
+                OpenError::Journal(why) => IngestError::Journal(why),
+                other => IngestError::Fault(other.to_string()),
+            }))),
+            Then::GoOn | Then::Again { .. } => {}
+        }
+    }
+
     pub(super) fn give_up(&mut self, why: String) {
-        tracing::error!(tenant = &*self.parts.seat.tenant, why, "the tenant is closed as faulted");
+        tracing::error!(tenant = &*self.parts.history.seat.tenant, why, "the tenant is closed as faulted");
         self.live = Live::Faulted(why);
         self.wake_at = None;
+        self.forget_unsent();
         self.close_all("the plugin failed");
     }
 
@@ -76,38 +220,4 @@ impl Actor {
             self.open.close(id, RequestError::Closed(why.into()));
         }
     }
-
-    /// Saves the state and has the journal cut, but not before a fresh instance has loaded it and saved the same.
-    pub(super) fn snapshot(&mut self) {
-        self.snapshot_at = self.sequence;
-        let Live::Instance(instance) = &mut self.live else { return };
-        let parts = match instance.save() {
-            Ok(parts) => parts,
-            Err(fault) => {
-                self.fault(&fault, "save");
-                return self.rebuild();
-            }
-        };
-        let snapshot = Snapshot {
-            sequence: self.sequence,
-            now: self.time.read(&*self.parts.clock),
-            format: self.parts.plugin.manifest().state_formats[0].clone(),
-            parts,
-            offsets: self.offsets.clone(),
-            settings: self.settings.clone(),
-        };
-        let kept = verify(&self.parts.plugin, &self.parts.limits.instance, &snapshot).and_then(|()| {
-            self.parts.journal.put_snapshot(&self.parts.seat, &snapshot).map_err(|error| error.to_string())
-        });
-        if let Err(why) = kept {
-            tracing::error!(tenant = &*self.parts.seat.tenant, why, "no snapshot; the journal is not cut");
-        }
-    }
-}
-
-fn verify(plugin: &Plugin, limits: &InstanceLimits, snapshot: &Snapshot) -> Result<(), String> {
-    let mut scratch = plugin.instantiate(&limits.for_replay()).map_err(|fault| fault.to_string())?;
-    replay::load(&mut scratch, snapshot).map_err(|error| error.to_string())?;
-    let again = scratch.save().map_err(|fault| fault.to_string())?;
-    if again == snapshot.parts { Ok(()) } else { Err("what it loads is not what it saved".into()) }
 }

@@ -1,0 +1,186 @@
+//! What happens after the feeding: inputs are committed, then what they brought is carried out, in order.
+
+use tokio::sync::oneshot;
+
+use super::{Actor, Live, Next};
+use crate::OpenError;
+use crate::contract::outbound;
+use crate::contract::types::{LogLevel, LogLine, Reaction, Reply};
+use crate::journal::{Append, Input, JournalError, Outcome};
+use crate::tenant::open_requests::Delivery;
+use crate::tenant::shard::Command;
+use crate::tenant::{IngestError, Ingested};
+
+/// How long the first retry after two failed appends waits, in milliseconds; each further one twice as long.
+const RETRY_MILLISECONDS: u64 = 500;
+
+/// The longest that a retry waits, in milliseconds.
+const LONGEST_RETRY_MILLISECONDS: u64 = 30_000;
+
+/// What is released once the inputs before it are committed.
+pub(super) enum Release {
+    Reaction(Reaction),
+    Ingest(oneshot::Sender<Result<Ingested, IngestError>>, Result<Ingested, IngestError>),
+    Offset(oneshot::Sender<Result<u64, IngestError>>, u64),
+    Configured(oneshot::Sender<Result<(), String>>, Reaction),
+    Opened(Box<dyn FnOnce(Result<(), OpenError>) + Send>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Release {
+    pub(super) fn replies(&self) -> &[Reply] {
+        match self {
+            Release::Reaction(reaction) | Release::Configured(_, reaction) => &reaction.replies,
+            Release::Ingest(..) | Release::Offset(..) | Release::Opened(_) | Release::Close(_) => &[],
+        }
+    }
+}
+
+impl Actor {
+    /// Hands the committer what was fed and is to be journaled, in one append.
+    pub(super) fn send(&mut self) {
+        if self.sent == self.sequence {
+            return;
+        }
+        let records = self.uncommitted.iter().filter(|record| record.sequence > self.sent).cloned().collect();
+        let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, self.sequence);
+        let append = Append { seat: self.parts.history.seat.clone(), expected: self.sent, records };
+        self.sent = through;
+        self.parts.committer.append(append, move |outcome| {
+            mailbox.tell(Command::Committed { generation, through, outcome });
+        });
+    }
+
+    /// What was fed and not sent never happened: the instance that it was fed to is gone.
+    pub(super) fn forget_unsent(&mut self) {
+        while let Some(record) = self.uncommitted.pop_back_if(|record| record.sequence > self.sent) {
+            self.uncommitted_bytes -= record.input.size();
+        }
+        self.sequence = self.sent;
+        self.outbox.forget(self.sent);
+    }
+
+    pub(super) fn committed(&mut self, generation: u64, through: u64, outcome: Outcome) {
+        if generation != self.generation {
+            return;
+        }
+        if let Err(error) = outcome {
+            return self.void(&error);
+        }
+        self.committed = through;
+        self.failures = 0;
+        while let Some(record) = self.uncommitted.pop_front_if(|record| record.sequence <= through) {
+            self.uncommitted_bytes -= record.input.size();
+        }
+        self.statistics().sequence = through;
+        self.follow_if_due();
+    }
+
+    /// An append failed: what was built on it never happened.
+    fn void(&mut self, error: &JournalError) {
+        let tenant = &*self.parts.history.seat.tenant;
+        tracing::error!(tenant, %error, sequence = self.committed + 1, "the journal failed");
+        self.statistics().append_failures += 1;
+        self.generation += 1;
+        self.failures += 1;
+        self.uncommitted.clear();
+        self.uncommitted_bytes = 0;
+        (self.sequence, self.sent) = (self.committed, self.committed);
+        for release in self.outbox.void().collect::<Vec<_>>() {
+            self.voided(release, error);
+        }
+        let down = self.down(error);
+        let live = std::mem::replace(&mut self.live, down);
+        match live {
+            Live::Replaying(then) => self.abandon(then, OpenError::Journal(error.to_string())),
+            Live::Faulted(why) => self.live = Live::Faulted(why),
+            Live::Instance(_) | Live::Down { .. } => {}
+        }
+        if matches!(error, JournalError::Conflict { .. }) {
+            self.give_up(format!("another process owns it: {error}"));
+        }
+    }
+
+    fn voided(&mut self, release: Release, error: &JournalError) {
+        let failed = || IngestError::Journal(error.to_string());
+        match release {
+            Release::Ingest(respond, _) => drop(respond.send(Err(failed()))),
+            Release::Offset(respond, _) => drop(respond.send(Err(failed()))),
+            Release::Configured(respond, _) => drop(respond.send(Err(error.to_string()))),
+            Release::Opened(opened) => {
+                opened(Err(OpenError::Journal(error.to_string())));
+                self.end();
+            }
+            // Requests whose answer is void are known to the host only; the replay closes them.
+            Release::Reaction(_) => {}
+            Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
+        }
+    }
+
+    /// The first failure is tried again at once, the next ones later and later.
+    pub(super) fn down(&self, error: &JournalError) -> Live {
+        let wait = match self.failures {
+            0 | 1 => 0,
+            more => (RETRY_MILLISECONDS << (more - 2).min(10)).min(LONGEST_RETRY_MILLISECONDS),
+        };
+        Live::Down { why: error.to_string(), until: self.parts.clock.monotonic() + wait }
+    }
+
+    /// Carries out what may leave.
+    pub(super) fn release(&mut self) -> Next {
+        while let Some(release) = self.outbox.release(self.committed) {
+            match release {
+                Release::Reaction(reaction) => self.carry_out(reaction),
+                Release::Ingest(respond, outcome) => drop(respond.send(outcome)),
+                Release::Offset(respond, offset) => drop(respond.send(Ok(offset))),
+                Release::Configured(respond, reaction) => {
+                    self.carry_out(reaction);
+                    drop(respond.send(Ok(())));
+                }
+                Release::Opened(opened) => opened(Ok(())),
+                Release::Close(respond) => {
+                    self.end();
+                    // An error means that nobody waits.
+                    let _ = respond.send(());
+                }
+            }
+        }
+        let mut statistics = self.statistics();
+        statistics.open_requests = self.open.unanswered() as u64;
+        statistics.uncommitted = self.uncommitted.len() as u64;
+        if self.ended { Next::Ends } else { Next::GoesOn }
+    }
+
+    /// The tenant is closed: its name is free.
+    pub(super) fn end(&mut self) {
+        self.close_all("the tenant is closed");
+        self.parts.mailbox.close();
+        self.ended = true;
+    }
+
+    fn carry_out(&mut self, reaction: Reaction) {
+        for line in reaction.logs {
+            self.log(&line);
+        }
+        for reply in reaction.replies {
+            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits) {
+                self.statistics().refusal(limit);
+                self.settlements.push(settlement);
+            }
+        }
+        for call in reaction.calls {
+            let outcome = outbound::Outcome::Refused("this host makes no outbound calls".into());
+            self.feed_own(Input::Finished { call: call.id, outcome });
+        }
+    }
+
+    fn log(&self, line: &LogLine) {
+        let (tenant, message) = (&*self.parts.history.seat.tenant, &*line.message);
+        match line.level {
+            LogLevel::Debug => tracing::debug!(target: "postbell::guest", tenant, "{message}"),
+            LogLevel::Info => tracing::info!(target: "postbell::guest", tenant, "{message}"),
+            LogLevel::Warn => tracing::warn!(target: "postbell::guest", tenant, "{message}"),
+            LogLevel::Error => tracing::error!(target: "postbell::guest", tenant, "{message}"),
+        }
+    }
+}

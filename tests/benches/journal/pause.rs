@@ -1,0 +1,64 @@
+//! The live instance's longest pause while a snapshot of a large state is taken beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell::TenantOptions;
+use postbell::journal::MemoryJournal;
+use postbell::tenant::{Limits, Retention, Tenant};
+use postbell_tests::embedded::request;
+use postbell_tests::histories::{self, delivery};
+
+use crate::scene::{self, now, quantile, runtime, span};
+
+const SUBSCRIPTIONS: usize = 100_000;
+const ACCOUNTS: usize = 20;
+
+pub fn run() {
+    println!("\nOne unknown poll after the other, beside a snapshot of {SUBSCRIPTIONS} subscriptions.\n");
+    println!("{:<24} {:>10} {:>10} {:>10} {:>10}", "", "polls", "p50", "p99", "longest");
+    runtime().block_on(async {
+        let (host, plugin) = scene::host(Arc::new(MemoryJournal::default()));
+        let retention = Retention { snapshot_inputs: SUBSCRIPTIONS as u64 + 100, ..Retention::default() };
+        let limits = Limits { retention, ..Limits::default() };
+        let options = TenantOptions { limits, ..scene::options() };
+        let tenant = host.open("example.org", &plugin, options).expect("the tenant opens");
+        subscribe(&tenant).await;
+        show("nothing beside", polls(&tenant, |polls| polls < 20_000).await);
+        // The inputs that make a snapshot due.
+        for number in 0..200 {
+            let batch = delivery("user0@example.org", &format!("m{number}"), number);
+            tenant.ingest(batch, span(0, number, 1)).await.expect("it is applied");
+        }
+        show("beside a snapshot", polls(&tenant, |_| tenant.statistics().snapshot == 0).await);
+        assert_eq!(tenant.statistics().snapshot_failures, 0);
+    });
+}
+
+async fn subscribe(tenant: &Tenant) {
+    for number in 0..SUBSCRIPTIONS {
+        let mut subscribe = request(histories::subscribe_pull("inbox"));
+        let postbell::contract::requests::Access::Granted(grant) = &mut subscribe.access else { continue };
+        let name = format!("user{}@example.org", number % ACCOUNTS);
+        (grant.account.id, grant.account.name) = (name.clone(), name);
+        tenant.request(subscribe).await.expect("it is answered");
+    }
+}
+
+/// How long each of some polls takes that change nothing, and so wait for the instance alone.
+async fn polls(tenant: &Tenant, more: impl Fn(usize) -> bool) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while more(times.len()) {
+        let start = now();
+        tenant.request(request(histories::get_events("unknown", "unknown"))).await.expect("it is answered");
+        times.push(start.elapsed());
+    }
+    times
+}
+
+fn show(name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let longest = times.last().copied().unwrap_or_default();
+    let (p50, p99) = (quantile(&times, 0.5), quantile(&times, 0.99));
+    println!("{name:<24} {:>10} {p50:>10.1?} {p99:>10.1?} {longest:>10.1?}", times.len());
+}

@@ -1,0 +1,195 @@
+//! A tenant driven by the library's own interface, on a journal that does what the test commands.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use postbell::contract::changes::Account;
+use postbell::contract::requests::{Access, Grant, Rank};
+use postbell::journal::{Append, Journal, JournalError, MemoryJournal, Record, Seat, SeatFacts, Snapshot};
+use postbell::tenant::{Answer, Body, Request, RequestError, SourceSpan, Tenant};
+use postbell::{Host, HostOptions, OpenError, TenantOptions};
+
+use crate::histories;
+
+/// The account of whoever asks here.
+pub const ALICE: &str = "alice@example.org";
+
+/// A journal in memory that can be told to misbehave.
+#[derive(Debug, Default)]
+pub struct Commanded {
+    memory: MemoryJournal,
+    mode: Mutex<Mode>,
+    changed: Condvar,
+    alteration: Mutex<Alteration>,
+}
+
+/// What a [`Commanded`] journal does with appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Mode {
+    /// It takes them.
+    #[default]
+    Works,
+    /// It holds them until the mode changes.
+    Stalls,
+    /// It refuses them.
+    Breaks,
+}
+
+/// What a [`Commanded`] journal tells otherwise than it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alteration {
+    /// The digest of the record at this sequence is another.
+    pub digest_at: Option<u64>,
+    /// Every seat has regressed.
+    pub regressed: bool,
+}
+
+impl Commanded {
+    /// Changes what becomes of appends, those that are held included.
+    pub fn set(&self, mode: Mode) {
+        *self.mode.lock().unwrap() = mode;
+        self.changed.notify_all();
+    }
+
+    /// Changes what is told otherwise.
+    pub fn alter(&self, alteration: Alteration) {
+        *self.alteration.lock().unwrap() = alteration;
+    }
+
+    /// Every record that is kept of the only seat.
+    pub fn records(&self) -> Vec<Record> {
+        let seat = self.memory.seats().unwrap().remove(0);
+        let first = self.memory.facts(&seat).unwrap().unwrap().first;
+        postbell::journal::records(&self.memory, &seat, first, u64::MAX).map(Result::unwrap).collect()
+    }
+}
+
+impl Journal for Commanded {
+    fn append(&self, appends: &[Append]) -> Vec<Result<(), JournalError>> {
+        let mode = self.mode.lock().unwrap();
+        let mode = *self.changed.wait_while(mode, |mode| *mode == Mode::Stalls).unwrap();
+        match mode {
+            Mode::Breaks => appends.iter().map(|_| Err(JournalError::Store("no space left".into()))).collect(),
+            Mode::Works | Mode::Stalls => self.memory.append(appends),
+        }
+    }
+
+    fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError> {
+        let mut records = self.memory.read(seat, from)?;
+        let digest_at = self.alteration.lock().unwrap().digest_at;
+        for record in records.iter_mut().filter(|record| Some(record.sequence) == digest_at) {
+            record.digest.reaction ^= 1;
+        }
+        Ok(records)
+    }
+
+    fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError> {
+        let regressed = self.alteration.lock().unwrap().regressed;
+        Ok(self.memory.facts(seat)?.map(|facts| SeatFacts { regressed, ..facts }))
+    }
+
+    fn seats(&self) -> Result<Vec<Seat>, JournalError> {
+        self.memory.seats()
+    }
+
+    fn put_snapshot(&self, seat: &Seat, snapshot: &Snapshot) -> Result<(), JournalError> {
+        self.memory.put_snapshot(seat, snapshot)
+    }
+
+    fn snapshot(&self, seat: &Seat, sequence: u64) -> Result<Option<Arc<Snapshot>>, JournalError> {
+        self.memory.snapshot(seat, sequence)
+    }
+
+    fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
+        self.memory.cut(seat, horizon)
+    }
+}
+
+/// A host on this journal.
+///
+/// # Panics
+///
+/// This machine does not run the engine.
+pub fn host(journal: Arc<dyn Journal>) -> Host {
+    let options = HostOptions { journal, instances: 20, ..HostOptions::default() };
+    Host::new(options).expect("this machine runs the engine")
+}
+
+/// A host on this journal that takes what a replay gives for true.
+///
+/// # Panics
+///
+/// This machine does not run the engine.
+pub fn accepting_host(journal: Arc<dyn Journal>) -> Host {
+    let options = HostOptions { journal, instances: 20, accept_divergence: true, ..HostOptions::default() };
+    Host::new(options).expect("this machine runs the engine")
+}
+
+/// Opens example.org on the built-in plugin.
+///
+/// # Errors
+///
+/// As [`Host::open`].
+///
+/// # Panics
+///
+/// The built-in plugin does not load.
+pub fn open(host: &Host, options: TenantOptions) -> Result<Tenant, OpenError> {
+    let plugin = host.load(postbell::plugin::bundled()).expect("the built-in plugin loads");
+    let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+    host.open("example.org", &plugin, TenantOptions { settings, ..options })
+}
+
+/// A request of alice's.
+pub fn request(body: String) -> Request {
+    let request = histories::request(0, ALICE, body);
+    let account = Account { id: ALICE.into(), name: ALICE.into(), aliases: vec![] };
+    let visit = "v1".into();
+    let grant = Grant { account, rank: Rank::User, visit, token_placeholder: None, token_lifetime_ms: 0 };
+    let (body, access) = (request.body.into(), Access::Granted(grant));
+    Request { head: request.head, body, access, act_as: None, accounts: vec![] }
+}
+
+/// An answer that comes at once.
+///
+/// # Panics
+///
+/// There is none, or it comes in parts.
+pub fn whole(answer: Result<Answer, RequestError>) -> String {
+    match answer.expect("an answer").body {
+        Body::Whole(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Body::Parts(_) => panic!("this answer comes at once"),
+    }
+}
+
+/// Subscribes alice to her inbox; gives the subscription's id and its first watermark.
+pub async fn subscribe(tenant: &Tenant) -> (String, String) {
+    let answer = whole(tenant.request(request(histories::subscribe_pull("inbox"))).await);
+    let id = between(&answer, "<m:SubscriptionId>", "<").to_owned();
+    (id, between(&answer, "<m:Watermark>", "<").to_owned())
+}
+
+/// Asks for alice's events.
+pub async fn get_events(tenant: &Tenant, id: &str, watermark: &str) -> String {
+    whole(tenant.request(request(histories::get_events(id, watermark))).await)
+}
+
+/// What stands in a text between two others.
+///
+/// # Panics
+///
+/// They are not there.
+pub fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let start = text.find(before).unwrap_or_else(|| panic!("no {before} in {text}")) + before.len();
+    &text[start..start + text[start..].find(after).expect("it ends")]
+}
+
+/// One unit of a source.
+pub fn span(offset: u64) -> Option<SourceSpan> {
+    Some(SourceSpan { source: "imap-1".into(), offset, length: 1 })
+}
+
+/// A gauge of the plugin's; 0 if it is not there.
+pub async fn gauge(tenant: &Tenant, name: &str) -> f64 {
+    let gauges = tenant.inspect().await;
+    gauges.iter().find(|gauge| gauge.name == name).map_or(0.0, |gauge| gauge.value)
+}
