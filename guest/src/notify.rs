@@ -81,7 +81,7 @@ impl Notify {
         state.postpone(how.down_ms);
         requests.into_iter().for_each(|request| state.drop_stream(request, at.now));
         if how.regressed {
-            state.regress(Position { sequence: at.sequence, index: 0 });
+            state.regress(at);
         }
         self.finish(turn)
     }
