@@ -46,7 +46,7 @@ use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use plugin::{Compiler, Plugin, PluginError};
 pub use statistics::Statistics;
-use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant};
+use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal};
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
 /// tenants end where they are, without a farewell to their clients.
@@ -61,6 +61,7 @@ struct Inner {
     committer: Committer,
     background: Background,
     followers: Background,
+    unread: Arc<UnreadTotal>,
     shards: Vec<Shard>,
     /// The tenants that are open, and where they live.
     open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
@@ -83,6 +84,9 @@ pub struct HostOptions {
     pub shards: usize,
     /// Open a tenant also where a replay of its journal gives something else than it gave when that was new.
     pub accept_divergence: bool,
+    /// `unread-bytes-total`: bytes of answers, of all tenants, that their readers have not taken yet. While there are more,
+    /// a reader that is behind is cut off when a further part comes for it.
+    pub unread_bytes: usize,
 }
 
 impl Default for HostOptions {
@@ -96,6 +100,7 @@ impl Default for HostOptions {
             instances: 1_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             accept_divergence: false,
+            unread_bytes: 256 << 20,
         }
     }
 }
@@ -149,8 +154,9 @@ impl Host {
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
         let followers = Background::start("postbell-follow", options.shards.max(1));
+        let unread = UnreadTotal::new(options.unread_bytes);
         let open = Mutex::default();
-        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, followers, shards, open }) })
+        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, followers, unread, shards, open }) })
     }
 
     /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
@@ -265,6 +271,7 @@ impl Host {
             followers: self.inner.followers.clone(),
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
+            unread: self.inner.unread.clone(),
         };
         mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());

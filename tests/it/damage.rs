@@ -94,9 +94,7 @@ fn a_file_that_is_no_journal_is_refused() -> Result<()> {
     let (data, configured) = (folder.path().join("data"), folder.path().join("postbell.toml"));
     lived_in(&data, &["a.example"])?;
     fs::write(&configured, configuration(&data, &["a.example"]))?;
-    let whole = fs::read(data.join("journal.redb"))?;
-    let torn = &whole[..whole.len() / 2];
-    for content in [&b"a letter to somebody"[..], b"", &[0; 100_000], torn] {
+    for content in [&b"a letter to somebody"[..], b"", &[0; 100_000]] {
         fs::write(data.join("journal.redb"), content)?;
         let refused = run(PROGRAM, ["serve".as_ref(), "--config".as_ref(), configured.as_os_str()])?;
         ensure!(refused.code == 4, "{} bytes: {refused:?}", content.len());

@@ -7,17 +7,22 @@ mod damage;
 mod exchangelib;
 mod faults;
 mod feed;
+mod killed;
 mod parity;
 mod parked;
 mod program;
 mod replay;
 mod schemas;
 mod secrets;
+mod settled;
 mod tidy;
 mod tools;
 mod wire;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, Params};
 use postbell_tests::program::{Server, Start};
 
 /// The program under test.
@@ -31,4 +36,10 @@ fn demo() -> Result<Server> {
 /// The demo server, to be given settings.
 fn demo_with() -> Result<Start> {
     Start::demo(PROGRAM)
+}
+
+/// A password's hash at the lowest cost, for tests that are not about that.
+fn cheap_hash(password: &str) -> Result<PasswordHash> {
+    let params = Params::new(8, 1, 1, None).map_err(|error| anyhow!("{error}"))?;
+    Argon2::from(params).hash_password(password.as_bytes()).map_err(|error| anyhow!("{error}"))
 }

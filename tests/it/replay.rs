@@ -19,6 +19,7 @@ fn a_replay_from_the_start_is_exact() -> Result<()> {
     let mut last = 0;
     for number in 0..inputs {
         let (at, input) = if number == 0 { history.open() } else { history.next_input() };
+        let at = Moment { sequence: last + 1, ..at };
         let Ok(reaction) = live.feed(at, &input)? else { continue };
         if number > 0 {
             history.heard(&reaction);

@@ -3,16 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use argon2::password_hash::PasswordHasher;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Argon2, Params};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{ALL_FOLDERS, Client, PATH, envelope, subscribe_pull, subscribe_streaming};
 use postbell_tests::http::{Connection, basic, request};
 use postbell_tests::program::{Server, Start};
 
-use crate::PROGRAM;
+use crate::{PROGRAM, cheap_hash};
 
 const PASSWORD: &str = "Tr0ub4dor:correct-horse";
 const WRONG: &str = "Tr0ub4dor:battery-staple";
@@ -46,10 +43,7 @@ fn a_password_is_nowhere_after_every_way_to_log_in() -> Result<()> {
 }
 
 fn start() -> Result<Server> {
-    // The lowest cost: what is tested is where the password goes.
-    let params = Params::new(8, 1, 1, None).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let hash: PasswordHash =
-        Argon2::from(params).hash_password(PASSWORD.as_bytes()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let hash = cheap_hash(PASSWORD)?;
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\nadmin-key = '{ADMIN_KEY}'\n\
          [[tenant]]\nname = 'a'\ndomains = ['example.net']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\

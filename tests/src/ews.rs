@@ -66,7 +66,7 @@ pub struct Notification {
 }
 
 /// One event. Printed, it shows all of it but the watermark.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Event {
     /// The element's name.
     pub kind: String,
@@ -91,7 +91,12 @@ pub struct Event {
 impl Client {
     /// A user of the server.
     pub fn new(server: &Server, login: &str, password: &str) -> Client {
-        Client { address: server.clients, authorization: basic(login, password) }
+        Client::at(server.clients, login, password)
+    }
+
+    /// A user of whatever listens there.
+    pub fn at(address: SocketAddr, login: &str, password: &str) -> Client {
+        Client { address, authorization: basic(login, password) }
     }
 
     /// A user of the demo.
@@ -242,6 +247,12 @@ pub fn subscribe_pull(folders: &str) -> String {
         "<m:Subscribe><m:PullSubscriptionRequest{all}>{folders}{EVENT_TYPES}<t:Timeout>10</t:Timeout>\
          </m:PullSubscriptionRequest></m:Subscribe>"
     )
+}
+
+/// Subscribe, pull, for ten idle minutes: to all folders, from a watermark on.
+pub fn subscribe_pull_after(watermark: &str) -> String {
+    let watermark = format!("{EVENT_TYPES}<t:Watermark>{watermark}</t:Watermark>");
+    subscribe_pull(ALL_FOLDERS).replace(EVENT_TYPES, &watermark)
 }
 
 /// GetEvents.

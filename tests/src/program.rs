@@ -1,10 +1,11 @@
 //! The `postbell` program: run to its end, or as a server that ends with the test.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 
@@ -47,16 +48,16 @@ pub struct Server {
     pub clients: SocketAddr,
     /// Where sources and operators connect.
     pub admin: SocketAddr,
-    folder: TempDir,
+    start: Start,
 }
 
-/// How to start a [`Server`].
-#[derive(Debug)]
+/// How to start a [`Server`]. Its folder goes when the last clone of this and the server are dropped.
+#[derive(Clone, Debug)]
 pub struct Start {
     program: String,
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Start {
@@ -78,7 +79,8 @@ impl Start {
     }
 
     fn new(program: &str, folder: TempDir) -> Start {
-        Start { program: program.into(), arguments: vec!["serve".into()], environment: Vec::new(), folder }
+        let arguments = ["serve", "--log-format", "json"].map(OsString::from).into();
+        Start { program: program.into(), arguments, environment: Vec::new(), folder: Arc::new(folder) }
     }
 
     /// Writes a file beside the configuration.
@@ -105,17 +107,32 @@ impl Start {
     }
 
     /// Starts the server and waits until it accepts connections.
-    pub fn start(mut self) -> Result<Server> {
-        self.arguments.extend(["--log-format".into(), "json".into()]);
-        let mut command = Command::new(&self.program);
-        let mut process = Process::spawn(command.args(self.arguments).envs(self.environment).stdin(Stdio::null()))?;
+    pub fn start(self) -> Result<Server> {
+        let mut process = self.spawn()?;
         while let Some(line) = process.line()? {
             let Some(facts) = line.strip_prefix("postbell ready ") else { continue };
             let (clients, admin) = (address(facts, "clients")?, address(facts, "admin")?);
-            return Ok(Server { process: Some(process), clients, admin, folder: self.folder });
+            return Ok(Server { process: Some(process), clients, admin, start: self });
         }
         let (status, stderr) = process.end()?;
         bail!("the server ended before it was ready, {status}:\n{stderr}")
+    }
+
+    /// Starts the server and kills it once it has logged so many lines, or is ready if that comes first.
+    pub fn start_and_kill(&self, lines: u64) -> Result<()> {
+        let process = self.spawn()?;
+        for _ in 0..lines {
+            if process.logged().is_none_or(|line| line.contains("\"ready ")) {
+                break;
+            }
+        }
+        refuse_errors(process.kill()).map(drop)
+    }
+
+    fn spawn(&self) -> Result<Process> {
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        let mut command = Command::new(&self.program);
+        Process::spawn(command.args(&self.arguments).envs(environment).stdin(Stdio::null()))
     }
 }
 
@@ -133,7 +150,17 @@ impl Server {
 
     /// The folder that holds everything the server writes.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.start.folder.path()
+    }
+
+    /// What starts it again, on the same folder.
+    pub fn again(&self) -> Start {
+        self.start.clone()
+    }
+
+    /// Ends the server as a crash would, in the middle of whatever it does, and gives what it logged.
+    pub fn kill(mut self) -> Result<String> {
+        refuse_errors(self.process.take().context("the server has ended")?.kill())
     }
 
     /// Tells the server to end, as an operator would.
@@ -148,14 +175,14 @@ impl Server {
 
     /// As `stop`, for a test that provokes errors.
     pub fn stop_whatever_it_logged(mut self) -> Result<String> {
-        self.end_with(|_| false)
+        self.end_whatever_it_logged()
     }
 
     fn end(&mut self) -> Result<String> {
-        self.end_with(is_error)
+        refuse_errors(self.end_whatever_it_logged()?)
     }
 
-    fn end_with(&mut self, is_error: fn(&str) -> bool) -> Result<String> {
+    fn end_whatever_it_logged(&mut self) -> Result<String> {
         let mut process = self.process.take().context("the server has ended")?;
         process.signal(Signal::TERM)?;
         while process.line()?.is_some() {}
@@ -163,10 +190,15 @@ impl Server {
         if status.code() != Some(0) {
             bail!("the server ended with {status}:\n{log}");
         }
-        match log.lines().find(|line| is_error(line)) {
-            Some(line) => bail!("the server logged an error: {line}"),
-            None => Ok(log),
-        }
+        Ok(log)
+    }
+}
+
+/// The log, if it tells of no error.
+fn refuse_errors(log: String) -> Result<String> {
+    match log.lines().find(|line| is_error(line)) {
+        Some(line) => bail!("the server logged an error: {line}"),
+        None => Ok(log),
     }
 }
 
@@ -194,6 +226,7 @@ impl Drop for Server {
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
+    logged: Receiver<String>,
     stderr: Option<JoinHandle<String>>,
 }
 
@@ -207,16 +240,23 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {described}"))?;
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut stderr = child.stderr.take().expect("it is piped");
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let (sender, lines) = channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let (sender, logged) = channel();
         let stderr = thread::spawn(move || {
-            let mut bytes = Vec::new();
+            let (mut text, mut line) = (String::new(), Vec::new());
             // What was read before an error is still worth showing.
-            let _ = stderr.read_to_end(&mut bytes);
-            String::from_utf8_lossy(&bytes).into_owned()
+            while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let read = String::from_utf8_lossy(&line).into_owned();
+                text.push_str(&read);
+                // An error means that nobody waits for lines.
+                let _ = sender.send(read);
+                line.clear();
+            }
+            text
         });
-        Ok(Process { child, lines, stderr: Some(stderr) })
+        Ok(Process { child, lines, logged, stderr: Some(stderr) })
     }
 
     /// The standard input, if it is piped and was not taken before.
@@ -231,6 +271,11 @@ impl Process {
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => Err(anyhow!("it neither says anything nor ends:\n{}", self.kill_child())),
         }
+    }
+
+    /// The next line of standard error; none at its end, or if it stays silent.
+    fn logged(&self) -> Option<String> {
+        self.logged.recv_timeout(PATIENCE).ok()
     }
 
     /// Waits for the end of a process that has closed its standard output.

@@ -49,6 +49,12 @@ pub struct Limits {
     pub body: BodyLimits,
     /// How many logins may wait for being verified.
     pub logins_waiting: usize,
+    /// Bytes of one answer that its client has not taken yet.
+    pub unread_bytes: usize,
+    /// Parts, likewise.
+    pub unread_parts: usize,
+    /// Bytes of all answers that their clients have not taken yet.
+    pub unread_bytes_total: usize,
     /// How long clients have for their last answers when the server stops.
     pub drain: Duration,
     /// What compiling a plugin may allocate, in bytes.
@@ -73,18 +79,6 @@ pub struct JournalConfig {
 impl Default for JournalConfig {
     fn default() -> JournalConfig {
         ServerTable::default().journal()
-    }
-}
-
-impl JournalConfig {
-    /// What one tenant may use.
-    pub fn limits(&self) -> tenant::Limits {
-        tenant::Limits {
-            retention: self.retention.clone(),
-            uncommitted_inputs: self.uncommitted_inputs,
-            uncommitted_bytes: self.uncommitted_bytes,
-            ..tenant::Limits::default()
-        }
     }
 }
 
@@ -147,6 +141,9 @@ struct ServerTable {
     body_bytes: Option<Count<1024, 67_108_864>>,
     body_seconds: Option<Count<1, 3600>>,
     logins_waiting: Option<Count<1, 1_000_000>>,
+    unread_bytes: Option<Count<65_536, 1_073_741_824>>,
+    unread_parts: Option<Count<16, 1_000_000>>,
+    unread_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
     drain_seconds: Option<Count<1, 3600>>,
     compiler_memory_bytes: Option<Count<67_108_864, 68_719_476_736>>,
     compiler_cpu_seconds: Option<Count<1, 3600>>,
@@ -223,6 +220,9 @@ impl ServerTable {
                 time: seconds(values::or(&self.body_seconds, 30)),
             },
             logins_waiting: values::or(&self.logins_waiting, 4096) as usize,
+            unread_bytes: values::or(&self.unread_bytes, 4 << 20) as usize,
+            unread_parts: values::or(&self.unread_parts, 1_024) as usize,
+            unread_bytes_total: values::or(&self.unread_bytes_total, 256 << 20) as usize,
             drain: seconds(values::or(&self.drain_seconds, 10)),
             compiler_memory_bytes: values::or(&self.compiler_memory_bytes, 1 << 30),
             compiler_cpu_seconds: values::or(&self.compiler_cpu_seconds, 60),
@@ -238,6 +238,14 @@ impl Config {
     /// The first mistake in one of them.
     pub fn load(path: &Path) -> Result<Config, Mistake> {
         Config::of(&TomlFile::read(path)?)
+    }
+
+    /// What each tenant may use.
+    pub fn tenant_limits(&self) -> tenant::Limits {
+        let Limits { unread_bytes, unread_parts, .. } = self.limits;
+        let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, .. } = self.journal.clone();
+        let defaults = tenant::Limits::default();
+        tenant::Limits { unread_bytes, unread_parts, retention, uncommitted_inputs, uncommitted_bytes, ..defaults }
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
@@ -367,6 +375,9 @@ mod tests {
             data = 'data'
             admin-key = 'k'
             body-bytes = 2048
+            unread-bytes = 65536
+            unread-parts = 16
+            unread-bytes-total = 1048576
             drain-seconds = 3
             sync = 50
             snapshot-minutes = 5
@@ -387,6 +398,8 @@ mod tests {
         assert_eq!(config.journal.sync, SyncMode::Every(50));
         let Retention { snapshot_milliseconds, history_milliseconds, .. } = config.journal.retention;
         assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
+        let Limits { unread_bytes, unread_parts, unread_bytes_total, .. } = config.limits;
+        assert_eq!((unread_bytes, unread_parts, unread_bytes_total), (65_536, 16, 1 << 20));
         let tenant = &config.tenants[0];
         assert_eq!(tenant.hosts, ["mail.example.org"]);
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));

@@ -105,6 +105,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         cache: data.as_ref().map(DataDirectory::cache),
         instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
         accept_divergence: args.accept_divergence,
+        unread_bytes: config.limits.unread_bytes_total,
         ..defaults
     })
     .context("the engine")?;
@@ -139,7 +140,7 @@ fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failur
         };
         let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
         let domains = ("domains".to_owned(), tenant.domains.join(" "));
-        let options = TenantOptions { settings: settings.chain([domains]).collect(), limits: config.journal.limits() };
+        let options = TenantOptions { settings: settings.chain([domains]).collect(), limits: config.tenant_limits() };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)

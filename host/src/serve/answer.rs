@@ -1,7 +1,7 @@
 //! Answers on their way out: from the plugin's replies to HTTP responses.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -9,6 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::connection::InFlight;
+use super::delivery::{Deliveries, Delivery, Settle};
 use super::logins::Substitution;
 use crate::contract::types::Reply;
 use crate::tenant::{Answer, Body, Closed, Parts};
@@ -20,11 +21,25 @@ pub type ClientResponse = Response<AnswerBody>;
 pub trait PartSource: Send {
     /// The next part; `None` after the last.
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>>;
+
+    /// How many of the parts given so far are confirmed ones.
+    fn confirmed(&self) -> u32;
+
+    /// Who is to be told what the client has; none if nobody waits for that.
+    fn receipt(&mut self) -> Option<Box<dyn Settle>>;
 }
 
 impl PartSource for Parts {
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>> {
         self.poll_next(context)
+    }
+
+    fn confirmed(&self) -> u32 {
+        Parts::confirmed(self)
+    }
+
+    fn receipt(&mut self) -> Option<Box<dyn Settle>> {
+        Parts::receipt(self).map(|receipt| Box::new(receipt) as Box<dyn Settle>)
     }
 }
 
@@ -38,7 +53,29 @@ pub struct AnswerBody {
 
 enum Content {
     Whole(Bytes),
-    Parts(Box<dyn PartSource>),
+    Parts(Stream),
+}
+
+/// Parts on their way.
+struct Stream {
+    source: Box<dyn PartSource>,
+    delivery: Option<Delivery>,
+}
+
+impl Stream {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>> {
+        if let Some(delivery) = &self.delivery {
+            ready!(delivery.poll_room(context));
+        }
+        let confirmed = self.source.confirmed();
+        let part = ready!(self.source.poll_part(context));
+        match (&part, &mut self.delivery) {
+            (Some(Ok(bytes)), Some(delivery)) => delivery.part(bytes.len(), confirmed),
+            (None, delivery) => delivery.take().into_iter().for_each(Delivery::complete),
+            (Some(_), _) => {}
+        }
+        Poll::Ready(part)
+    }
 }
 
 impl AnswerBody {
@@ -49,13 +86,16 @@ impl AnswerBody {
 
     /// A body that comes in parts.
     pub fn parts(source: impl PartSource + 'static) -> AnswerBody {
-        AnswerBody { content: Content::Parts(Box::new(source)), substitution: None, in_flight: None }
+        let content = Content::Parts(Stream { source: Box::new(source), delivery: None });
+        AnswerBody { content, substitution: None, in_flight: None }
     }
 
-    /// Ties the connection's request to this body: it is over when the body is.
-    pub fn hold(&mut self, in_flight: InFlight) {
-        if matches!(self.content, Content::Parts(_)) {
+    /// Ties the connection's request to this body: it is over when the body is. What of it arrives is noted in
+    /// `deliveries`.
+    pub fn hold(&mut self, in_flight: InFlight, deliveries: &Deliveries) {
+        if let Content::Parts(stream) = &mut self.content {
             in_flight.stream();
+            stream.delivery = stream.source.receipt().map(|receipt| deliveries.answer(receipt));
         }
         self.in_flight = Some(in_flight);
     }
@@ -72,7 +112,7 @@ impl HttpBody for AnswerBody {
         match &mut this.content {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Parts(source) => source
+            Content::Parts(stream) => stream
                 .poll_part(context)
                 .map(|part| part.map(|part| part.map(|bytes| Frame::data(substituted(bytes, substitution.as_ref()))))),
         }
@@ -175,15 +215,40 @@ fn substituted(bytes: Bytes, substitution: Option<&Substitution>) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::connection::Activity;
+    use crate::serve::delivery::testing::Told;
     use http_body_util::BodyExt;
     use std::collections::VecDeque;
     use zeroize::Zeroizing;
 
-    struct Script(VecDeque<Result<Bytes, Closed>>);
+    /// Parts that are all confirmed ones.
+    #[derive(Default)]
+    struct Script {
+        parts: VecDeque<Result<Bytes, Closed>>,
+        given: u32,
+        told: Told,
+    }
+
+    impl Script {
+        fn new<const N: usize>(parts: [&'static str; N]) -> Script {
+            let parts = parts.map(|part| Ok(Bytes::from_static(part.as_bytes()))).into();
+            Script { parts, ..Script::default() }
+        }
+    }
 
     impl PartSource for Script {
         fn poll_part(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>> {
-            Poll::Ready(self.0.pop_front())
+            let part = self.parts.pop_front();
+            self.given += u32::from(matches!(part, Some(Ok(_))));
+            Poll::Ready(part)
+        }
+
+        fn confirmed(&self) -> u32 {
+            self.given
+        }
+
+        fn receipt(&mut self) -> Option<Box<dyn Settle>> {
+            Some(self.told.receipt(1))
         }
     }
 
@@ -200,14 +265,43 @@ mod tests {
 
     #[tokio::test]
     async fn each_part_is_a_frame_and_tokens_are_put_in() {
-        let parts = ["one <here>", "two", "<here>"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
-        let mut body = AnswerBody::parts(Script(parts.into()));
+        let mut body = AnswerBody::parts(Script::new(["one <here>", "two", "<here>"]));
         body.substitution = substitution();
         for expected in ["one abc", "two", "abc"] {
             let frame = body.frame().await.expect("a part").expect("no error");
             assert_eq!(frame.into_data().expect("data"), expected);
         }
         assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_of_a_body_is_noted() {
+        let (deliveries, script) = (Deliveries::default(), Script::new(["1", "2"]));
+        let told = script.told.clone();
+        let mut body = AnswerBody::parts(script);
+        body.hold(Activity::default().begin(), &deliveries);
+        for (written, expected) in [(10, ""), (20, "1: 1"), (30, "1: complete")] {
+            let frame = body.frame().await.transpose().expect("no error");
+            assert_eq!(frame.is_some(), written < 30);
+            deliveries.flushed(written);
+            deliveries.acknowledged(written);
+            assert_eq!(told.take(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_closed_is_broken_off() {
+        let (deliveries, mut script) = (Deliveries::default(), Script::new(["1"]));
+        script.parts.push_back(Err(Closed("why".to_owned())));
+        let told = script.told.clone();
+        let mut body = AnswerBody::parts(script);
+        body.hold(Activity::default().begin(), &deliveries);
+        assert!(body.frame().await.is_some_and(|part| part.is_ok()));
+        assert!(body.frame().await.is_some_and(|part| part.is_err()));
+        drop(body);
+        deliveries.flushed(10);
+        deliveries.acknowledged(10);
+        assert_eq!(told.take(), "1: gone");
     }
 
     #[test]

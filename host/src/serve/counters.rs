@@ -16,18 +16,21 @@ pub enum Limit {
     BodySeconds,
     /// `idle-seconds`: a connection without requests was closed.
     IdleSeconds,
+    /// `send-seconds`: a client took nothing of what was sent to it.
+    SendSeconds,
     /// `logins-waiting`: too many logins waited for being verified.
     LoginsWaiting,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Limit; 6] = [
+    pub const ALL: [Limit; 7] = [
         Limit::Connections,
         Limit::HeaderSeconds,
         Limit::BodyBytes,
         Limit::BodySeconds,
         Limit::IdleSeconds,
+        Limit::SendSeconds,
         Limit::LoginsWaiting,
     ];
 
@@ -39,6 +42,7 @@ impl Limit {
             Limit::BodyBytes => "body-bytes",
             Limit::BodySeconds => "body-seconds",
             Limit::IdleSeconds => "idle-seconds",
+            Limit::SendSeconds => "send-seconds",
             Limit::LoginsWaiting => "logins-waiting",
         }
     }

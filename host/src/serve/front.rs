@@ -16,12 +16,16 @@ use tokio::task::JoinSet;
 
 use super::connection::{Activity, Connection, Patience};
 use super::counters::{Counters, Limit};
+use super::delivery::Deliveries;
 use super::exchange::Exchange;
+use super::sending::Sending;
 
 /// How long to wait before accepting again after the operating system refused (no file descriptor is free).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How many headers a request may have.
 const HEADERS: usize = 100;
+/// The longest that a silent connection can stay unprobed; the operating system takes no more.
+const LONGEST_SILENCE: Duration = Duration::from_secs(32_767);
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +36,7 @@ pub struct ConnectionLimits {
     pub header_bytes: usize,
     /// How long the server waits for a client to send.
     pub patience: Patience,
-    /// How long sent bytes may stay unacknowledged, and a silent connection unprobed, before it is given up.
+    /// How long a client may take nothing of what is sent to it, and be silent without being probed.
     pub send_time: Duration,
 }
 
@@ -85,14 +89,15 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mu
         tracing::debug!(%peer, %error, "the connection was gone before its first request");
         return;
     }
-    let activity = Activity::default();
-    let patience = front.limits.patience;
+    let (activity, deliveries) = (Activity::default(), Deliveries::default());
+    let ConnectionLimits { patience, send_time, .. } = front.limits;
+    let stream = Sending::new(stream, deliveries.clone(), send_time, front.counters.clone());
     let stream = TokioIo::new(Connection::new(stream, activity.clone(), patience, front.counters.clone()));
     let service = service_fn(|request| {
-        let in_flight = activity.begin();
-        async {
+        let (in_flight, deliveries) = (activity.begin(), &deliveries);
+        async move {
             let mut response = front.exchange.answer(request).await;
-            response.body_mut().hold(in_flight);
+            response.body_mut().hold(in_flight, deliveries);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -122,7 +127,9 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mu
 fn prepare(stream: &TcpStream, send_time: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, send_time)?;
+    let silence = send_time.min(LONGEST_SILENCE);
+    sockopt::set_tcp_keepidle(stream, silence)?;
+    sockopt::set_tcp_keepintvl(stream, silence)?;
     sockopt::set_tcp_user_timeout(stream, u32::try_from(send_time.as_millis()).unwrap_or(u32::MAX))?;
     Ok(())
 }

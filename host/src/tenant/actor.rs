@@ -21,12 +21,13 @@ use super::open_requests::{OpenRequests, Respond};
 use super::outbox::Outbox;
 use super::replay::History;
 use super::shard::{Command, Mailbox};
+use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
 use crate::OpenError;
 use crate::clock::{Clock, TenantTime};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
-use crate::contract::requests::{End, Refusal, Request, Settlement};
+use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
 use crate::plugin::{Instance, route};
 use crate::statistics::Statistics;
@@ -76,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) followers: Background,
     pub(crate) mailbox: Mailbox,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) unread: Arc<UnreadTotal>,
 }
 
 /// How a tenant begins.
@@ -111,6 +113,7 @@ impl Actor {
     pub(crate) fn new(parts: Parts, beginning: Beginning) -> Actor {
         let time = TenantTime::start(&*parts.clock, 0);
         let snapshots = Snapshots::new(&*parts.clock);
+        let open = OpenRequests::new(parts.unread.clone());
         Actor {
             parts,
             live: Live::Replaying(Then::Begin(beginning)),
@@ -127,7 +130,7 @@ impl Actor {
             offsets: Offsets::new(),
             settings: None,
             outbox: Outbox::default(),
-            open: OpenRequests::default(),
+            open,
             guard: Guard::default(),
             wake_at: None,
             settlements: Vec::new(),
@@ -219,8 +222,8 @@ impl Actor {
         let now = self.time.read(&*self.parts.clock);
         while let Some(request) = self.open.overdue(now) {
             self.statistics().refusal("park-ms");
-            self.open.close(request, RequestError::Closed("parked longer than its route allows".into()));
-            self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
+            let why = RequestError::Closed("parked longer than its route allows".into());
+            self.settlements.extend(self.open.close(request, why));
         }
     }
 

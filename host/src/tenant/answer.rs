@@ -1,13 +1,13 @@
 //! The client's half of an open request: the answer as it is read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::shard::{Command, Mailbox};
+use super::unread::Unread;
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -30,15 +30,27 @@ pub enum Body {
 }
 
 /// The parts of an answer, in order. Dropping it before its end hangs up.
+///
+/// To ask for a part is also to say what the client has: all parts but the one given last; and to ask once more after
+/// the last part, that it has all of them. The plugin hears of that. Who knows better what has arrived, because there is
+/// a network between this and the client, takes the [receipt](Parts::receipt).
 #[derive(Debug)]
 pub struct Parts {
     line: UnboundedReceiver<Part>,
-    unread: Arc<AtomicUsize>,
-    hang_up: HangUp,
+    unread: Arc<Unread>,
+    /// None: the reader has taken it, or the answer is over.
+    receipt: Option<Receipt>,
     /// Confirmed parts before the last one given, and with it.
     confirmed: (u32, u32),
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Open,
     /// The last one given was the last of all.
-    complete: bool,
+    Last,
+    Ended,
 }
 
 /// The host ended an answer before the plugin's final part.
@@ -67,18 +79,18 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) enum StartBody {
     Whole(Bytes),
-    Line { line: UnboundedReceiver<Part>, unread: Arc<AtomicUsize> },
+    Line { line: UnboundedReceiver<Part>, unread: Arc<Unread> },
 }
 
 impl Start {
-    pub(super) fn answer(self, hang_up: HangUp) -> Answer {
+    pub(super) fn answer(self, receipt: Receipt) -> Answer {
         let body = match self.body {
             StartBody::Whole(bytes) => {
-                hang_up.disarm();
+                receipt.disarm();
                 Body::Whole(bytes)
             }
             StartBody::Line { line, unread } => {
-                Body::Parts(Parts { line, unread, hang_up, confirmed: (0, 0), complete: false })
+                Body::Parts(Parts { line, unread, receipt: Some(receipt), confirmed: (0, 0), stage: Stage::Open })
             }
         };
         Answer { status: self.status, headers: self.headers, body }
@@ -86,79 +98,104 @@ impl Start {
 }
 
 impl Parts {
-    /// The next part; none after the last. To ask for another one is to say that the former ones but the last have
-    /// reached the client's side; the plugin hears of that.
+    /// The next part; none after the last.
     pub async fn next(&mut self) -> Option<Result<Bytes, Closed>> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
     /// As [`Parts::next`], for bodies of HTTP servers.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Closed>>> {
-        if !self.hang_up.armed {
-            return Poll::Ready(None);
+        match self.stage {
+            Stage::Open => {}
+            Stage::Last => {
+                self.stage = Stage::Ended;
+                if let Some(receipt) = self.receipt.take() {
+                    receipt.complete();
+                }
+                return Poll::Ready(None);
+            }
+            Stage::Ended => return Poll::Ready(None),
         }
-        if self.complete {
-            self.hang_up.end(self.confirmed.1);
-            return Poll::Ready(None);
+        if let Some(receipt) = &mut self.receipt {
+            receipt.acknowledge(self.confirmed.0);
         }
-        self.acknowledge();
-        match ready!(self.line.poll_recv(context)) {
+        Poll::Ready(Some(match ready!(self.line.poll_recv(context)) {
             Some(Part::Body { bytes, confirm, last }) => {
-                self.unread.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.unread.take(bytes.len());
                 self.confirmed = (self.confirmed.1, self.confirmed.1 + u32::from(confirm));
-                self.complete = last;
-                Poll::Ready(Some(Ok(bytes)))
+                self.stage = if last { Stage::Last } else { Stage::Open };
+                Ok(bytes)
             }
-            Some(Part::Closed(why)) => {
-                self.hang_up.armed = false;
-                Poll::Ready(Some(Err(Closed(why))))
-            }
-            None => {
-                self.hang_up.armed = false;
-                Poll::Ready(Some(Err(Closed("the tenant is gone".into()))))
-            }
-        }
+            Some(Part::Closed(why)) => self.closed(why),
+            None => self.closed("the tenant is gone".into()),
+        }))
     }
 
-    fn acknowledge(&mut self) {
-        if self.confirmed.0 > self.hang_up.acknowledged {
-            self.hang_up.acknowledged = self.confirmed.0;
-            let (id, parts) = (self.hang_up.id, self.confirmed.0);
-            self.hang_up.mailbox.tell(Command::Acknowledged { id, parts });
+    /// The host knows already that this answer is over.
+    fn closed(&mut self, why: String) -> Result<Bytes, Closed> {
+        self.stage = Stage::Ended;
+        if let Some(receipt) = self.receipt.take() {
+            receipt.disarm();
         }
+        Err(Closed(why))
+    }
+
+    /// How many of the parts given so far are confirmed ones: those of which the plugin hears when the client has them.
+    pub fn confirmed(&self) -> u32 {
+        self.confirmed.1
+    }
+
+    /// Takes it upon the caller to say what the client has: from now on, to ask for parts says nothing. None if it was
+    /// taken before, or if the answer is over.
+    pub fn receipt(&mut self) -> Option<Receipt> {
+        self.receipt.take()
     }
 }
 
-/// Tells the tenant when a reader goes away before the end.
+/// Says what the client has of an answer. To drop it before [`Receipt::complete`] is to say that the client is gone, and
+/// has no more than was said.
 #[derive(Debug)]
-pub(super) struct HangUp {
+pub struct Receipt {
     id: u64,
     mailbox: Mailbox,
     acknowledged: u32,
     armed: bool,
 }
 
-impl HangUp {
-    pub(super) fn new(id: u64, mailbox: Mailbox) -> HangUp {
-        HangUp { id, mailbox, acknowledged: 0, armed: true }
+impl Receipt {
+    pub(super) fn new(id: u64, mailbox: Mailbox) -> Receipt {
+        Receipt { id, mailbox, acknowledged: 0, armed: true }
     }
 
-    /// There is nothing to hang up any more, and nobody waits to hear of the end.
+    /// The client has the first `parts` of the answer's confirmed parts. It is a total: one that is not above the last
+    /// says nothing.
+    pub fn acknowledge(&mut self, parts: u32) {
+        if parts > self.acknowledged {
+            self.acknowledged = parts;
+            self.mailbox.tell(Command::Acknowledged { id: self.id, parts });
+        }
+    }
+
+    /// The client has all parts, the final one included. Before the plugin has given that one it is as good as dropping.
+    pub fn complete(mut self) {
+        self.end(true);
+    }
+
+    /// There is nothing to say any more: nobody waits to hear of the end.
     pub(super) fn disarm(mut self) {
         self.armed = false;
     }
 
-    /// The reader has everything.
-    fn end(&mut self, confirmed: u32) {
+    fn end(&mut self, orderly: bool) {
         self.armed = false;
-        self.mailbox.tell(Command::Ended { id: self.id, parts: confirmed, orderly: true });
+        self.mailbox.tell(Command::Ended { id: self.id, parts: self.acknowledged, orderly });
     }
 }
 
-impl Drop for HangUp {
+impl Drop for Receipt {
     fn drop(&mut self) {
         if self.armed {
-            self.mailbox.tell(Command::Ended { id: self.id, parts: self.acknowledged, orderly: false });
+            self.end(false);
         }
     }
 }

@@ -13,6 +13,7 @@ mod open_requests;
 mod outbox;
 mod replay;
 mod shard;
+mod unread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,11 +22,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
-pub use answer::{Answer, Body, Closed, Parts};
+pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
 pub use follower::Retention;
 pub(crate) use replay::History;
 pub(crate) use shard::{Mailbox, Shard};
+pub(crate) use unread::UnreadTotal;
 
 pub use crate::journal::SourceSpan;
 
@@ -67,6 +69,8 @@ pub struct Limits {
     pub open_requests: usize,
     /// `unread-bytes`: bytes of one answer that its reader has not taken yet; a reader that lets more pile up is cut off.
     pub unread_bytes: usize,
+    /// `unread-parts`: parts of one answer that its reader has not taken yet; likewise.
+    pub unread_parts: usize,
     /// `uncommitted`: inputs that were fed and are not committed yet; beyond, nothing more is fed.
     pub uncommitted_inputs: usize,
     /// `uncommitted`: about how many bytes these may have.
@@ -82,6 +86,7 @@ impl Default for Limits {
             inputs_waiting: 10_000,
             open_requests: 100_000,
             unread_bytes: 4 << 20,
+            unread_parts: 1_024,
             uncommitted_inputs: 10_000,
             uncommitted_bytes: 64 << 20,
             retention: Retention::default(),
@@ -244,14 +249,14 @@ impl Tenant {
         }
         let id = self.inner.next_request.fetch_add(1, Ordering::Relaxed);
         let (respond, response) = oneshot::channel();
-        let hang_up = answer::HangUp::new(id, self.inner.mailbox.clone());
+        let receipt = Receipt::new(id, self.inner.mailbox.clone());
         let Request { head, body, access, act_as, accounts } = request;
         let request = requests::Request { id, head, body: body.into(), access, act_as, accounts };
         self.send(Command::Request { request: Box::new(request), respond });
         match response.await {
-            Ok(Ok(start)) => Ok(start.answer(hang_up)),
+            Ok(Ok(start)) => Ok(start.answer(receipt)),
             Ok(Err(error)) => {
-                hang_up.disarm();
+                receipt.disarm();
                 Err(error)
             }
             Err(_) => Err(RequestError::Closed("the tenant is closed".into())),

@@ -5,7 +5,6 @@ use tokio::sync::oneshot;
 use super::{Actor, Live, Next};
 use crate::OpenError;
 use crate::contract::outbound;
-use crate::contract::requests::{End, Settlement};
 use crate::contract::types::{LogLevel, LogLine, Reaction, Reply};
 use crate::journal::{Append, Input, JournalError, Outcome};
 use crate::tenant::open_requests::Delivery;
@@ -164,10 +163,9 @@ impl Actor {
             self.log(&line);
         }
         for reply in reaction.replies {
-            let request = reply.to;
-            if self.open.deliver(reply, self.parts.limits.unread_bytes) == Delivery::CutOff {
-                self.statistics().refusal("unread-bytes");
-                self.settlements.push(Settlement { request, parts: 0, end: Some(End::ClosedByHost) });
+            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits) {
+                self.statistics().refusal(limit);
+                self.settlements.push(settlement);
             }
         }
         for call in reaction.calls {

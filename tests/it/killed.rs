@@ -1,0 +1,67 @@
+//! The real server, killed in the middle of its work and started again: whatever it promised is there.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow};
+use postbell_tests::load::plan::ACCOUNTS;
+use postbell_tests::load::{self, INGEST_KEY, PASSWORD, Promise, TENANT};
+use postbell_tests::program::Start;
+
+use crate::{PROGRAM, cheap_hash};
+
+/// How often the server is killed with the same data directory.
+const KILLS_A_ROUND: u64 = 10;
+
+#[test]
+fn nothing_acknowledged_is_lost() -> Result<()> {
+    rounds("sync = 'always'", Promise::Everything)
+}
+
+/// What a crash may take then, it takes from the end, and whoever counted on it hears of that.
+#[test]
+fn with_an_interval_nothing_is_lost_in_silence() -> Result<()> {
+    rounds("sync = 50", Promise::UpToTheLastSync)
+}
+
+/// POSTBELL_KILLS says how often the server is killed, POSTBELL_SEED which round is played, instead of new ones.
+fn rounds(sync: &str, promise: Promise) -> Result<()> {
+    let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(20);
+    let seed = variable("POSTBELL_SEED")?;
+    let rounds = if seed.is_some() { 1 } else { kills.div_ceil(KILLS_A_ROUND) };
+    for _ in 0..rounds {
+        let seed = seed.map_or_else(random, Ok)?;
+        println!("{sync}: POSTBELL_SEED={seed}");
+        let outcome = load::run(start(sync)?, promise, seed, kills.min(KILLS_A_ROUND));
+        println!("{}", outcome.with_context(|| format!("{sync}: play it again with POSTBELL_SEED={seed}"))?);
+    }
+    Ok(())
+}
+
+/// A server that takes snapshots often, and whose limits are out of reach: who is idle while it is killed again and again
+/// has missed nothing.
+fn start(sync: &str) -> Result<Start> {
+    let configuration = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\
+         {sync}\nsnapshot-inputs = 40\nhistory-hours = 0\n\
+         [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
+         [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
+         ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n"
+    );
+    let hash = cheap_hash(PASSWORD)?;
+    let users = ACCOUNTS.map(|name| format!("[[user]]\nname = '{name}'\npassword = '{hash}'\n")).concat();
+    Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)
+}
+
+fn variable<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>> {
+    let Ok(text) = std::env::var(name) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error| anyhow!("{name}={text}: {error}"))
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}

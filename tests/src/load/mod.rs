@@ -1,0 +1,176 @@
+//! A server under load that is killed again and again, and a model that knows what must be there all the same.
+//!
+//! Several sources send changes, several clients subscribe, poll and listen, while the server is killed at random moments
+//! and started again on the same data directory. At the end the sources come to their ends, the clients hear what is left,
+//! and [`verdict`] compares. What is random follows from the seed; which thread is how far when the server dies does not.
+
+pub mod heard;
+pub mod numbers;
+pub mod plan;
+pub mod pull;
+pub mod site;
+pub mod source;
+pub mod stream;
+pub mod verdict;
+
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::heard::{Subscription, client};
+use self::numbers::Numbers;
+use self::plan::{ACCOUNTS, Batch, Plan, SOURCES};
+use self::pull::Poller;
+pub use self::site::Promise;
+use self::site::{Life, Site, Wrong};
+use self::source::Source;
+use self::stream::Listener;
+use self::verdict::difference;
+use crate::ews::{Event, subscribe_pull_after};
+use crate::histories::Random;
+use crate::program::{Server, Start};
+
+/// The tenant of the configuration.
+pub const TENANT: &str = "example.org";
+
+/// The key of its sources.
+pub const INGEST_KEY: &str = "ingest";
+
+/// The password of its users.
+pub const PASSWORD: &str = "postbell";
+
+/// The clients, each of which makes one subscription in each life of the server.
+const CLIENTS: usize = 2 * ACCOUNTS.len();
+
+/// The server is killed after at most so many answers of a life.
+const MOST_ANSWERS: u64 = 80;
+
+/// At the end, so many of the watermarks that were seen are gone back to, in each account.
+const GONE_BACK: u64 = 4;
+
+/// Lets the server that `start` starts be used, and killed so many times. Fails if it breaks its promise; otherwise says
+/// what happened.
+pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<String> {
+    let mut random = Random(seed);
+    let (site, numbers) = (Site::new(promise), Numbers::default());
+    let mut server = Some(start.start()?);
+    source::baseline(site.up(server.as_ref().context("a server")?, false))?;
+    if !site.is_safe() {
+        restart(&site, &mut server, &mut random, End::Stop)?;
+    }
+
+    let mut fork = || Random(random.below(u64::MAX));
+    let mut sources: Vec<_> = (0..SOURCES).map(|number| Source::new(&site, &numbers, number, fork())).collect();
+    let accounts = 0..ACCOUNTS.len();
+    let mut pollers: Vec<_> = accounts.clone().map(|account| Poller::new(&site, &numbers, account, fork())).collect();
+    let mut listeners: Vec<_> = accounts.map(|account| Listener::new(&site, &numbers, account, fork())).collect();
+    pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
+
+    thread::scope(|scope| {
+        let site = &site;
+        sources.iter_mut().for_each(|source| drop(scope.spawn(|| site.guard(|| source.run()))));
+        pollers.iter_mut().for_each(|poller| drop(scope.spawn(|| site.guard(|| poller.run()))));
+        listeners.iter_mut().for_each(|listener| drop(scope.spawn(|| site.guard(|| listener.run()))));
+        site.guard(|| torture(site, &mut server, &mut random, kills));
+        site.guard(|| site.wait_until_done(SOURCES + CLIENTS + 1));
+        if site.has_failed() {
+            // Who still listens hears no more.
+            let log = server.take().map(Server::kill).transpose();
+            eprintln!("the server's log:\n{}", log.ok().flatten().unwrap_or_default());
+        }
+    });
+    site.verdict()?;
+
+    let plans: Vec<_> = sources.iter().map(|source| &source.plan).collect();
+    let polled = pollers.iter().flat_map(|poller| &poller.polled).map(|polled| &polled.subscription);
+    let told = pollers.iter().flat_map(|poller| &poller.told);
+    let told = told.chain(listeners.iter().flat_map(|listener| &listener.told));
+    let listened = listeners.iter().flat_map(|listener| &listener.subscriptions);
+    let all: Vec<_> = polled.chain(listened).chain(told).collect();
+    let happened = summary(&plans, &all);
+    if !site.is_safe() {
+        verdict::judge_with_losses(&plans, &all)?;
+        return Ok(happened);
+    }
+    let witnesses: Vec<_> = pollers.iter().map(|poller| &poller.polled[0].subscription).collect();
+    verdict::judge(&plans, &witnesses, &all)?;
+    if kills > 0 {
+        restart(&site, &mut server, &mut random, End::Kill)?;
+    }
+    pollers.iter_mut().try_for_each(|poller| look_back(poller, site.life()?, &numbers, &mut random))?;
+    Ok(happened)
+}
+
+fn summary(plans: &[&Plan], subscriptions: &[&Subscription]) -> String {
+    let changes: u64 = plans.iter().filter_map(|plan| plan.batches.last()).map(Batch::end).sum();
+    let heard: usize = subscriptions.iter().map(|subscription| subscription.heard.events().len()).sum();
+    let losses = subscriptions.iter().filter(|subscription| subscription.ended).count();
+    let last = subscriptions.iter().map(|subscription| subscription.used).max().unwrap_or_default();
+    let subscriptions = subscriptions.len() - losses;
+    format!(
+        "{last} lives, {changes} changes, {subscriptions} subscriptions, {heard} events heard, {losses} losses told"
+    )
+}
+
+/// How a life of the server ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Kill,
+    Stop,
+}
+
+/// Kills the server again and again, then lets everybody come to an end.
+fn torture(site: &Site, server: &mut Option<Server>, random: &mut Random, kills: u64) -> Result<()> {
+    for _ in 0..kills {
+        site.wait_for_answers(random.below(MOST_ANSWERS))?;
+        restart(site, server, random, End::Kill)?;
+        if random.below(8) == 0 {
+            site.wait_for_answers(random.below(MOST_ANSWERS))?;
+            restart(site, server, random, End::Stop)?;
+        }
+    }
+    site.wait_for_answers(random.below(MOST_ANSWERS))?;
+    site.wait_for_subscriptions(CLIENTS)?;
+    site.close();
+    Ok(())
+}
+
+/// Ends the server and starts it again, perhaps after a few starts that are killed too.
+fn restart(site: &Site, server: &mut Option<Server>, random: &mut Random, end: End) -> Result<()> {
+    let ended = server.take().context("a server")?;
+    let start = ended.again();
+    site.down();
+    match end {
+        End::Kill => ended.kill()?,
+        End::Stop => ended.stop()?,
+    };
+    let mut crashed = end == End::Kill;
+    while random.below(4) == 0 {
+        start.start_and_kill(random.below(4))?;
+        crashed = true;
+    }
+    site.up(server.insert(start.start()?), crashed);
+    Ok(())
+}
+
+/// Nothing more comes to who has heard everything, and what follows a watermark, however old, is what followed it before.
+fn look_back(poller: &mut Poller, life: Life, numbers: &Numbers, random: &mut Random) -> Result<()> {
+    for chosen in 0..poller.polled.len() {
+        ensure!(poller.poll(life, chosen, false)? == 0, Wrong("more came after the end".into()));
+    }
+    let witness = &poller.polled[0].subscription;
+    let (client, seen) = (client(life, witness.account), numbers.watermarks(witness.account));
+    for _ in 0..GONE_BACK {
+        let (mut watermark, event) = seen[random.below(seen.len() as u64) as usize].clone();
+        let message = client.message(&subscribe_pull_after(&watermark))?;
+        let id = message.subscription.with_context(|| format!("subscribed after {event:?}: {:?}", message.code))?;
+        let events = client.all_events(&id, &mut watermark)?;
+        let events: Vec<_> = events.iter().map(Event::to_string).collect();
+        let heard = witness.heard.events();
+        let after = heard.iter().position(|heard| *heard == event).context("an event that the witness heard")? + 1;
+        if let Some(difference) = difference(&heard[after..], &events) {
+            bail!(Wrong(format!("after the watermark of {event:?}: {difference}")));
+        }
+    }
+    Ok(())
+}
