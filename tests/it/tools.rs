@@ -401,7 +401,7 @@ fn what_was_backed_up_is_served_again() -> Result<()> {
     // What the backup does not have, though a client was told of it.
     deliver(&server, TENANT, "m3")?;
     ensure!(alice.all_events(&subscription, &mut watermark)?.len() > 2, "she hears of both");
-    server.stop()?;
+    server.kill()?;
 
     let listed = well(run(PROGRAM, ["restore", path(&file)?, "--data", path(&restored)?])?)?;
     ensure!(listed.contains("example.org/postbell-notify/0: inputs 1 to 4"), "{listed}");
