@@ -6,7 +6,6 @@ use crate::contract::{
     RequestHead, Restart, Settlement,
 };
 use crate::ews;
-use crate::history::Position;
 use crate::ids::Keys;
 use crate::settings::Settings;
 use crate::snapshot::{FORMAT, Loading, Saving};

@@ -6,7 +6,7 @@
 mod new;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -161,9 +161,11 @@ impl DataDirectory {
     /// is not whole is a damaged one.
     fn make_journal(&self) -> Result<(), DataError> {
         let unusable = |source| DataError::Unusable { folder: self.folder.clone(), source };
-        match std::fs::metadata(self.journal()) {
-            Ok(file) if file.len() > 0 => return Ok(()),
-            Ok(_) => return Err(DataError::EmptyJournal { folder: self.folder.clone() }),
+        let mut beginning = [0; 4];
+        match File::open(self.journal()).and_then(|mut file| file.read(&mut beginning)) {
+            // The store would take zeros for a file that it is to fill.
+            Ok(_) if beginning == [0; 4] => return Err(DataError::EmptyJournal { folder: self.folder.clone() }),
+            Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unusable(error)),
         }
