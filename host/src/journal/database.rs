@@ -23,6 +23,7 @@ mod check;
 mod open;
 mod opened;
 mod overlay;
+mod pages;
 mod read;
 mod snapshots;
 mod storage;
