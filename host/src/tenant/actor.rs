@@ -268,7 +268,7 @@ impl Actor {
                 self.outbox.push(self.sequence, Release::Ingest(respond, Ok(ingested)));
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
-            Err(failed) => self.find_culprit(failed, respond),
+            Err(failed) => self.find_culprit(*failed, respond),
         }
     }
 
@@ -325,7 +325,7 @@ impl Actor {
                     _ => Refusal::Fault,
                 };
                 drop(respond.send(Err(RequestError::Refused(why))));
-                self.replay_after(failed, Then::GoOn);
+                self.replay_after(&failed, Then::GoOn);
             }
         }
     }
@@ -348,7 +348,7 @@ impl Actor {
             Ok(Err(why)) => drop(respond.send(Err(why))),
             Err(failed) => {
                 drop(respond.send(Err(failed.why.clone())));
-                self.replay_after(failed, Then::GoOn);
+                self.replay_after(&failed, Then::GoOn);
             }
         }
     }
