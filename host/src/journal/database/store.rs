@@ -131,6 +131,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether it was closed in order.
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(&*self.state_now(), State::Refused(JournalError::Store(why)) if why == CLOSED)
+    }
+
     fn with<T>(&self, work: impl FnOnce(&Opened) -> Result<T, Trouble>) -> Result<T, (Trouble, u64)> {
         match &*self.state_now() {
             State::Open(opened) => attempt(|| work(opened)).map_err(|trouble| (trouble, opened.generation)),
