@@ -14,6 +14,10 @@
 //! What a crash leaves behind is harmless: pieces of a snapshot without a head, and records up to the horizon. The
 //! seat's next cut that passes them removes them.
 //!
+//! redb verifies its pages only where a file was not closed in order: it then reads the whole file, and refuses it if a page
+//! that was synced is damaged. Otherwise `pages` compares what leads to the records, and each record has a checksum of
+//! its own: so damage in one seat's records is no other's.
+//!
 //! When something fails, one place (`store`) decides what becomes of the journal. After a failed write it is closed and
 //! opened again at a later call, with what was acknowledged. After a failed sync, and after a panic of the store, which
 //! counts as damage, it refuses everything until it is opened anew.
