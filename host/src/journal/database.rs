@@ -93,13 +93,18 @@ pub enum DatabaseError {
 }
 
 impl DatabaseJournal {
-    /// Opens the journal in this file, or begins one there. Blocks; long, where it must be repaired.
+    /// Opens the journal in this file, or begins one, if there is no file. Blocks; long, where it must be repaired.
     ///
     /// # Errors
     ///
     /// See [`DatabaseError`].
     pub fn open(path: &Path, options: DatabaseOptions) -> Result<DatabaseJournal, DatabaseError> {
-        Ok(DatabaseJournal { store: Store::open(storage::file(path)?, options)? })
+        if let Some(file) = storage::existing(path)? {
+            return Ok(DatabaseJournal { store: Store::open(file, options, false)? });
+        }
+        let store = Store::open(storage::new(path)?, options, true)?;
+        storage::keep(path)?;
+        Ok(DatabaseJournal { store })
     }
 
     /// Opens the journal in this storage, or begins one there, if it is empty.
@@ -108,7 +113,7 @@ impl DatabaseJournal {
     ///
     /// See [`DatabaseError`].
     pub fn on(storage: impl StorageBackend, options: DatabaseOptions) -> Result<DatabaseJournal, DatabaseError> {
-        Ok(DatabaseJournal { store: Store::open(Box::new(storage), options)? })
+        Ok(DatabaseJournal { store: Store::open(Box::new(storage), options, true)? })
     }
 
     /// Syncs what was appended and closes the file: the next one to open it finds it in order. Nothing is taken or given

@@ -22,47 +22,65 @@ const RECOVERY_FLAG: u8 = 2;
 /// A file that redb was beginning is shorter than this.
 const BEGINNING_BYTES: u64 = 16 << 20;
 
-/// Opens what is in the storage, or begins it. Nothing is written where that is refused.
-pub(super) fn open(storage: &Arc<Storage>, options: &DatabaseOptions) -> Result<Database, DatabaseError> {
+/// What is in a storage.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A database that was closed in order: looking into it costs little.
+    InOrder,
+    /// A database that must be repaired.
+    NotInOrder,
+}
+
+/// Opens the journal in the storage, or begins one where there is nothing, if it may. Nothing is written where that is
+/// refused.
+pub(super) fn open(
+    storage: &Arc<Storage>,
+    options: &DatabaseOptions,
+    may_begin: bool,
+) -> Result<Database, DatabaseError> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
-    if in_order(storage)? {
+    let found = find(storage, may_begin)?;
+    if found == Found::InOrder {
         pages::lead_to_records(storage).ok_or_else(|| DatabaseError::Damaged("its pages".into()))?;
-        check_version(&builder.create_with_backend(Overlay::over(storage.clone())?)?)?;
+        check_version(&builder.create_with_backend(Overlay::over(storage.clone())?)?, may_begin)?;
     }
-    let repairing = options.repairing.clone();
-    builder.set_repair_callback(move |repair| {
-        if repair.progress() == 0.0 {
-            tracing::warn!("the journal was not closed in order; it is repaired up to its last whole commit");
-        }
-        if let Some(repairing) = &repairing {
-            repairing(repair.progress());
-        }
-    });
+    if found == Found::NotInOrder {
+        let repairing = options.repairing.clone();
+        builder.set_repair_callback(move |repair| tell(repair.progress(), repairing.as_deref()));
+    }
     let database = builder.create_with_backend(Handle(storage.clone()))?;
-    check_version(&database)?;
+    check_version(&database, may_begin)?;
     Ok(database)
 }
 
-/// Whether there is a journal that was closed in order: then looking into it costs little. A file that never became one,
-/// because power was lost while it was begun, is emptied.
-fn in_order(storage: &Storage) -> Result<bool, DatabaseError> {
+fn tell(progress: f64, repairing: Option<&(dyn Fn(f64) + Send + Sync)>) {
+    if progress == 0.0 {
+        tracing::warn!("the journal was not closed in order; it is repaired up to its last whole commit");
+    }
+    if let Some(repairing) = repairing {
+        repairing(progress);
+    }
+}
+
+/// Looks what is there. What never became a database, because power was lost while it was begun, is emptied, if one may
+/// begin here.
+fn find(storage: &Storage, may_begin: bool) -> Result<Found, DatabaseError> {
     let mut header = [0; FLAGS + 1];
     let length = storage.length()?;
-    if length == 0 {
-        return Ok(false);
-    }
     if length >= header.len() as u64 {
         storage.peek(0, &mut header)?;
     }
     if header.starts_with(&MAGIC) {
-        return Ok(header[FLAGS] & RECOVERY_FLAG == 0);
+        let in_order = header[FLAGS] & RECOVERY_FLAG == 0;
+        return Ok(if in_order { Found::InOrder } else { Found::NotInOrder });
     }
-    if !was_never_begun(storage, length)? {
+    if !may_begin || !was_never_begun(storage, length)? {
         return Err(DatabaseError::Damaged("it does not begin as one does".into()));
     }
     storage.empty()?;
-    Ok(false)
+    Ok(Found::Nothing)
 }
 
 /// redb writes its name last, and nothing behind the first page before.
@@ -77,11 +95,15 @@ fn was_never_begun(storage: &Storage, length: u64) -> Result<bool, DatabaseError
     Ok(named.iter().chain(behind).all(|byte| *byte == 0))
 }
 
-fn check_version(database: &Database) -> Result<(), DatabaseError> {
+fn check_version(database: &Database, may_begin: bool) -> Result<(), DatabaseError> {
     let transaction = database.begin_read().map_err(redb::Error::from)?;
     let table = match transaction.open_table(JOURNAL) {
         Ok(table) => table,
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(TableError::TableDoesNotExist(_)) => {
+            let empty = transaction.list_tables().map_err(redb::Error::from)?.next().is_none();
+            let may_begin = may_begin && empty;
+            return may_begin.then_some(()).ok_or_else(|| DatabaseError::Damaged("there is no journal in it".into()));
+        }
         Err(error) => return Err(redb::Error::from(error).into()),
     };
     let row = table.get(()).map_err(redb::Error::from)?;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
@@ -41,15 +41,38 @@ pub(super) enum Operation {
     Sync,
 }
 
-/// The storage of a file, which no other process can open meanwhile.
-pub(super) fn file(path: &Path) -> Result<Box<dyn StorageBackend>, DatabaseError> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    if file.metadata()?.len() == 0 {
-        // The file's name is as durable as what will be in it.
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+/// The file that has a journal; none: there is no file. No other process can open it meanwhile.
+pub(super) fn existing(path: &Path) -> Result<Option<Box<dyn StorageBackend>>, DatabaseError> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => Ok(Some(Box::new(FileBackend::new(file)?))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(Box::new(FileBackend::new(file)?))
+}
+
+/// A file for a journal to begin in. It gets its name by [`keep`], when there is one in it: what has the name is whole.
+pub(super) fn new(path: &Path) -> Result<Box<dyn StorageBackend>, DatabaseError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(unnamed(path))?;
+    let file = FileBackend::new(file)?;
+    file.set_len(0)?;
+    Ok(Box::new(file))
+}
+
+/// Gives the file of [`new`] its name.
+///
+/// # Errors
+///
+/// It cannot be had.
+pub(super) fn keep(path: &Path) -> io::Result<()> {
+    std::fs::rename(unnamed(path), path)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn unnamed(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 impl Storage {
@@ -70,15 +93,13 @@ impl Storage {
     ///
     /// It fails again.
     pub(super) fn retry(&self) -> io::Result<()> {
-        let mut failure = self.lock();
-        match failure.as_ref().map(|failure| failure.operation) {
+        let failure = self.lock().take();
+        match failure.map(|failure| failure.operation) {
             // At 0 is what leads to everything else.
-            Some(Operation::Write(offset @ 1.., length)) => self.inner.write(offset, &vec![0; length])?,
-            Some(Operation::Grow(length)) => self.inner.set_len(length)?,
-            _ => {}
+            Some(Operation::Write(offset @ 1.., length)) => self.write(offset, &vec![0; length]),
+            Some(Operation::Grow(length)) => self.grow(length),
+            _ => Ok(()),
         }
-        *failure = None;
-        Ok(())
     }
 
     /// The bytes from `offset`, as they are stored.
@@ -115,6 +136,20 @@ impl Storage {
         }
     }
 
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.watch(Operation::Write(offset, data.len()), self.inner.write(offset, data))
+    }
+
+    /// redb does not open a file that is shorter than its header says, and syncs both at once: here the length comes first.
+    fn grow(&self, length: u64) -> io::Result<()> {
+        self.watch(Operation::Grow(length), self.inner.set_len(length))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.watch(Operation::Sync, self.inner.sync_data())
+    }
+
     fn watch<T>(&self, operation: Operation, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             let beyond = operation == Operation::Read && error.kind() == io::ErrorKind::UnexpectedEof;
@@ -143,21 +178,19 @@ impl StorageBackend for Handle {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        if length <= self.0.inner.len()? {
-            // A file that stays longer than it must be is no failure: the next one to open it takes the rest in.
-            self.0.inner.set_len(length).unwrap_or_else(|error| tracing::debug!(%error, "the journal did not shrink"));
-            return Ok(());
+        if length > self.0.inner.len()? {
+            return self.0.grow(length);
         }
-        self.0.watch(Operation::Grow(length), self.0.inner.set_len(length))?;
-        // redb does not open a file that is shorter than its header says, and syncs both at once.
-        self.sync_data()
+        // A file that stays longer than it must be is no failure: the next one to open it takes the rest in.
+        self.0.inner.set_len(length).unwrap_or_else(|error| tracing::debug!(%error, "the journal did not shrink"));
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.watch(Operation::Sync, self.0.inner.sync_data())
+        self.0.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.watch(Operation::Write(offset, data.len()), self.0.inner.write(offset, data))
+        self.0.write(offset, data)
     }
 }

@@ -1,6 +1,7 @@
 //! The one place where the store is called, and where it is decided what becomes of the journal when it fails.
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
@@ -57,11 +58,15 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens a journal; a new run begins.
-    pub(super) fn open(storage: Box<dyn StorageBackend>, options: DatabaseOptions) -> Result<Store, DatabaseError> {
+    /// Opens a journal, or begins one where there is none, if it may; a new run begins.
+    pub(super) fn open(
+        storage: Box<dyn StorageBackend>,
+        options: DatabaseOptions,
+        may_begin: bool,
+    ) -> Result<Store, DatabaseError> {
         let storage = Storage::new(storage);
         let may_lose = options.sync != SyncMode::Always;
-        let opened = attempt_open(&storage, &options, 0).and_then(|opened| {
+        let opened = attempt_open(&storage, &options, may_begin, 0).and_then(|opened| {
             attempt(|| {
                 opened.begin_run(may_lose)?;
                 opened.learn()?;
@@ -146,8 +151,8 @@ impl Store {
             State::Refused(error) => return Err(error.clone()),
             State::Closed(next) => *next,
         };
-        self.storage.retry().map_err(|error| not_written(&error.to_string()))?;
-        let opened = attempt_open(&self.storage, &self.options, generation).and_then(|opened| {
+        self.storage.retry().map_err(|error| self.not_opened(error))?;
+        let opened = attempt_open(&self.storage, &self.options, false, generation).and_then(|opened| {
             attempt(|| {
                 unsynced.write_again(&opened)?;
                 opened.learn()?;
@@ -161,8 +166,7 @@ impl Store {
                 self.set_state(State::Open(opened));
                 Ok(())
             }
-            Err(DatabaseError::Io(error)) if !self.sync_failed() => Err(not_written(&error.to_string())),
-            Err(DatabaseError::Io(error)) => Err(self.refuse(not_synced(&error.to_string()))),
+            Err(DatabaseError::Io(error)) => Err(self.not_opened(error)),
             Err(error) => Err(self.refuse(JournalError::Damaged(error.to_string()))),
         }
     }
@@ -198,8 +202,11 @@ impl Store {
         }
     }
 
-    fn sync_failed(&self) -> bool {
-        self.storage.failure().is_some_and(|failure| failure.operation == Operation::Sync)
+    fn not_opened(&self, error: io::Error) -> JournalError {
+        match self.storage.failure() {
+            Some(failure) if failure.operation == Operation::Sync => self.refuse(not_synced(&failure.error)),
+            _ => not_written(&error.to_string()),
+        }
     }
 
     /// Closes the database, if it is still that one.
@@ -261,8 +268,13 @@ fn put_away(state: State, abandoned: bool) {
     }
 }
 
-fn attempt_open(storage: &Arc<Storage>, options: &DatabaseOptions, generation: u64) -> Result<Opened, DatabaseError> {
-    let opened = catch_unwind(AssertUnwindSafe(|| open(storage, options)));
+fn attempt_open(
+    storage: &Arc<Storage>,
+    options: &DatabaseOptions,
+    may_begin: bool,
+    generation: u64,
+) -> Result<Opened, DatabaseError> {
+    let opened = catch_unwind(AssertUnwindSafe(|| open(storage, options, may_begin)));
     let database = opened.unwrap_or_else(|panic| Err(DatabaseError::Damaged(said(panic))))?;
     Ok(Opened::new(database, generation))
 }

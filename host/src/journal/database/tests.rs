@@ -172,10 +172,34 @@ fn a_file_of_another_version_is_refused_where_it_was_not_closed_in_order_too() {
 #[test]
 fn what_is_no_journal_is_refused_and_stays_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder for a test");
-    for content in [&b"x"[..], &b"redb".repeat(5_000), &[b"redb\x1a\x0a\xa9\x0d\x0a", [0; 400].as_slice()].concat()] {
+    let short = [b"redb\x1a\x0a\xa9\x0d\x0a", [0; 400].as_slice()].concat();
+    for content in [&b""[..], b"x", &[0; 100_000], &b"redb".repeat(5_000), &short] {
         std::fs::write(path(&folder), content).expect("the file can be written");
         let refused = open(&path(&folder), SyncMode::Always).expect_err("it is no journal");
         assert!(matches!(refused, DatabaseError::Damaged(_)), "{refused}");
         assert_eq!(std::fs::read(path(&folder)).expect("the file can be read"), content);
     }
+}
+
+#[test]
+fn another_programs_database_is_refused_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder for a test");
+    let database = redb::Database::create(path(&folder)).expect("it is new");
+    let transaction = database.begin_write().expect("it is well");
+    transaction.open_table(redb::TableDefinition::<u64, u64>::new("theirs")).expect("it is new");
+    transaction.commit().expect("it is well");
+    drop(database);
+    let before = std::fs::read(path(&folder)).expect("the file can be read");
+    assert!(matches!(open(&path(&folder), SyncMode::Always), Err(DatabaseError::Damaged(_))));
+    assert!(std::fs::read(path(&folder)).expect("the file can be read") == before);
+}
+
+#[test]
+fn what_was_left_of_a_journal_that_never_began_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().expect("a folder for a test");
+    std::fs::write(folder.path().join("journal.redb.new"), b"half a journal").expect("the file can be written");
+    let journal = open(&path(&folder), SyncMode::Always).expect("it begins");
+    assert_eq!(journal.append(&[ticks("a", 0, 1)]), [Ok(())]);
+    let names = std::fs::read_dir(folder.path()).expect("the folder can be read");
+    assert!(names.map(|entry| entry.expect("an entry").file_name()).eq(["journal.redb"]));
 }
