@@ -151,10 +151,7 @@ impl Journal for DatabaseJournal {
     }
 
     fn sync(&self) -> Result<(), JournalError> {
-        match self.store.interval() {
-            Some(_) => self.store.write(|opened, unsynced| opened.sync(unsynced)),
-            None => Ok(()),
-        }
+        self.store.sync()
     }
 
     fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError> {

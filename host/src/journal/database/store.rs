@@ -116,12 +116,21 @@ impl Store {
         result.map_err(|(trouble, generation)| self.settle(trouble, generation, true))
     }
 
+    /// Syncs what was appended, if it is not: after [`Self::finish`] it is.
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
+        if self.turn_now().is_empty() {
+            return Ok(());
+        }
+        self.write(|opened, unsynced| opened.sync(unsynced))
+    }
+
     /// Syncs, closes in order, and refuses everything from then on.
     pub(super) fn finish(&self) -> Result<(), JournalError> {
         let mut turn = self.turn_now();
         self.reopen(&mut turn)?;
         let ended = self.with(Opened::end_run);
         ended.map_err(|(trouble, generation)| self.settle(trouble, generation, true))?;
+        turn.clear();
         self.refuse(JournalError::Store(CLOSED.into()));
         Ok(())
     }
