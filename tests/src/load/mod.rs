@@ -42,8 +42,8 @@ pub const PASSWORD: &str = "postbell";
 /// The clients, each of which makes one subscription in each life of the server.
 const CLIENTS: usize = 2 * ACCOUNTS.len();
 
-/// The server is killed after at most so many answers of a life.
-const MOST_ANSWERS: u64 = 80;
+/// A life of the server ends after at most so many answers; half of the lives are much shorter.
+const MOST_ANSWERS: u64 = 400;
 
 /// At the end, so many of the watermarks that were seen are gone back to, in each account.
 const GONE_BACK: u64 = 4;
@@ -83,10 +83,10 @@ pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<Stri
 
     let plans: Vec<_> = sources.iter().map(|source| &source.plan).collect();
     let polled = pollers.iter().flat_map(|poller| &poller.polled).map(|polled| &polled.subscription);
-    let told = pollers.iter().flat_map(|poller| &poller.told);
-    let told = told.chain(listeners.iter().flat_map(|listener| &listener.told));
+    let past = pollers.iter().flat_map(|poller| &poller.past);
+    let past = past.chain(listeners.iter().flat_map(|listener| &listener.past));
     let listened = listeners.iter().flat_map(|listener| &listener.subscriptions);
-    let all: Vec<_> = polled.chain(listened).chain(told).collect();
+    let all: Vec<_> = polled.chain(listened).chain(past).collect();
     let happened = summary(&plans, &all);
     if !site.is_safe() {
         verdict::judge_with_losses(&plans, &all)?;
@@ -104,12 +104,10 @@ pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<Stri
 fn summary(plans: &[&Plan], subscriptions: &[&Subscription]) -> String {
     let changes: u64 = plans.iter().filter_map(|plan| plan.batches.last()).map(Batch::end).sum();
     let heard: usize = subscriptions.iter().map(|subscription| subscription.heard.events().len()).sum();
-    let losses = subscriptions.iter().filter(|subscription| subscription.ended).count();
+    let ended = subscriptions.iter().filter(|subscription| subscription.ended).count();
     let last = subscriptions.iter().map(|subscription| subscription.used).max().unwrap_or_default();
-    let subscriptions = subscriptions.len() - losses;
-    format!(
-        "{last} lives, {changes} changes, {subscriptions} subscriptions, {heard} events heard, {losses} losses told"
-    )
+    let left = subscriptions.len() - ended;
+    format!("{last} lives, {changes} changes, {left} subscriptions left, {ended} ended, {heard} events heard")
 }
 
 /// How a life of the server ends.
@@ -122,17 +120,22 @@ enum End {
 /// Kills the server again and again, then lets everybody come to an end.
 fn torture(site: &Site, server: &mut Option<Server>, random: &mut Random, kills: u64) -> Result<()> {
     for _ in 0..kills {
-        site.wait_for_answers(random.below(MOST_ANSWERS))?;
+        live(site, random)?;
         restart(site, server, random, End::Kill)?;
         if random.below(8) == 0 {
-            site.wait_for_answers(random.below(MOST_ANSWERS))?;
+            live(site, random)?;
             restart(site, server, random, End::Stop)?;
         }
     }
-    site.wait_for_answers(random.below(MOST_ANSWERS))?;
+    live(site, random)?;
     site.wait_for_subscriptions(CLIENTS)?;
     site.close();
     Ok(())
+}
+
+/// Lets the server answer for a while.
+fn live(site: &Site, random: &mut Random) -> Result<()> {
+    site.wait_for_answers(random.below(MOST_ANSWERS) >> random.below(6))
 }
 
 /// Ends the server and starts it again, perhaps after a few starts that are killed too.
@@ -155,6 +158,7 @@ fn restart(site: &Site, server: &mut Option<Server>, random: &mut Random, end: E
 
 /// Nothing more comes to who has heard everything, and what follows a watermark, however old, is what followed it before.
 fn look_back(poller: &mut Poller, life: Life, numbers: &Numbers, random: &mut Random) -> Result<()> {
+    poller.check_gone(life)?;
     for chosen in 0..poller.polled.len() {
         ensure!(poller.poll(life, chosen, false)? == 0, Wrong("more came after the end".into()));
     }
