@@ -18,8 +18,9 @@ const TAG: usize = 9;
 pub struct Keys {
     ids: [u8; 16],
     watermarks: [u8; 16],
-    /// How often the state was found to be older than what clients had been told: watermarks from before are void.
-    pub era: u32,
+    /// When the state was last found to be older than what clients had been told, in milliseconds since the Unix epoch:
+    /// watermarks from before are void. 0: never.
+    pub era: u64,
 }
 
 impl Keys {
@@ -59,12 +60,12 @@ impl Keys {
     }
 
     fn tag(&self, mailbox: MailboxNo, position: Position) -> [u8; TAG] {
-        let mut said = [0; 29];
+        let mut said = [0; 33];
         said[..9].copy_from_slice(b"watermark");
-        said[9..13].copy_from_slice(&self.era.to_be_bytes());
-        said[13..17].copy_from_slice(&mailbox.to_be_bytes());
-        said[17..25].copy_from_slice(&position.sequence.to_be_bytes());
-        said[25..].copy_from_slice(&position.index.to_be_bytes());
+        said[9..17].copy_from_slice(&self.era.to_be_bytes());
+        said[17..21].copy_from_slice(&mailbox.to_be_bytes());
+        said[21..29].copy_from_slice(&position.sequence.to_be_bytes());
+        said[29..].copy_from_slice(&position.index.to_be_bytes());
         let hash = SipHasher24::new_with_key(&self.watermarks).hash(&said).as_bytes();
         let mut tag = [0; TAG];
         tag.copy_from_slice(&hash[..TAG]);

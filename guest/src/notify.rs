@@ -6,7 +6,6 @@ use crate::contract::{
     RequestHead, Restart, Settlement,
 };
 use crate::ews;
-use crate::history::Position;
 use crate::ids::Keys;
 use crate::settings::Settings;
 use crate::snapshot::{FORMAT, Loading, Saving};
@@ -81,7 +80,7 @@ impl Notify {
         state.postpone(how.down_ms);
         requests.into_iter().for_each(|request| state.drop_stream(request, at.now));
         if how.regressed {
-            state.regress(Position { sequence: at.sequence, index: 0 });
+            state.regress(at);
         }
         self.finish(turn)
     }

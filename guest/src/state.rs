@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use crate::contract::{Instant, RequestId};
+use crate::contract::{Instant, Moment, RequestId};
 use crate::ews::codes::Code;
 use crate::ews::streams::Stream;
 use crate::history::{Entry, Position};
@@ -240,10 +240,11 @@ impl State {
     }
 
     /// Clients were told what this state does not know: nothing that they hold is good any more, and all have missed
-    /// events.
-    pub fn regress(&mut self, now: Position) {
-        self.keys.era = self.keys.era.saturating_add(1);
-        self.mailboxes.forget(now);
+    /// events. Positions will come again and name something else, so the era that is in every watermark must never come
+    /// again, even if this very input is lost: that is why it is a time.
+    pub fn regress(&mut self, at: Moment) {
+        self.keys.era = at.now.max(self.keys.era.saturating_add(1));
+        self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
         mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));
     }

@@ -10,6 +10,7 @@ mod feed;
 mod killed;
 mod parity;
 mod parked;
+mod power;
 mod program;
 mod replay;
 mod schemas;

@@ -28,12 +28,12 @@ const ALICE: &str = "alice@example.org";
 
 /// Two tenants, whose data outlives the server; the first has a user, alice.
 fn served(data: &Path) -> Result<Server> {
-    served_with(data, "")
+    served_with(&format!("data = '{}'\n", data.display()))
 }
 
-fn served_with(data: &Path, more: &str) -> Result<Server> {
-    let (data, listen) = (data.display(), "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'");
-    let mut configuration = format!("[server]\n{listen}\ndata = '{data}'\nadmin-key = 'server-key'\n{more}");
+fn served_with(more: &str) -> Result<Server> {
+    let listen = "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'";
+    let mut configuration = format!("[server]\n{listen}\nadmin-key = 'server-key'\n{more}");
     for (name, users) in [(TENANT, "users = 'users.toml'\n"), ("example.net", "")] {
         let tenant = format!("[[tenant]]\nname = '{name}'\ndomains = ['{name}']\n{users}");
         configuration += &format!("{tenant}ingest-key = 'ingest-{name}'\nadmin-key = 'admin-{name}'\n");
@@ -183,6 +183,17 @@ fn the_journal_is_listed() -> Result<()> {
 }
 
 #[test]
+fn a_journal_in_memory_is_given_too() -> Result<()> {
+    let server = served_with("")?;
+    deliver(&server, TENANT, "m1")?;
+    let file = server.folder().join("backup");
+    let backed_up = ask_well(&server, &["backup", path(&file)?])?;
+    assert_eq!(backed_up, ask_well(&server, &["journal", "list"])?);
+    ensure!(backed_up.contains("example.org/postbell-notify/0: inputs 1 to 2"), "{backed_up}");
+    Ok(())
+}
+
+#[test]
 fn a_history_is_replayed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let server = served(&folder.path().join("data"))?;
@@ -258,7 +269,7 @@ fn altered_plugin() -> Vec<u8> {
 fn a_history_that_was_cut_is_kept_as_it_is() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let [data, file, restored] = ["data", "backup", "restored"].map(|name| folder.path().join(name));
-    let server = served_with(&data, "snapshot-inputs = 5\n")?;
+    let server = served_with(&format!("data = '{}'\nsnapshot-inputs = 5\n", data.display()))?;
     let mut sent = 0;
     let seat = loop {
         deliver(&server, TENANT, &format!("m{sent}"))?;
@@ -390,7 +401,7 @@ fn what_was_backed_up_is_served_again() -> Result<()> {
     // What the backup does not have, though a client was told of it.
     deliver(&server, TENANT, "m3")?;
     ensure!(alice.all_events(&subscription, &mut watermark)?.len() > 2, "she hears of both");
-    server.stop()?;
+    server.kill()?;
 
     let listed = well(run(PROGRAM, ["restore", path(&file)?, "--data", path(&restored)?])?)?;
     ensure!(listed.contains("example.org/postbell-notify/0: inputs 1 to 4"), "{listed}");

@@ -23,6 +23,7 @@ mod check;
 mod open;
 mod opened;
 mod overlay;
+mod pages;
 mod read;
 mod snapshots;
 mod storage;
@@ -151,7 +152,12 @@ impl Journal for DatabaseJournal {
     }
 
     fn sync(&self) -> Result<(), JournalError> {
-        self.store.sync()
+        if self.store.interval().is_none() {
+            return Ok(());
+        }
+        let synced = self.store.write(|opened, unsynced| opened.sync(unsynced));
+        // Whoever finished it meanwhile has synced it.
+        if self.store.is_finished() { Ok(()) } else { synced }
     }
 
     fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError> {

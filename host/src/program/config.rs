@@ -406,7 +406,7 @@ mod tests {
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((17, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((20, 26)));
     }
 
     #[test]

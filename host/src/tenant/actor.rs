@@ -31,7 +31,7 @@ use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
 use crate::plugin::{Instance, route};
 use crate::statistics::Statistics;
-use commit::Release;
+use commit::{Farewell, Release};
 use recovery::Then;
 use snapshots::Snapshots;
 
@@ -65,6 +65,8 @@ pub(crate) struct Actor {
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
     snapshots: Snapshots,
+    /// The tenant is closing: nothing new is taken.
+    farewell: Option<Farewell>,
     ended: bool,
 }
 
@@ -135,6 +137,7 @@ impl Actor {
             wake_at: None,
             settlements: Vec::new(),
             snapshots,
+            farewell: None,
             ended: false,
         }
     }
@@ -175,7 +178,10 @@ impl Actor {
             }
             let Some(command) = self.deferred.pop_front() else { return };
             self.parts.mailbox.taken();
-            self.take(command);
+            // Whoever waits for the response to what is dropped hears that the tenant is closed.
+            if self.farewell.is_none() {
+                self.take(command);
+            }
         }
     }
 
@@ -236,7 +242,8 @@ impl Actor {
             Live::Down { until, .. } => Some(*until),
             _ => None,
         };
-        [due, again, self.snapshot_due()].into_iter().flatten().min()
+        let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
+        [due, again, farewell, self.snapshot_due()].into_iter().flatten().min()
     }
 
     fn ingest(
@@ -261,7 +268,7 @@ impl Actor {
                 self.outbox.push(self.sequence, Release::Ingest(respond, Ok(ingested)));
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
-            Err(failed) => self.find_culprit(failed, respond),
+            Err(failed) => self.find_culprit(*failed, respond),
         }
     }
 
@@ -318,7 +325,7 @@ impl Actor {
                     _ => Refusal::Fault,
                 };
                 drop(respond.send(Err(RequestError::Refused(why))));
-                self.replay_after(failed, Then::GoOn);
+                self.replay_after(&failed, Then::GoOn);
             }
         }
     }
@@ -341,7 +348,7 @@ impl Actor {
             Ok(Err(why)) => drop(respond.send(Err(why))),
             Err(failed) => {
                 drop(respond.send(Err(failed.why.clone())));
-                self.replay_after(failed, Then::GoOn);
+                self.replay_after(&failed, Then::GoOn);
             }
         }
     }

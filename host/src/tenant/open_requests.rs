@@ -82,6 +82,11 @@ impl OpenRequests {
         self.requests.keys().copied()
     }
 
+    /// Whether nobody waits for anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
     /// Opens a request that the host closes at `deadline` if it has no final part by then.
     pub(super) fn open(&mut self, id: u64, respond: Respond, deadline: u64) {
         self.deadlines.insert((deadline, id));

@@ -149,11 +149,6 @@ impl Unsynced {
         self.changes.push(changes);
     }
 
-    /// Whether all is synced.
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
     /// All is synced.
     pub(super) fn clear(&mut self) {
         *self = Unsynced::default();
@@ -161,7 +156,7 @@ impl Unsynced {
 
     /// Writes and syncs it into a database that was opened again.
     pub(super) fn write_again(&mut self, opened: &Opened) -> Result<(), Trouble> {
-        if self.is_empty() {
+        if self.changes.is_empty() {
             return Ok(());
         }
         let transaction = opened.write(Durability::Immediate)?;

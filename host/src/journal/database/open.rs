@@ -8,7 +8,7 @@ use redb::{Builder, Database, ReadableDatabase, TableError};
 use super::overlay::Overlay;
 use super::storage::{Handle, Storage};
 use super::tables::JOURNAL;
-use super::{DatabaseError, DatabaseOptions};
+use super::{DatabaseError, DatabaseOptions, pages};
 use crate::journal::format::{self, FormatError};
 
 /// How much memory the store may use for pages.
@@ -27,6 +27,7 @@ pub(super) fn open(storage: &Arc<Storage>, options: &DatabaseOptions) -> Result<
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     if in_order(storage)? {
+        pages::lead_to_records(storage).ok_or_else(|| DatabaseError::Damaged("its pages".into()))?;
         check_version(&builder.create_with_backend(Overlay::over(storage.clone())?)?)?;
     }
     let repairing = options.repairing.clone();

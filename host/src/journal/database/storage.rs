@@ -148,7 +148,9 @@ impl StorageBackend for Handle {
             self.0.inner.set_len(length).unwrap_or_else(|error| tracing::debug!(%error, "the journal did not shrink"));
             return Ok(());
         }
-        self.0.watch(Operation::Grow(length), self.0.inner.set_len(length))
+        self.0.watch(Operation::Grow(length), self.0.inner.set_len(length))?;
+        // redb does not open a file that is shorter than its header says, and syncs both at once.
+        self.sync_data()
     }
 
     fn sync_data(&self) -> io::Result<()> {

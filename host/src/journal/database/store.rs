@@ -116,23 +116,19 @@ impl Store {
         result.map_err(|(trouble, generation)| self.settle(trouble, generation, true))
     }
 
-    /// Syncs what was appended, if it is not: after [`Self::finish`] it is.
-    pub(super) fn sync(&self) -> Result<(), JournalError> {
-        if self.turn_now().is_empty() {
-            return Ok(());
-        }
-        self.write(|opened, unsynced| opened.sync(unsynced))
-    }
-
     /// Syncs, closes in order, and refuses everything from then on.
     pub(super) fn finish(&self) -> Result<(), JournalError> {
         let mut turn = self.turn_now();
         self.reopen(&mut turn)?;
         let ended = self.with(Opened::end_run);
         ended.map_err(|(trouble, generation)| self.settle(trouble, generation, true))?;
-        turn.clear();
         self.refuse(JournalError::Store(CLOSED.into()));
         Ok(())
+    }
+
+    /// Whether it was closed in order.
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(&*self.state_now(), State::Refused(JournalError::Store(why)) if why == CLOSED)
     }
 
     fn with<T>(&self, work: impl FnOnce(&Opened) -> Result<T, Trouble>) -> Result<T, (Trouble, u64)> {

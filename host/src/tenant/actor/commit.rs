@@ -9,7 +9,7 @@ use crate::contract::types::{LogLevel, LogLine, Reaction, Reply};
 use crate::journal::{Append, Input, JournalError, Outcome};
 use crate::tenant::open_requests::Delivery;
 use crate::tenant::shard::Command;
-use crate::tenant::{IngestError, Ingested};
+use crate::tenant::{IngestError, Ingested, RequestError};
 
 /// How long the first retry after two failed appends waits, in milliseconds; each further one twice as long.
 const RETRY_MILLISECONDS: u64 = 500;
@@ -25,6 +25,17 @@ pub(super) enum Release {
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
     Opened(Box<dyn FnOnce(Result<(), OpenError>) + Send>),
     Close(oneshot::Sender<()>),
+}
+
+/// How long clients have to acknowledge their last parts when the tenant closes, in milliseconds: what they have not
+/// acknowledged by then comes to them again.
+const FAREWELL_MILLISECONDS: u64 = 5_000;
+
+/// A tenant that is closing.
+pub(super) struct Farewell {
+    respond: oneshot::Sender<()>,
+    /// When it ends in any case, in monotonic time.
+    pub(super) until: u64,
 }
 
 impl Release {
@@ -138,17 +149,37 @@ impl Actor {
                     drop(respond.send(Ok(())));
                 }
                 Release::Opened(opened) => opened(Ok(())),
-                Release::Close(respond) => {
-                    self.end();
-                    // An error means that nobody waits.
-                    let _ = respond.send(());
-                }
+                Release::Close(respond) => self.say_farewell(respond),
             }
         }
+        self.end_if_all_have_left();
         let mut statistics = self.statistics();
         statistics.open_requests = self.open.unanswered() as u64;
         statistics.uncommitted = self.uncommitted.len() as u64;
         if self.ended { Next::Ends } else { Next::GoesOn }
+    }
+
+    /// The plugin has ended what it could: who has no final part gets none; the others may still acknowledge theirs.
+    fn say_farewell(&mut self, respond: oneshot::Sender<()>) {
+        while let Some(request) = self.open.overdue(u64::MAX) {
+            let why = RequestError::Closed("the tenant is closed".into());
+            self.settlements.extend(self.open.close(request, why));
+        }
+        let until = self.parts.clock.monotonic() + FAREWELL_MILLISECONDS;
+        self.farewell = Some(Farewell { respond, until });
+        self.settle();
+    }
+
+    fn end_if_all_have_left(&mut self) {
+        let Some(Farewell { until, .. }) = &self.farewell else { return };
+        let settled = self.open.is_empty() && self.settlements.is_empty() && self.outbox.len() == 0;
+        if settled && self.committed == self.sequence || *until <= self.parts.clock.monotonic() {
+            self.end();
+            if let Some(Farewell { respond, .. }) = self.farewell.take() {
+                // An error means that nobody waits.
+                let _ = respond.send(());
+            }
+        }
     }
 
     /// The tenant is closed: its name is free.

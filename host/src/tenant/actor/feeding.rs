@@ -50,22 +50,22 @@ impl Actor {
                     2 => Input::Restarted(Restart { down_ms: 0, regressed: false }),
                     _ => return self.give_up("it fails on the host's own inputs".into()),
                 };
-                self.replay_after(failed, Then::Again { input, attempt: attempt + 1 });
+                self.replay_after(&failed, Then::Again { input, attempt: attempt + 1 });
             }
         }
     }
 
     /// Feeds one input and has it journaled if it must be. The inner error is the plugin's refusal of settings.
-    pub(super) fn feed(&mut self, input: Input) -> Result<Result<Reaction, String>, Failed> {
+    pub(super) fn feed(&mut self, input: Input) -> Result<Result<Reaction, String>, Box<Failed>> {
         let reaction = self.feed_unsent(input);
         self.send();
         reaction
     }
 
     /// As `feed`, but what is to be journaled is not sent to the committer yet.
-    fn feed_unsent(&mut self, input: Input) -> Result<Result<Reaction, String>, Failed> {
+    fn feed_unsent(&mut self, input: Input) -> Result<Result<Reaction, String>, Box<Failed>> {
         if let Some(why) = self.absence() {
-            return Err(Failed { input, fault: None, why });
+            return Err(Box::new(Failed { input, fault: None, why }));
         }
         let at = self.moment();
         match self.call(at, &input) {
@@ -82,7 +82,7 @@ impl Actor {
                 self.fault(&fault, input.kind());
                 let why = fault.to_string();
                 self.live = Live::Down { why: why.clone(), until: 0 };
-                Err(Failed { input, fault: Some(fault), why })
+                Err(Box::new(Failed { input, fault: Some(fault), why }))
             }
         }
     }

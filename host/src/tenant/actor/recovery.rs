@@ -44,7 +44,7 @@ impl Actor {
     }
 
     /// As `replay`, if an instance was lost.
-    pub(super) fn replay_after(&mut self, failed: Failed, then: Then) {
+    pub(super) fn replay_after(&mut self, failed: &Failed, then: Then) {
         if failed.fault.is_some() {
             self.replay(then);
         }
