@@ -103,7 +103,7 @@ impl Model {
 
     fn cut(&mut self, journal: &DatabaseJournal) -> Result<(), JournalError> {
         let seat = seat(self.random.below(4));
-        let snapshots = self.snapshots.iter().filter(|((of, _), put)| *of == seat && put.acknowledged);
+        let mut snapshots = self.snapshots.iter().filter(|((of, _), put)| *of == seat && put.acknowledged);
         let Some(((_, horizon), _)) = snapshots.next_back() else { return Ok(()) };
         let horizon = *horizon;
         self.horizons.insert(seat.clone(), horizon);
