@@ -1,6 +1,6 @@
 # What there is to do here; each line of work is one command. `make help` lists them.
 
-.PHONY: help setup build run test test-schemas bench component lint
+.PHONY: help setup build run test torture test-schemas bench component lint
 
 # One build for everything below: cargo would otherwise build wasmtime a second time, with and without the features that
 # tests ask of what it shares with them.
@@ -21,6 +21,9 @@ run: build ## start the demo server, and print lines to try on it
 
 test: setup ## run every test
 	cargo test --workspace
+
+torture: setup ## kill the server and lose power 200 times, replay a million inputs (a release build)
+	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 cargo test --workspace --release --test it -- killed:: power:: replay::
 
 test-schemas: setup ## validate answers with Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
 	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }

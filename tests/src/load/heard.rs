@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::PASSWORD;
 use super::numbers::Numbers;
@@ -24,6 +24,8 @@ pub struct Subscription {
     pub made: u64,
     /// The last life in which it was of use.
     pub used: u64,
+    /// The last life in which its client was told of a loss; 0: none.
+    pub told: u64,
     /// What was certainly applied before it was asked for: it must not hear of that, unless that was lost.
     pub after: Offsets,
     /// What may have been applied before it was acknowledged: it must hear of everything else.
@@ -83,7 +85,7 @@ impl Subscription {
         let marked = folders.as_deref().unwrap_or(&FOLDERS).iter();
         let marks = marked.flat_map(|folder| (0..SOURCES).map(|source| last_mark(source, folder))).collect();
         let (after, before, heard) = (Offsets::default(), Offsets::default(), Heard::default());
-        Subscription { id, account, folders, made, used: made, after, before, heard, ended: false, marks }
+        Subscription { id, account, folders, made, used: made, told: 0, after, before, heard, ended: false, marks }
     }
 
     /// An event came, at this place among all that are heard, and moves the place on.
@@ -98,15 +100,20 @@ impl Subscription {
     }
 
     /// The client was told that it misses something, or that its subscription is gone. Gives what it has heard until now,
-    /// to be judged on its own; from here on it hears of whatever is said later.
-    pub fn told(&mut self, site: &Site, life: Life, code: &str) -> Result<Subscription> {
-        if !site.may_have_forgotten(self.used) {
-            bail!(Wrong(format!("{}, last used in life {}: {code}", self.name(), self.used)));
+    /// to be judged on its own; from here on it hears of whatever is said later. None: it is told the same again, as
+    /// everything on a stream may come again, and has missed nothing since.
+    pub fn told(&mut self, site: &Site, life: Life, code: &str) -> Result<Option<Subscription>> {
+        let told_before = std::mem::replace(&mut self.told, life.number);
+        let used_before = std::mem::replace(&mut self.used, life.number);
+        if !site.may_have_forgotten(used_before) {
+            let again = told_before == used_before;
+            ensure!(again, Wrong(format!("{}, last used in life {used_before}: {code}", self.name())));
+            return Ok(None);
         }
         let heard = std::mem::take(&mut self.heard);
         let until_now = Subscription { heard, ended: true, ..self.clone() };
-        (self.used, self.before) = (life.number, site.possible());
-        Ok(until_now)
+        self.before = site.possible();
+        Ok(Some(until_now))
     }
 
     /// Whether the last event of every source was heard.

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::heard::{Subscription, client};
 use self::numbers::Numbers;
-use self::plan::{ACCOUNTS, Batch, Plan, SOURCES};
+use self::plan::{ACCOUNTS, Batch, SOURCES};
 use self::pull::Poller;
 pub use self::site::Promise;
 use self::site::{Life, Site, Wrong};
@@ -42,8 +42,8 @@ pub const PASSWORD: &str = "postbell";
 /// The clients, each of which makes one subscription in each life of the server.
 const CLIENTS: usize = 2 * ACCOUNTS.len();
 
-/// The server is killed after at most so many answers of a life.
-const MOST_ANSWERS: u64 = 80;
+/// A life of the server ends after at most so many answers; half of the lives are much shorter.
+const MOST_ANSWERS: u64 = 400;
 
 /// At the end, so many of the watermarks that were seen are gone back to, in each account.
 const GONE_BACK: u64 = 4;
@@ -53,63 +53,92 @@ const GONE_BACK: u64 = 4;
 pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(promise), Numbers::default());
+    if random.below(2) == 0 {
+        start.start_and_kill(random.below(3))?;
+    }
     let mut server = Some(start.start()?);
     source::baseline(site.up(server.as_ref().context("a server")?, false))?;
     if !site.is_safe() {
         restart(&site, &mut server, &mut random, End::Stop)?;
     }
-
-    let mut fork = || Random(random.below(u64::MAX));
-    let mut sources: Vec<_> = (0..SOURCES).map(|number| Source::new(&site, &numbers, number, fork())).collect();
-    let accounts = 0..ACCOUNTS.len();
-    let mut pollers: Vec<_> = accounts.clone().map(|account| Poller::new(&site, &numbers, account, fork())).collect();
-    let mut listeners: Vec<_> = accounts.map(|account| Listener::new(&site, &numbers, account, fork())).collect();
-    pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
-
-    thread::scope(|scope| {
-        let site = &site;
-        sources.iter_mut().for_each(|source| drop(scope.spawn(|| site.guard(|| source.run()))));
-        pollers.iter_mut().for_each(|poller| drop(scope.spawn(|| site.guard(|| poller.run()))));
-        listeners.iter_mut().for_each(|listener| drop(scope.spawn(|| site.guard(|| listener.run()))));
-        site.guard(|| torture(site, &mut server, &mut random, kills));
-        site.guard(|| site.wait_until_done(SOURCES + CLIENTS + 1));
-        if site.has_failed() {
-            // Who still listens hears no more.
-            let log = server.take().map(Server::kill).transpose();
-            eprintln!("the server's log:\n{}", log.ok().flatten().unwrap_or_default());
-        }
-    });
-    site.verdict()?;
-
-    let plans: Vec<_> = sources.iter().map(|source| &source.plan).collect();
-    let polled = pollers.iter().flat_map(|poller| &poller.polled).map(|polled| &polled.subscription);
-    let told = pollers.iter().flat_map(|poller| &poller.told);
-    let told = told.chain(listeners.iter().flat_map(|listener| &listener.told));
-    let listened = listeners.iter().flat_map(|listener| &listener.subscriptions);
-    let all: Vec<_> = polled.chain(listened).chain(told).collect();
-    let happened = summary(&plans, &all);
-    if !site.is_safe() {
-        verdict::judge_with_losses(&plans, &all)?;
-        return Ok(happened);
-    }
-    let witnesses: Vec<_> = pollers.iter().map(|poller| &poller.polled[0].subscription).collect();
-    verdict::judge(&plans, &witnesses, &all)?;
-    if kills > 0 {
+    let mut users = Users::new(&site, &numbers, &mut random);
+    users.pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
+    users.work(&site, &mut server, |server| torture(&site, server, &mut random, kills))?;
+    users.judge(&site)?;
+    if site.is_safe() {
         restart(&site, &mut server, &mut random, End::Kill)?;
+        let life = site.life()?;
+        users.pollers.iter_mut().try_for_each(|poller| look_back(poller, life, &numbers, &mut random))?;
     }
-    pollers.iter_mut().try_for_each(|poller| look_back(poller, site.life()?, &numbers, &mut random))?;
-    Ok(happened)
+    Ok(users.summary())
 }
 
-fn summary(plans: &[&Plan], subscriptions: &[&Subscription]) -> String {
-    let changes: u64 = plans.iter().filter_map(|plan| plan.batches.last()).map(Batch::end).sum();
-    let heard: usize = subscriptions.iter().map(|subscription| subscription.heard.events().len()).sum();
-    let losses = subscriptions.iter().filter(|subscription| subscription.ended).count();
-    let last = subscriptions.iter().map(|subscription| subscription.used).max().unwrap_or_default();
-    let subscriptions = subscriptions.len() - losses;
-    format!(
-        "{last} lives, {changes} changes, {subscriptions} subscriptions, {heard} events heard, {losses} losses told"
-    )
+/// Who uses the server.
+struct Users<'s> {
+    sources: Vec<Source<'s>>,
+    pollers: Vec<Poller<'s>>,
+    listeners: Vec<Listener<'s>>,
+}
+
+impl<'s> Users<'s> {
+    fn new(site: &'s Site, numbers: &'s Numbers, random: &mut Random) -> Users<'s> {
+        let mut fork = || Random(random.below(u64::MAX));
+        let accounts = 0..ACCOUNTS.len();
+        Users {
+            sources: (0..SOURCES).map(|number| Source::new(site, numbers, number, fork())).collect(),
+            pollers: accounts.clone().map(|account| Poller::new(site, numbers, account, fork())).collect(),
+            listeners: accounts.map(|account| Listener::new(site, numbers, account, fork())).collect(),
+        }
+    }
+
+    /// Lets everybody work while the server is tortured, up to everybody's end.
+    fn work(
+        &mut self,
+        site: &Site,
+        server: &mut Option<Server>,
+        torture: impl FnOnce(&mut Option<Server>) -> Result<()>,
+    ) -> Result<()> {
+        thread::scope(|scope| {
+            self.sources.iter_mut().for_each(|source| drop(scope.spawn(|| site.guard(|| source.run()))));
+            self.pollers.iter_mut().for_each(|poller| drop(scope.spawn(|| site.guard(|| poller.run()))));
+            self.listeners.iter_mut().for_each(|listener| drop(scope.spawn(|| site.guard(|| listener.run()))));
+            site.guard(|| torture(server));
+            site.guard(|| site.wait_until_done(SOURCES + CLIENTS + 1));
+            if site.has_failed() {
+                // Who still listens hears no more.
+                let log = server.take().map(Server::kill).transpose();
+                eprintln!("the server's log:\n{}", log.ok().flatten().unwrap_or_default());
+            }
+        });
+        site.verdict()
+    }
+
+    fn judge(&self, site: &Site) -> Result<(), Wrong> {
+        let plans: Vec<_> = self.sources.iter().map(|source| &source.plan).collect();
+        let all = self.subscriptions();
+        if !site.is_safe() {
+            return verdict::judge_with_losses(&plans, &all);
+        }
+        let witnesses: Vec<_> = self.pollers.iter().map(|poller| &poller.polled[0].subscription).collect();
+        verdict::judge(&plans, &witnesses, &all)
+    }
+
+    /// All that were ever made, and what was heard in them before a loss.
+    fn subscriptions(&self) -> Vec<&Subscription> {
+        let polled = self.pollers.iter().flat_map(|poller| &poller.polled).map(|polled| &polled.subscription);
+        let past = self.pollers.iter().flat_map(|poller| &poller.past);
+        let listened = self.listeners.iter().flat_map(|listener| listener.subscriptions.iter().chain(&listener.past));
+        polled.chain(past).chain(listened).collect()
+    }
+
+    fn summary(&self) -> String {
+        let changes: u64 = self.sources.iter().filter_map(|source| source.plan.batches.last()).map(Batch::end).sum();
+        let (ended, left): (Vec<_>, Vec<_>) = self.subscriptions().into_iter().partition(|it| it.ended);
+        let heard: usize = left.iter().chain(&ended).map(|it| it.heard.events().len()).sum();
+        let lives = left.iter().map(|it| it.used).max().unwrap_or_default();
+        let (left, ended) = (left.len(), ended.len());
+        format!("{lives} lives, {changes} changes, {left} subscriptions left, {ended} ended, {heard} events heard")
+    }
 }
 
 /// How a life of the server ends.
@@ -122,17 +151,22 @@ enum End {
 /// Kills the server again and again, then lets everybody come to an end.
 fn torture(site: &Site, server: &mut Option<Server>, random: &mut Random, kills: u64) -> Result<()> {
     for _ in 0..kills {
-        site.wait_for_answers(random.below(MOST_ANSWERS))?;
+        live(site, random)?;
         restart(site, server, random, End::Kill)?;
         if random.below(8) == 0 {
-            site.wait_for_answers(random.below(MOST_ANSWERS))?;
+            live(site, random)?;
             restart(site, server, random, End::Stop)?;
         }
     }
-    site.wait_for_answers(random.below(MOST_ANSWERS))?;
+    live(site, random)?;
     site.wait_for_subscriptions(CLIENTS)?;
     site.close();
     Ok(())
+}
+
+/// Lets the server answer for a while.
+fn live(site: &Site, random: &mut Random) -> Result<()> {
+    site.wait_for_answers(random.below(MOST_ANSWERS) >> random.below(6))
 }
 
 /// Ends the server and starts it again, perhaps after a few starts that are killed too.
@@ -155,6 +189,7 @@ fn restart(site: &Site, server: &mut Option<Server>, random: &mut Random, end: E
 
 /// Nothing more comes to who has heard everything, and what follows a watermark, however old, is what followed it before.
 fn look_back(poller: &mut Poller, life: Life, numbers: &Numbers, random: &mut Random) -> Result<()> {
+    poller.check_gone(life)?;
     for chosen in 0..poller.polled.len() {
         ensure!(poller.poll(life, chosen, false)? == 0, Wrong("more came after the end".into()));
     }

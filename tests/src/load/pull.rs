@@ -1,12 +1,12 @@
 //! A client that polls: it asks for what came after the last event that it has processed, and sometimes for the same again.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::heard::{Subscription, choose_folders, client};
 use super::numbers::Numbers;
 use super::plan::ACCOUNTS;
 use super::site::{Life, Offsets, Site, Step, Wrong};
-use crate::ews::{Message, get_events, subscribe_pull};
+use crate::ews::{Message, get_events, subscribe_pull, unsubscribe};
 use crate::histories::Random;
 
 /// A client that polls its subscriptions to one account.
@@ -19,8 +19,10 @@ pub struct Poller<'s> {
     news: Offsets,
     /// What it polls; first of all the witness of the account.
     pub polled: Vec<Polled>,
-    /// What it polled until it was told to look again.
-    pub told: Vec<Subscription>,
+    /// What it polled until it was told to look again, or unsubscribed.
+    pub past: Vec<Subscription>,
+    /// The ids that it has unsubscribed, each with a watermark of that subscription.
+    gone: Vec<(String, String)>,
 }
 
 /// A subscription that is polled.
@@ -37,7 +39,8 @@ pub struct Polled {
 impl<'s> Poller<'s> {
     /// A client without subscriptions.
     pub fn new(site: &'s Site, numbers: &'s Numbers, account: usize, random: Random) -> Poller<'s> {
-        Poller { site, numbers, account, random, news: Offsets::default(), polled: Vec::new(), told: Vec::new() }
+        let (news, polled, past, gone) = (Offsets::default(), Vec::new(), Vec::new(), Vec::new());
+        Poller { site, numbers, account, random, news, polled, past, gone }
     }
 
     /// Polls until it has heard everything; in each life of the server it makes one more subscription.
@@ -65,13 +68,39 @@ impl<'s> Poller<'s> {
             for chosen in (0..self.polled.len()).rev() {
                 while self.poll(life, chosen, false)? > 0 {}
             }
+            self.check_gone(life)?;
             return Ok(Step::Last);
         }
         let chosen = self.random.below(self.polled.len() as u64) as usize;
+        if self.site.is_safe() && chosen > 0 && self.random.below(24) == 0 {
+            self.unsubscribe(life, chosen)?;
+            return Ok(Step::More);
+        }
         let forgets = self.random.below(4) == 0;
         self.poll(life, chosen, forgets)?;
         self.site.answered();
         Ok(Step::More)
+    }
+
+    fn unsubscribe(&mut self, life: Life, chosen: usize) -> Result<()> {
+        let Polled { subscription, watermark, .. } = self.polled.remove(chosen);
+        let (id, name) = (subscription.id.clone(), subscription.name());
+        // Nobody polls it any more, whether or not an answer comes.
+        self.past.push(Subscription { ended: true, ..subscription });
+        let message = client(life, self.account).message(&unsubscribe(&id))?;
+        ensure!(message.code == "NoError", Wrong(format!("{name}: {message:?}")));
+        self.gone.push((id, watermark));
+        self.site.answered();
+        Ok(())
+    }
+
+    /// What was unsubscribed does not come back.
+    pub fn check_gone(&self, life: Life) -> Result<()> {
+        for (id, watermark) in &self.gone {
+            let message = client(life, self.account).message(&get_events(id, watermark))?;
+            ensure!(message.code == "ErrorSubscriptionNotFound", Wrong(format!("{id} was unsubscribed: {message:?}")));
+        }
+        Ok(())
     }
 
     /// Polls once and gives how many events came. Who forgets them will ask for the same again.
@@ -79,7 +108,7 @@ impl<'s> Poller<'s> {
         let polled = &mut self.polled[chosen];
         let message = polled.ask(life)?;
         if ["ErrorInvalidWatermark", "ErrorSubscriptionNotFound"].contains(&message.code.as_str()) {
-            self.told.push(polled.subscription.told(self.site, life, &message.code)?);
+            self.past.extend(polled.subscription.told(self.site, life, &message.code)?);
             self.polled.remove(chosen);
             return Ok(0);
         }

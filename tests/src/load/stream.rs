@@ -20,7 +20,7 @@ pub struct Listener<'s> {
     /// What it hears of.
     pub subscriptions: Vec<Subscription>,
     /// What it heard of until it was told to look again.
-    pub told: Vec<Subscription>,
+    pub past: Vec<Subscription>,
 }
 
 /// What a part of a stream brought.
@@ -35,7 +35,7 @@ type Places = BTreeMap<String, usize>;
 impl<'s> Listener<'s> {
     /// A client without subscriptions.
     pub fn new(site: &'s Site, numbers: &'s Numbers, account: usize, random: Random) -> Listener<'s> {
-        Listener { site, numbers, account, random, subscriptions: Vec::new(), told: Vec::new() }
+        Listener { site, numbers, account, random, subscriptions: Vec::new(), past: Vec::new() }
     }
 
     /// Listens until it has heard everything; in each life of the server it makes one more subscription.
@@ -94,7 +94,7 @@ impl<'s> Listener<'s> {
     /// The server says of these subscriptions that they miss something, or are gone.
     fn told(&mut self, life: Life, message: &Message) -> Result<()> {
         for subscription in self.subscriptions.iter_mut().filter(|known| message.bad.contains(&known.id)) {
-            self.told.push(subscription.told(self.site, life, &message.code)?);
+            self.past.extend(subscription.told(self.site, life, &message.code)?);
         }
         Ok(())
     }

@@ -16,10 +16,8 @@ const TOLD: usize = 12;
 /// heard exactly what each source said, in the order of the source. Every other subscription must have heard the same as
 /// the witness, as far as it covers it, from a place on that fits what was known when it was made.
 pub fn judge(plans: &[&Plan], witnesses: &[&Subscription], others: &[&Subscription]) -> Result<(), Wrong> {
-    judge_each(plans, others, |said, subscription| {
-        let witness = witnesses[subscription.account];
-        said.judge_alone(plans, witness).or_else(|| said.judge_beside(witness, subscription))
-    })
+    judge_each(plans, witnesses, |said, witness| said.judge_alone(plans, witness))?;
+    judge_each(plans, others, |said, other| said.judge_beside(witnesses[other.account], other))
 }
 
 /// Judges what was heard from a server that may lose what it did shortly before it is killed.

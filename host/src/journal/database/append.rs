@@ -45,6 +45,9 @@ struct Plan<'a> {
     opened: &'a Opened,
     changes: Changes,
     seats: BTreeMap<Seat, KnownSeat>,
+    /// Some record tells of a regression. A crash must not take that back: the next life would tell of it again, under
+    /// the same number, and take what clients were given in between for its own.
+    tells: bool,
 }
 
 type Outcomes = Vec<Result<(), JournalError>>;
@@ -53,7 +56,7 @@ type Outcomes = Vec<Result<(), JournalError>>;
 pub(super) fn append(store: &Store, appends: &[Append]) -> Outcomes {
     let unsynced_allowed = store.interval().is_some();
     let outcomes = store.write(|opened, unsynced| {
-        let mut plan = Plan { opened, changes: Changes::default(), seats: BTreeMap::new() };
+        let mut plan = Plan { opened, changes: Changes::default(), seats: BTreeMap::new(), tells: false };
         let outcomes = appends.iter().map(|append| plan.add(append)).collect::<Result<Outcomes, Trouble>>()?;
         plan.carry_out(unsynced_allowed, unsynced)?;
         Ok(outcomes)
@@ -79,6 +82,7 @@ impl Plan<'_> {
         let told = append.records.iter().any(|record| tells_of_a_regression(&record.input));
         if told {
             seat.row.told = known.journal.regressions;
+            self.tells = true;
         }
         if told || new {
             self.changes.seats.push((append.seat.clone(), seat.row));
@@ -106,11 +110,11 @@ impl Plan<'_> {
     }
 
     fn carry_out(self, unsynced_allowed: bool, unsynced: &mut Unsynced) -> Result<(), Trouble> {
-        let Plan { opened, changes, seats } = self;
+        let Plan { opened, changes, seats, tells } = self;
         if changes.records.is_empty() {
             return Ok(());
         }
-        let later = unsynced_allowed && unsynced.bytes < UNSYNCED_BYTES;
+        let later = unsynced_allowed && !tells && unsynced.bytes < UNSYNCED_BYTES;
         let transaction = opened.write(if later { Durability::None } else { Durability::Immediate })?;
         changes.write(&transaction)?;
         transaction.commit()?;

@@ -135,6 +135,30 @@ fn what_a_killed_process_had_not_synced_is_gone_and_every_seat_is_told_once() {
     assert!(facts(&filed.again(true, every).journal, "a").regressed);
 }
 
+/// Else the life after the next crash would tell of the same regression, and take for its own what clients of this one
+/// were given.
+#[test]
+fn that_a_seat_was_told_is_synced_at_once() {
+    let every = SyncMode::Every(1_000);
+    let filed = Filed::new(every);
+    filed.journal.append(&[ticks("a", 0, 1)]);
+    filed.journal.sync().expect("it is well");
+    let filed = filed.again(false, every);
+    let restarted = Input::Restarted(Restart { down_ms: 0, regressed: true });
+    filed.journal.append(&[Append { seat: seat("a"), expected: 1, records: vec![record(2, restarted)] }]);
+    let filed = filed.again(false, every);
+    assert_eq!(sequences(&filed.journal, "a", 1), [1, 2]);
+    assert!(facts(&filed.journal, "a").regressed, "of the second crash it is still to be told");
+}
+
+#[test]
+fn what_is_finished_is_synced() {
+    let Filed { journal, folder: _folder } = Filed::new(SyncMode::Every(1_000));
+    journal.append(&[ticks("a", 0, 1)]);
+    journal.finish().expect("it is well");
+    assert_eq!(journal.sync(), Ok(()), "there is nothing left to sync");
+}
+
 /// Makes the journal's own row say that it is of another version.
 fn alter_version(path: &Path) -> redb::Database {
     let database = redb::Database::create(path).expect("it opens");
