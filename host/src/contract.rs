@@ -1,7 +1,7 @@
 //! The contract's types, generated from `wit/notify.wit`; its comments are their documentation.
 //!
 //! They are plain data: owned, comparable, printable. What they mean, and what a host and a plugin promise each other,
-//! is said in the WIT and in `wit/README.md`. Serialised they have the names of the WIT in kebab case: so they stand in
+//! is said in the WIT and in `wit/README.md`. Serialised they have the names of the Rust types: so they stand in
 //! journals.
 #![allow(missing_docs)]
 
