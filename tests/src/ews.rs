@@ -180,8 +180,13 @@ impl Client {
 
     /// Opens a stream with these headers in its request; reads only the answer's head.
     pub fn stream_with(&self, headers: &[(&str, &str)], subscriptions: &[&str]) -> Result<Stream> {
+        self.open(headers, &envelope(&get_streaming_events(subscriptions, 30)))
+    }
+
+    /// Sends this body, which asks for a stream; reads only the answer's head.
+    pub fn open(&self, headers: &[(&str, &str)], body: &str) -> Result<Stream> {
         let mut connection = self.connect()?;
-        connection.send(&self.post_with(headers, &envelope(&get_streaming_events(subscriptions, 30))))?;
+        connection.send(&self.post_with(headers, body))?;
         let head = connection.head()?;
         Ok(Stream { connection, head, last: String::new() })
     }

@@ -380,3 +380,84 @@ fn is_time(text: &str) -> bool {
     let rest = shape.strip_prefix("0000-00-00T00:00:00").and_then(|rest| rest.strip_suffix('Z'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && rest[1..].bytes().all(|byte| byte == b'0'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Head;
+
+    const ERROR: &str = "<m:MessageText>Subscription is invalid.</m:MessageText><m:ResponseCode>ErrorInvalidSubscription\
+        </m:ResponseCode><m:DescriptiveLinkKey>0</m:DescriptiveLinkKey>";
+
+    fn envelope(operation: &str, class: &str, content: &str) -> String {
+        format!(
+            r#"<Envelope xmlns="{SOAP}"><Header><t:ServerVersionInfo xmlns:t="{TYPES}" MajorVersion="15" MinorVersion="2" MajorBuildNumber="2562" MinorBuildNumber="17"/></Header><Body><m:{operation}Response xmlns:t="{TYPES}" xmlns:m="{MESSAGES}"><m:ResponseMessages><m:{operation}ResponseMessage ResponseClass="{class}">{content}</m:{operation}ResponseMessage></m:ResponseMessages></m:{operation}Response></Body></Envelope>"#
+        )
+    }
+
+    fn stream(class: &str, content: &str) -> String {
+        envelope("GetStreamingEvents", class, content)
+    }
+
+    fn notifications() -> String {
+        let id = |name: &str| format!(r#"<t:{name} Id="YQBmeA" ChangeKey="AA"/>"#);
+        format!(
+            "<m:ResponseCode>NoError</m:ResponseCode><m:Notifications><m:Notification><t:SubscriptionId>s</t:SubscriptionId>\
+             <t:MovedEvent><t:TimeStamp>2026-11-24T05:00:00Z</t:TimeStamp>{}{}{}{}</t:MovedEvent></m:Notification>\
+             </m:Notifications>",
+            id("ItemId"),
+            id("ParentFolderId"),
+            id("OldItemId"),
+            id("OldParentFolderId")
+        )
+    }
+
+    fn whole(operation: &str, class: &str, content: &str) -> Result<Vec<Message>> {
+        let headers = vec![("content-type".into(), "text/xml; charset=utf-8".into())];
+        let body = format!(r#"<?xml version="1.0"?>{}"#, envelope(operation, class, content));
+        messages(&Answer { head: Head { status: 200, headers }, body }, operation)
+    }
+
+    #[test]
+    fn what_clients_understand_is_read() -> Result<()> {
+        assert_eq!(part(&stream("Success", &notifications()))?.notifications[0].events[0].old_parent, Some("x".into()));
+        let bad = "<m:ErrorSubscriptionIds><m:SubscriptionId>s</m:SubscriptionId></m:ErrorSubscriptionIds>";
+        assert_eq!(part(&stream("Error", &format!("{ERROR}{bad}")))?.bad, ["s"]);
+        assert_eq!(whole("Unsubscribe", "Error", ERROR)?[0].code, "ErrorInvalidSubscription");
+        Ok(())
+    }
+
+    /// Each of these was sent to the real libraries, and one or more of them broke.
+    #[test]
+    fn what_some_client_breaks_on_is_refused() {
+        let good = stream("Success", &notifications());
+        let status = "</m:Notifications><m:ConnectionStatus>OK</m:ConnectionStatus>";
+        for (from, to) in [
+            ("<Envelope ", "<Envelope\n"),
+            ("<Envelope ", "<?xml version=\"1.0\"?><Envelope "),
+            ("</m:Notifications>", status),
+            ("m:Notification>", "t:Notification>"),
+            ("<t:TimeStamp>", "<t:Watermark>w</t:Watermark><t:TimeStamp>"),
+            ("<t:TimeStamp>2026-11-24T05:00:00Z</t:TimeStamp>", ""),
+            ("t:OldParentFolderId", "t:ParentFolderId"),
+            (r#"<t:OldItemId Id="YQBmeA" ChangeKey="AA"/>"#, ""),
+            (r#" ChangeKey="AA""#, ""),
+            ("t:MovedEvent", "t:RemovedEvent"),
+            ("<Header>", "<Header><Other/>"),
+            (r#"MajorVersion="15""#, ""),
+        ] {
+            assert_ne!(good.replace(from, to), good, "{from} is there");
+            part(&good.replace(from, to)).expect_err(to);
+        }
+        part(&good.repeat(2)).expect_err("two envelopes");
+        let error = |content: &str| whole("Unsubscribe", "Error", content);
+        error(&ERROR.replace("<m:DescriptiveLinkKey>0</m:DescriptiveLinkKey>", "")).expect_err("no link");
+        error(&ERROR.replace("<m:MessageText>Subscription is invalid.</m:MessageText>", "")).expect_err("no text");
+        let code = "<m:ResponseCode>NoError</m:ResponseCode>";
+        whole("GetEvents", "Success", code).expect_err("no notification");
+        whole("Subscribe", "Success", &format!("{code}<m:Watermark>w</m:Watermark>")).expect_err("no id");
+        let answer = Answer { head: Head { status: 200, headers: vec![] }, body: String::new() };
+        messages(&answer, "Subscribe").expect_err("no content type");
+        fault(&answer).expect_err("a fault with status 200");
+    }
+}
