@@ -11,6 +11,7 @@ pub mod http;
 pub mod load;
 pub mod native;
 pub mod program;
+pub mod schemas;
 pub mod strict_reader;
 
 use std::time::Duration;
