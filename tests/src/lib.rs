@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod ews;
 pub mod histories;
 pub mod http;
+pub mod inside;
 pub mod load;
 pub mod native;
 pub mod program;
