@@ -9,6 +9,7 @@ mod exchangelib;
 mod faults;
 mod feed;
 mod killed;
+mod model;
 mod parity;
 mod parked;
 mod power;

@@ -354,6 +354,11 @@ pub fn item_id(account: &str, item: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(format!("{account}\0i{item}"))
 }
 
+/// The id that clients see of a folder of this account that the source of changes calls so.
+pub fn folder_id(account: &str, folder: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{account}\0f{folder}"))
+}
+
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {
     node.children().find(|child| child.tag_name().name() == name)
 }
