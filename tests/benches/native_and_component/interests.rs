@@ -26,8 +26,15 @@ const ROOMY: [(&str, &str); 5] = [
     ("ews-history-total-bytes", "2147483648"),
 ];
 
+/// Every row.
+pub fn run(table: &Table, plugin: &Plugin) {
+    [1, 100, 10_000].into_iter().for_each(|interested| fan_out(table, plugin, interested));
+    wake(table, plugin);
+    in_all(table, plugin);
+}
+
 /// One change into so many subscriptions.
-pub fn fan_out(table: &Table, plugin: &Plugin, interested: u64) {
+fn fan_out(table: &Table, plugin: &Plugin, interested: u64) {
     let mut pair = Pair::with(plugin, &ROOMY);
     pair.make_inboxes(1);
     pair.ask_many((0..interested).map(|_| (0, subscribe("inbox", "ModifiedEvent"))));
@@ -40,7 +47,7 @@ pub fn fan_out(table: &Table, plugin: &Plugin, interested: u64) {
 }
 
 /// A change, until the stream's part is in the reaction. What went out is acknowledged between the rounds.
-pub fn wake(table: &Table, plugin: &Plugin) {
+fn wake(table: &Table, plugin: &Plugin) {
     let mut pair = Pair::with(plugin, &[]);
     pair.make_inboxes(1);
     let subscribed = pair.ask(0, subscribe_streaming());
@@ -67,7 +74,7 @@ pub fn wake(table: &Table, plugin: &Plugin) {
 
 /// One change into as many subscriptions of few and of many. The others are of other accounts, of other folders of the
 /// same, and of other kinds of events of the same folder.
-pub fn in_all(table: &Table, plugin: &Plugin) {
+fn in_all(table: &Table, plugin: &Plugin) {
     let mut pairs = [FEW, MANY].map(|all| {
         let mut pair = Pair::with(plugin, &ROOMY);
         pair.make_inboxes(1_000);

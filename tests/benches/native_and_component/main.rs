@@ -1,7 +1,8 @@
 //! Native code and component side by side: what the sandbox costs.
 //!
 //! Both are given the same inputs, made before the clock runs: the native code values of its own types, to keep; the
-//! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has them.
+//! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has them. An
+//! argument names the part to run.
 
 mod interests;
 mod pair;
@@ -28,21 +29,35 @@ const REQUESTS: u64 = 20;
 const TENANTS: usize = 20;
 
 fn main() {
+    let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let parts: [(&str, fn(&Table, &Plugin)); 4] =
+        [("ingest", ingest), ("answer", answer), ("open", open), ("interests", interests::run)];
     let (plugin, table) = (component::plugin(), Table::begin());
-    ingest(&table, &plugin, 100, &[1, 10, 100]);
-    ingest(&table, &plugin, 10_000, &[100]);
-    get_events_of(&table, &plugin, 1);
-    get_events_of(&table, &plugin, 50);
-    subscribe(&table, &plugin);
-    [1, 100, 10_000].into_iter().for_each(|interested| interests::fan_out(&table, &plugin, interested));
-    interests::wake(&table, &plugin);
-    open_instance(&table, &plugin);
-    open_tenant(&table);
-    interests::in_all(&table, &plugin);
+    for (name, run) in parts {
+        if named.as_ref().is_none_or(|named| named == name) {
+            run(&table, &plugin);
+        }
+    }
+}
+
+fn ingest(table: &Table, plugin: &Plugin) {
+    ingest_into(table, plugin, 100, &[1, 10, 100]);
+    ingest_into(table, plugin, 10_000, &[100]);
+}
+
+fn answer(table: &Table, plugin: &Plugin) {
+    get_events_of(table, plugin, 1);
+    get_events_of(table, plugin, 50);
+    subscribe(table, plugin);
+}
+
+fn open(table: &Table, plugin: &Plugin) {
+    open_instance(table, plugin);
+    open_tenant(table);
 }
 
 /// Deliveries to accounts with three subscriptions each.
-fn ingest(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
+fn ingest_into(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
     let mut pair = Pair::open(plugin);
     for user in (0..accounts).flat_map(|user| [user; 3]) {
         pair.ask(user, subscribe_streaming());
