@@ -22,12 +22,13 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kill the server and lose power 200 times, replay a million inputs (a release build)
-	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 cargo test --workspace --release --test it -- killed:: power:: replay:: --nocapture
+torture: setup ## kill the server and lose power 200 times, replay a million inputs, model 5,000 histories (a release build)
+	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_MODEL_SEEDS=5000 cargo test --workspace --release --test it -- \
+		killed:: power:: replay:: model:: --nocapture
 
-test-schemas: setup ## validate answers with Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
+test-schemas: setup ## run the suite, its answers judged by Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
 	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }
-	cargo test --workspace --test it -- schemas::
+	cargo test --workspace --test it
 
 bench: setup ## measure native code and component side by side, and the journal beside the bare store
 	cargo bench --workspace --bench native_and_component

@@ -200,9 +200,11 @@ impl Intake<'_> {
         Position { index: u32::MAX, ..self.at }
     }
 
-    /// Changes of this mailbox were lost at this point.
+    /// Changes of this mailbox were lost at this point: nobody can go on from before it.
     fn missed(&mut self, mailbox: MailboxNo) {
         self.flush(mailbox);
+        let appended = self.fresh.get(&mailbox).map_or(0, |fresh| fresh.appended);
+        self.state.mailboxes.forget_past(mailbox, Position { index: appended, ..self.at });
         self.state.miss(mailbox);
     }
 

@@ -145,6 +145,15 @@ impl Mailboxes {
         self.get(*number).history.front().map(|entry| entry.heard)
     }
 
+    /// Forgets a mailbox's history up to now, so that no earlier position is reached.
+    pub fn forget_past(&mut self, number: MailboxNo, now: Position) {
+        self.unindex_history(number);
+        let mailbox = self.get_mut(number);
+        mailbox.history.forget(now);
+        mailbox.forget_gone();
+        self.index_history(number);
+    }
+
     /// Forgets all histories.
     pub fn forget(&mut self, now: Position) {
         self.fronts.clear();

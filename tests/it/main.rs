@@ -1,6 +1,7 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
 mod bad_input;
+mod captured;
 mod commit;
 mod component;
 mod damage;
@@ -8,6 +9,7 @@ mod exchangelib;
 mod faults;
 mod feed;
 mod killed;
+mod model;
 mod parity;
 mod parked;
 mod power;

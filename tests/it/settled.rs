@@ -1,36 +1,20 @@
 //! What a client has is not sent to it again, and what it does not have is: over real sockets, whose ends say what arrived.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::TcpStream;
 
 use anyhow::{Context, Result, bail, ensure};
-use postbell::clock::SystemClock;
-use postbell::contract::changes::Account;
-use postbell::contract::requests::{End, Rank, Settlement};
-use postbell::journal::{Input, Journal, MemoryJournal};
-use postbell::serve::connection::Patience;
-use postbell::serve::counters::Counters;
-use postbell::serve::directory::{Directory, MayActFor, User};
-use postbell::serve::exchange::{ClientTenant, Exchange};
-use postbell::serve::front::{self, ConnectionLimits, Front};
-use postbell::serve::logins::Logins;
-use postbell::serve::passwords::{self, Passwords};
-use postbell::serve::receive::BodyLimits;
-use postbell::tenant::{Body, Limits, Parts, Request, Tenant};
-use postbell::{Host, HostOptions, TenantOptions, contract};
+use postbell::HostOptions;
+use postbell::contract::requests::End;
+use postbell::serve::passwords;
+use postbell::tenant::Limits;
 use postbell_tests::PATIENCE;
 use postbell_tests::admin::{Admin, delivered};
-use postbell_tests::ews::{
-    ALL_FOLDERS, Client, Event, Stream, envelope, get_events, get_streaming_events, message, subscribe_streaming,
-    unsubscribe,
-};
-use postbell_tests::histories::{self, delivery};
+use postbell_tests::ews::{Client, Event, Stream, envelope, get_events, get_streaming_events, message, unsubscribe};
+use postbell_tests::inside::Inside;
 use postbell_tests::program::{Server, Start};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::net::TcpSocket;
+use tokio::runtime::Builder;
 
 use crate::{PROGRAM, demo, demo_with};
 
@@ -259,91 +243,4 @@ fn who_lets_too_much_pile_up_is_cut_off() -> Result<()> {
         assert_eq!(last.end, Some(End::ClosedByHost));
     }
     Ok(())
-}
-
-/// A tenant in this process, whose journal tells what its plugin was told.
-struct Inside {
-    runtime: Runtime,
-    journal: Arc<MemoryJournal>,
-    tenant: Tenant,
-    stop: watch::Sender<bool>,
-    _host: Host,
-}
-
-impl Inside {
-    fn new(limits: Limits, options: HostOptions) -> Result<Inside> {
-        let journal = Arc::new(MemoryJournal::default());
-        let host = Host::new(HostOptions { journal: journal.clone(), instances: 20, ..options })?;
-        let plugin = host.load(postbell::plugin::bundled())?;
-        let settings = vec![("domains".to_owned(), "example.org".to_owned())];
-        let tenant = host.open("example.org", &plugin, TenantOptions { settings, limits })?;
-        Ok(Inside { runtime: Runtime::new()?, journal, tenant, stop: watch::Sender::new(false), _host: host })
-    }
-
-    fn ingest(&self, name: &str) -> Result<()> {
-        self.runtime.block_on(self.tenant.ingest(delivery(ALICE, name, 1), None))?;
-        Ok(())
-    }
-
-    /// A stream of alice's that has said that it is open.
-    fn stream(&self) -> Result<Parts> {
-        let ask = |operation: &str| {
-            let contract::requests::Request { head, body, access, act_as, accounts, .. } =
-                histories::request(0, ALICE, envelope(operation));
-            self.runtime.block_on(self.tenant.request(Request { head, body: body.into(), access, act_as, accounts }))
-        };
-        let Body::Whole(subscribed) = ask(&subscribe_streaming(ALL_FOLDERS))?.body else { bail!("a whole answer") };
-        let subscription = message(std::str::from_utf8(&subscribed)?)?.subscription.context("a subscription")?;
-        let Body::Parts(mut parts) = ask(&get_streaming_events(&[&subscription], 30))?.body else { bail!("parts") };
-        ensure!(self.next(&mut parts)?.contains("ConnectionStatus"));
-        Ok(parts)
-    }
-
-    fn next(&self, parts: &mut Parts) -> Result<String> {
-        let part = self.runtime.block_on(parts.next()).context("the end")??;
-        Ok(String::from_utf8(part.into())?)
-    }
-
-    /// What the plugin was told of its parts.
-    fn settlements(&self) -> Result<Vec<Settlement>> {
-        // Answered when everything before it is committed.
-        self.runtime.block_on(self.tenant.source_offset("none"))?;
-        let seat = self.journal.seats()?.pop().context("a seat")?;
-        let inputs = self.journal.read(&seat, 1)?.into_iter().map(|record| record.input);
-        Ok(inputs
-            .flat_map(|input| if let Input::Settled(settlements) = input { settlements } else { vec![] })
-            .collect())
-    }
-
-    /// Serves clients; alice's password is `postbell`.
-    fn listen(&self) -> Result<SocketAddr> {
-        let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
-        let address = listener.local_addr()?;
-        self.runtime.spawn(front::listen(listener, Arc::new(self.front()?), self.stop.subscribe()));
-        Ok(address)
-    }
-
-    fn front(&self) -> Result<Front> {
-        let (clock, counters) = (Arc::<SystemClock>::default(), Arc::<Counters>::default());
-        let user = User {
-            account: Account { id: ALICE.into(), name: ALICE.into(), aliases: vec![] },
-            login: None,
-            password: Some(passwords::hash("postbell").map_err(|error| anyhow::anyhow!("{error}"))?),
-            rank: Rank::User,
-            may_act_for: MayActFor::These(vec![]),
-            display_name: String::new(),
-        };
-        let directory = Directory::new(vec![user]).ok().context("one user")?;
-        let passwords = Arc::new(Passwords::new(clock.clone(), 10)?);
-        let logins = Logins::new(directory, None, passwords, clock.clone())?;
-        let served = ClientTenant { tenant: self.tenant.clone(), hosts: vec![], domains: vec![], logins };
-        let body = BodyLimits { bytes: 1 << 20, time: PATIENCE };
-        let limits = ConnectionLimits {
-            connections: 10,
-            header_bytes: 65_536,
-            patience: Patience { head: PATIENCE, idle: PATIENCE },
-            send_time: Duration::from_secs(60),
-        };
-        Ok(Front { exchange: Exchange::new(vec![served], body, counters.clone(), clock), limits, counters })
-    }
 }

@@ -1,9 +1,19 @@
 //! What goes over the wire, byte for byte: the rules of HTTP, and those that real EWS clients hold a server to.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
+use postbell::HostOptions;
+use postbell::clock::ManualClock;
+use postbell::tenant::Limits;
 use postbell_tests::admin::Admin;
-use postbell_tests::ews::{self, Client, MESSAGES, PATH, TYPES, envelope, get_events, subscribe_pull, unsubscribe};
+use postbell_tests::ews::{
+    self, Client, MESSAGES, Message, PATH, TYPES, envelope, get_events, get_streaming_events, subscribe_pull,
+    unsubscribe,
+};
 use postbell_tests::http::{Connection, request};
+use postbell_tests::inside::Inside;
+use postbell_tests::strict_reader;
 use roxmltree::Document;
 
 use crate::{demo, demo_with};
@@ -22,6 +32,7 @@ fn a_stream_keeps_the_rules() -> Result<()> {
     assert_eq!(stream.head.header("content-length"), None);
     assert_eq!(stream.head.header("cache-control"), Some("private"));
     assert_eq!(stream.head.header("x-nobuffering"), Some("1"));
+    assert_eq!(stream.head.header("x-accel-buffering"), Some("no"));
     assert_eq!(stream.head.header("content-type"), Some("text/xml; charset=utf-8"));
 
     for heartbeat in ["at once", "while idle", "and again"] {
@@ -96,6 +107,56 @@ fn an_orderly_stop_closes_streams_in_their_dialect() -> Result<()> {
     let mut stream = alice.stream(&[&alice.subscribe_streaming()?])?;
     server.terminate()?;
     stream.closed()
+}
+
+/// Time is the test's own: a heartbeat when it is due and not before, the end when the client's time is over. The
+/// socket's bytes are looked at as they are.
+#[test]
+fn a_stream_beats_and_ends_on_time() -> Result<()> {
+    const MINUTE: u64 = 60_000;
+    let clock = Arc::new(ManualClock::at(1_795_296_510_624));
+    let inside = Inside::new(Limits::default(), HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+    let alice = Client::at(inside.listen()?, "alice@example.org", "postbell");
+    let subscription = alice.subscribe_streaming()?;
+    let mut connection = alice.connect()?;
+    connection.send(&alice.post(&envelope(&get_streaming_events(&[&subscription], 1))))?;
+    assert_eq!(connection.head()?.status, 200);
+    let is_alive = |message: &Message| message.status.as_deref() == Some("OK");
+    ensure!(is_alive(&part(&mut connection)?), "at once");
+
+    // Not before it is due: the event comes first.
+    clock.advance(24_000);
+    inside.ingest("m1")?;
+    assert_eq!(part(&mut connection)?.notifications[0].events.len(), 3);
+    // Due after the last part, whatever that was.
+    clock.advance(24_000);
+    inside.ingest("m2")?;
+    assert_eq!(part(&mut connection)?.notifications[0].events.len(), 3);
+    clock.advance(MINUTE - 48_000 - 1);
+    inside.ingest("m3")?;
+    assert_eq!(part(&mut connection)?.notifications[0].events.len(), 3, "a millisecond before the end");
+    clock.advance(1);
+    assert_eq!(part(&mut connection)?.status.as_deref(), Some("Closed"));
+    ensure!(connection.chunk()?.is_none(), "the zero chunk follows at once");
+
+    // The connection is as good as before, and so is the subscription.
+    connection.send(&alice.post(&envelope(&get_streaming_events(&[&subscription], 2))))?;
+    assert_eq!(connection.head()?.status, 200);
+    ensure!(is_alive(&part(&mut connection)?), "at once");
+    for _ in 0..4 {
+        clock.advance(25_000);
+        ensure!(is_alive(&part(&mut connection)?), "while idle");
+    }
+    clock.advance(20_000);
+    assert_eq!(part(&mut connection)?.status.as_deref(), Some("Closed"));
+    ensure!(connection.chunk()?.is_none(), "the zero chunk follows at once");
+    Ok(())
+}
+
+/// One chunk, which is one envelope.
+fn part(connection: &mut Connection) -> Result<Message> {
+    let chunk = connection.chunk()?.context("the stream ended")?;
+    strict_reader::part(std::str::from_utf8(&chunk)?)
 }
 
 #[test]

@@ -1,67 +1,102 @@
-"""A mail client for the tests: exchangelib, driven by arguments, telling what it hears as one JSON object a line.
+"""A mail client for the tests: exchangelib, told what to do by lines of standard input, telling what it hears as one JSON
+object a line.
 
-    client.py URL LOGIN PASSWORD stream    subscribe to all folders, listen for one minute, until the server closes
-    client.py URL LOGIN PASSWORD pull      subscribe to all folders, ask at every line of standard input, unsubscribe
-    client.py URL LOGIN PASSWORD inbox     the same with the inbox alone, of a server of which it knows the URL only
+    client.py [--discover] [--as MAILBOX] URL LOGIN PASSWORD
 
-All folders are subscribed to by exchangelib's services: the methods on its folders ask for the folder tree first.
+With --discover it knows the URL only, and finds out authentication and version by itself; with --as it impersonates.
+
+    pull FOLDERS [WATERMARK]    subscribe to `all` folders or to the `inbox`, from the watermark on if one is given
+    events ID WATERMARK         ask for events, in the loop that folders have for it, until there are no more
+    step ID WATERMARK           ask for events once
+    streaming FOLDERS           subscribe to `all` folders or to the `inbox`
+    listen ITEM ID...           open a stream for a minute; leave it once all have heard that this is new mail (`-`: never)
+    unsubscribe ID
+
+What belongs to folders looks them up first: the root, then the inbox.
 """
 
+import argparse
 import json
 import sys
 
-from exchangelib import BASIC, DELEGATE, Account, Build, Configuration, Credentials, Version
+from exchangelib import BASIC, DELEGATE, IMPERSONATION, Account, Build, Configuration, Credentials, Version
 from exchangelib.errors import EWSError
 from exchangelib.services import GetEvents, GetStreamingEvents
 
 
 def main():
-    url, login, password, command = sys.argv[1:]
-    known = {} if command == "inbox" else {"auth_type": BASIC, "version": Version(build=Build(15, 2, 2562, 17))}
-    credentials = Credentials(login, password)
-    config = Configuration(service_endpoint=url, credentials=credentials, max_connections=2, **known)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--discover", action="store_true")
+    parser.add_argument("--as", dest="mailbox")
+    for name in ("url", "login", "password"):
+        parser.add_argument(name)
+    args = parser.parse_args()
+    account = refusable(open_account, args)
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        refusable(COMMANDS[command], account, *arguments)
+
+
+def refusable(do, *arguments):
     try:
-        account = Account(login, config=config, autodiscover=False, access_type=DELEGATE)
-        {"stream": stream, "pull": pull, "inbox": inbox}[command](account)
+        return do(*arguments)
     except EWSError as error:
         tell("error", error=type(error).__name__, text=str(error))
 
 
-def stream(account):
-    subscription = account.subscribe_to_streaming()
-    tell("subscribed")
-    service = GetStreamingEvents(account=account)
-    for notification in service.call(subscription_ids=[subscription], connection_timeout=1):
+def open_account(args):
+    known = {} if args.discover else {"auth_type": BASIC, "version": Version(build=Build(15, 2, 2562, 17))}
+    credentials = Credentials(args.login, args.password)
+    config = Configuration(service_endpoint=args.url, credentials=credentials, max_connections=2, **known)
+    how = IMPERSONATION if args.mailbox else DELEGATE
+    account = Account(args.mailbox or args.login, config=config, autodiscover=False, access_type=how)
+    if args.discover:
+        tell("discovered", auth=account.protocol.auth_type, version=str(account.version.build))
+    return account
+
+
+def pull(account, folders, watermark=None):
+    subscription, watermark = among(account, folders).subscribe_to_pull(watermark=watermark, timeout=10)
+    tell("subscribed", id=subscription, watermark=watermark)
+
+
+def events(account, subscription, watermark):
+    for notification in account.inbox.get_events(subscription, watermark):
         tell_events(notification)
+    tell("asked")
+
+
+def step(account, subscription, watermark):
+    notification = GetEvents(account=account).get(subscription_id=subscription, watermark=watermark)
+    tell_events(notification)
+    tell("asked", more=notification.more_events)
+
+
+def streaming(account, folders):
+    tell("subscribed", id=among(account, folders).subscribe_to_streaming())
+
+
+def listen(account, item, *subscriptions):
+    service, waiting = GetStreamingEvents(account=account), set(subscriptions)
+    for notification in service.call(subscription_ids=subscriptions, connection_timeout=1):
+        tell_events(notification)
+        if any(event.ELEMENT_NAME == "NewMailEvent" and event.item_id.id == item for event in notification.events):
+            waiting.discard(notification.subscription_id)
+        if not waiting:
+            service.stop_streaming()
+            break
     tell("ended", status=service.connection_status)
 
 
-def pull(account):
-    subscription, watermark = account.subscribe_to_pull(timeout=10)
-    tell("subscribed")
-    for _ in sys.stdin:
-        while True:
-            notification = GetEvents(account=account).get(subscription_id=subscription, watermark=watermark)
-            tell_events(notification)
-            watermark = notification.events[-1].watermark
-            if not notification.more_events:
-                break
-        tell("asked")
+def unsubscribe(account, subscription):
     tell("unsubscribed", result=account.unsubscribe(subscription))
-    account.unsubscribe(subscription)
 
 
-def inbox(account):
-    tell("discovered", auth=account.protocol.auth_type, version=str(account.version.build))
-    folder = account.inbox
-    subscription, watermark = folder.subscribe_to_pull()
-    tell("subscribed")
-    for _ in sys.stdin:
-        for notification in folder.get_events(subscription, watermark):
-            tell_events(notification)
-            watermark = notification.events[-1].watermark
-        tell("asked")
-    folder.unsubscribe(subscription)
+COMMANDS = {command.__name__: command for command in (pull, events, step, streaming, listen, unsubscribe)}
+
+
+def among(account, folders):
+    return {"all": lambda: account, "inbox": lambda: account.inbox}[folders]()
 
 
 def tell_events(notification):
@@ -71,6 +106,8 @@ def tell_events(notification):
         tell(
             "event",
             event=event.ELEMENT_NAME,
+            subscription=notification.subscription_id,
+            watermark=event.watermark,
             item=item and item.id,
             folder=folder and folder.id,
             parent=parent and parent.id,

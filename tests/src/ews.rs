@@ -9,11 +9,13 @@ use roxmltree::{Document, Node};
 
 use crate::http::{Answer, Connection, Head, basic, request};
 use crate::program::Server;
+use crate::strict_reader;
 
 /// Where EWS is served.
 pub const PATH: &str = "/EWS/Exchange.asmx";
 
-const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+/// The namespace of envelopes.
+pub const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 /// The namespace of messages.
 pub const MESSAGES: &str = "http://schemas.microsoft.com/exchange/services/2006/messages";
 /// The namespace of types.
@@ -128,8 +130,10 @@ impl Client {
     /// Sends one operation that has one answer.
     pub fn message(&self, operation: &str) -> Result<Message> {
         let answer = self.ask(operation)?;
-        ensure!(answer.head.status == 200, "{answer:?}");
-        message(&answer.body)
+        let name = operation.strip_prefix("<m:").and_then(|rest| rest.split(['>', ' ', '/']).next());
+        let mut messages = strict_reader::messages(&answer, name.context("an operation")?)?;
+        ensure!(messages.len() == 1 && messages[0] == message(&answer.body)?, "strict readers see {messages:?}");
+        Ok(messages.remove(0))
     }
 
     /// Subscribes a stream to all folders and events.
@@ -176,8 +180,13 @@ impl Client {
 
     /// Opens a stream with these headers in its request; reads only the answer's head.
     pub fn stream_with(&self, headers: &[(&str, &str)], subscriptions: &[&str]) -> Result<Stream> {
+        self.open(headers, &envelope(&get_streaming_events(subscriptions, 30)))
+    }
+
+    /// Sends this body, which asks for a stream; reads only the answer's head.
+    pub fn open(&self, headers: &[(&str, &str)], body: &str) -> Result<Stream> {
         let mut connection = self.connect()?;
-        connection.send(&self.post_with(headers, &envelope(&get_streaming_events(subscriptions, 30))))?;
+        connection.send(&self.post_with(headers, body))?;
         let head = connection.head()?;
         Ok(Stream { connection, head, last: String::new() })
     }
@@ -202,9 +211,9 @@ impl Stream {
     pub fn next(&mut self) -> Result<Option<Message>> {
         let Some(chunk) = self.connection.chunk()? else { return Ok(None) };
         self.last = String::from_utf8(chunk)?;
-        let text = &self.last;
-        ensure!(text.starts_with("<Envelope ") && text.ends_with("</Envelope>"), "not one envelope: {text:?}");
-        message(text).map(Some)
+        let message = message(&self.last)?;
+        ensure!(strict_reader::part(&self.last)? == message, "strict readers see something else: {message:?}");
+        Ok(Some(message))
     }
 
     /// The events of the next envelope that has some.
@@ -338,6 +347,16 @@ pub fn source_id(id: &str) -> Result<String> {
     let named = text.split_once('\0').and_then(|(_, rest)| rest.strip_prefix(['i', 'f']));
     let named = named.with_context(|| format!("an id: {text:?}"))?;
     Ok(if named.is_empty() { "root".into() } else { named.into() })
+}
+
+/// The id that clients see of an item of this account that the source of changes calls so.
+pub fn item_id(account: &str, item: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{account}\0i{item}"))
+}
+
+/// The id that clients see of a folder of this account that the source of changes calls so.
+pub fn folder_id(account: &str, folder: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{account}\0f{folder}"))
 }
 
 fn child<'a, 'input>(node: Node<'a, 'input>, name: &str) -> Option<Node<'a, 'input>> {

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, schemas};
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -82,7 +82,12 @@ impl Connection {
         } else {
             ensure!(head.status < 200 || head.status == 204, "an answer whose end cannot be told: {head:?}");
         }
-        Ok(Answer { head, body: String::from_utf8(body)? })
+        let body = String::from_utf8(body)?;
+        // A stream's parts were judged one by one.
+        if head.header("transfer-encoding").is_none() {
+            schemas::judge(&body)?;
+        }
+        Ok(Answer { head, body })
     }
 
     /// Reads status and headers.
@@ -110,6 +115,7 @@ impl Connection {
         self.stream.read_exact(&mut chunk).context("reading a chunk")?;
         let end = self.line()?;
         ensure!(end.is_empty(), "after a chunk: {end:?}");
+        std::str::from_utf8(&chunk).map_or(Ok(()), schemas::judge)?;
         Ok((size > 0).then_some(chunk))
     }
 

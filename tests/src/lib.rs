@@ -8,9 +8,12 @@ pub mod embedded;
 pub mod ews;
 pub mod histories;
 pub mod http;
+pub mod inside;
 pub mod load;
 pub mod native;
 pub mod program;
+pub mod schemas;
+pub mod strict_reader;
 
 use std::time::Duration;
 

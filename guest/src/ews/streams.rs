@@ -14,7 +14,7 @@ use crate::history::Position;
 use crate::ids::subscription_text;
 use crate::reply::Text;
 use crate::state::State;
-use crate::subscriptions::{Method, SubscriptionNo, Subscriptions};
+use crate::subscriptions::{Method, Subscription, SubscriptionNo, Subscriptions};
 use crate::turn::Turn;
 
 use super::codes::Code;
@@ -344,18 +344,23 @@ pub fn settle(state: &mut State, turn: &mut Turn, settlement: &Settlement) {
         acknowledged = stream.unsettled.drain(..count).collect();
     });
     for part in acknowledged {
-        acknowledge(state, part);
+        acknowledge(state, request, part);
     }
     if settlement.end.is_some() {
         state.drop_stream(request, turn.at.now);
     }
 }
 
-fn acknowledge(state: &mut State, part: Part) {
+/// What a stream said of misses counts for the subscriptions that it still has: another may have been told since, and may
+/// have missed something else.
+fn acknowledge(state: &mut State, request: RequestId, part: Part) {
     for (number, upto) in part.events {
         state.acknowledge(number, upto);
     }
     for (number, missed) in part.misses {
+        if state.subscriptions.get(number).and_then(Subscription::stream) != Some(request) {
+            continue;
+        }
         state.with_subscription(number, |subscription| subscription.knows_miss(missed));
     }
 }

@@ -3,6 +3,7 @@
 //! Both are given the same inputs, made before the clock runs: the native code values of its own types, to keep; the
 //! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has them.
 
+mod interests;
 mod pair;
 mod timing;
 
@@ -33,8 +34,11 @@ fn main() {
     get_events_of(&table, &plugin, 1);
     get_events_of(&table, &plugin, 50);
     subscribe(&table, &plugin);
+    [1, 100, 10_000].into_iter().for_each(|interested| interests::fan_out(&table, &plugin, interested));
+    interests::wake(&table, &plugin);
     open_instance(&table, &plugin);
     open_tenant(&table);
+    interests::in_all(&table, &plugin);
 }
 
 /// Deliveries to accounts with three subscriptions each.

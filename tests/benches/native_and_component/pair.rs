@@ -4,11 +4,11 @@ use postbell::contract::changes::{AccountChanges, Batch, Change, FolderCounts, H
 use postbell::contract::requests::Request;
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
-use postbell::plugin::{Instance, Plugin};
+use postbell::plugin::{Instance, InstanceLimits, Plugin};
 use postbell_notify::{Notify, contract as guest};
 use postbell_tests::histories::{self, Random};
+use postbell_tests::native;
 use postbell_tests::native::Convert;
-use postbell_tests::{component, native};
 
 use crate::timing::nanoseconds;
 
@@ -17,6 +17,7 @@ const START: u64 = 1_795_296_510_624;
 
 /// One tenant twice.
 pub struct Pair {
+    plugin: Plugin,
     notify: Notify,
     instance: Instance,
     moment: Moment,
@@ -25,23 +26,43 @@ pub struct Pair {
     messages: u32,
 }
 
-/// The settings. Histories are so short that they are full soon, and every round finds the same state.
+/// Histories that are so short that they are full soon, and every round finds the same state.
+const SHORT: [(&str, &str); 1] = [("ews-history-events", "60")];
+
+/// The settings of most tenants here.
 pub fn settings() -> Vec<(String, String)> {
-    [("domains", "example.org"), ("ews-history-events", "60")].map(|(key, value)| (key.into(), value.into())).into()
+    all_settings(&SHORT)
+}
+
+fn all_settings(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let domains = [("domains", "example.org")];
+    domains.iter().chain(settings).map(|(key, value)| ((*key).into(), (*value).into())).collect()
+}
+
+/// An instance with room for a million subscriptions, and time to load them.
+fn instance(plugin: &Plugin) -> Instance {
+    let limits = InstanceLimits { memory_bytes: 4 << 30, call_milliseconds: 60_000, ..InstanceLimits::default() };
+    plugin.instantiate(&limits).expect("an instance")
 }
 
 impl Pair {
-    /// A new tenant.
+    /// A new tenant whose histories are short.
     pub fn open(plugin: &Plugin) -> Pair {
+        Pair::with(plugin, &SHORT)
+    }
+
+    /// A new tenant with these settings.
+    pub fn with(plugin: &Plugin, settings: &[(&str, &str)]) -> Pair {
         let mut pair = Pair {
+            plugin: plugin.clone(),
             notify: Notify::default(),
-            instance: component::instance(plugin),
+            instance: instance(plugin),
             moment: Moment { now: START, sequence: 0 },
             random: Random(1),
             requests: 0,
             messages: 0,
         };
-        pair.feed(Input::Open { seed: vec![7; 32], settings: settings() });
+        pair.feed(Input::Open { seed: vec![7; 32], settings: all_settings(settings) });
         pair
     }
 
@@ -73,6 +94,36 @@ impl Pair {
         let text = String::from_utf8(reply.body).expect("UTF-8");
         assert!(text.contains("ResponseClass=\"Success\""), "{text}");
         text
+    }
+
+    /// Asks natively only; the component then takes over the state, which is faster when there are very many.
+    pub fn ask_many(&mut self, asked: impl Iterator<Item = (u64, String)>) {
+        for (user, body) in asked {
+            let request: guest::Request = self.request(user, body).convert();
+            self.moment.sequence += 1;
+            let reaction = self.notify.answer(self.moment.convert(), &request);
+            let text = String::from_utf8_lossy(&reaction.replies[0].body);
+            assert!(text.contains("ResponseClass=\"Success\""), "{text}");
+        }
+        let saved = native::save(&mut self.notify);
+        self.instance = instance(&self.plugin);
+        let loaded = self.instance.load(&self.plugin.manifest().state_formats[0], &saved);
+        loaded.expect("no fault").expect("it loads what was saved");
+    }
+
+    /// The number of the last request.
+    pub fn last_request(&self) -> u64 {
+        self.requests
+    }
+
+    /// A draft, or whatever belongs there, is made in a folder of a user's.
+    pub fn make_folder(&mut self, user: u64, folder: &str) {
+        let mut change = self.change(Happening::ItemCreated, vec![]);
+        if let Happening::ItemCreated(item) = &mut change.what {
+            item.folder = folder.into();
+        }
+        let accounts = vec![AccountChanges { account: account(user), changes: vec![change] }];
+        self.feed(Input::Ingest { batch: Batch { accounts, book: vec![] }, span: None, skipped: None });
     }
 
     /// Delivers a message to each of the first `users`.

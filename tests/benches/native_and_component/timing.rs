@@ -32,6 +32,11 @@ impl Table {
         Table
     }
 
+    /// Prints another head: the rows that follow compare these two.
+    pub fn compare(&self, one: &str, other: &str) {
+        println!("\n{:<44} {one:>10} {other:>10} {:>7}  spread", "", "ratio");
+    }
+
     /// A row: each round gives the time of the native code and that of the component.
     pub fn row(&self, name: &str, mut round: impl FnMut() -> (f64, f64)) {
         let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| round()).collect();

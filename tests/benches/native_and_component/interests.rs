@@ -1,0 +1,103 @@
+//! What a change costs by how many wait for it, and by how many there are.
+
+use postbell::contract::requests::Settlement;
+use postbell::journal::Input;
+use postbell::plugin::Plugin;
+use postbell_tests::histories::{envelope, get_streaming_events, subscribe_streaming};
+
+use crate::pair::Pair;
+use crate::text_after;
+use crate::timing::Table;
+
+/// How many changes one round has, unless each is very dear.
+const CHANGES: usize = 20;
+/// How many of all subscriptions wait for a change, when the others are many.
+const INTERESTED: u64 = 100;
+/// All subscriptions, few and many.
+const FEW: u64 = 1_000;
+const MANY: u64 = 1_000_000;
+
+/// Nobody misses anything during the whole bench: then a change would cost less.
+const ROOMY: [(&str, &str); 5] = [
+    ("ews-subscriptions-per-account", "1000000"),
+    ("ews-queue-events", "1000000"),
+    ("ews-history-events", "10000000"),
+    ("ews-history-bytes", "1073741824"),
+    ("ews-history-total-bytes", "2147483648"),
+];
+
+/// One change into so many subscriptions.
+pub fn fan_out(table: &Table, plugin: &Plugin, interested: u64) {
+    let mut pair = Pair::with(plugin, &ROOMY);
+    pair.make_inboxes(1);
+    pair.ask_many((0..interested).map(|_| (0, subscribe("inbox", "ModifiedEvent"))));
+    let changes = if interested > 1_000 { 1 } else { CHANGES };
+    table.row(&format!("one change into {interested} subscriptions"), || {
+        let batches = (0..changes).map(|_| pair.alterations(1)).collect();
+        pair.time_ingest(batches)
+    });
+    pair.check();
+}
+
+/// A change, until the stream's part is in the reaction. What went out is acknowledged between the rounds.
+pub fn wake(table: &Table, plugin: &Plugin) {
+    let mut pair = Pair::with(plugin, &[]);
+    pair.make_inboxes(1);
+    let subscribed = pair.ask(0, subscribe_streaming());
+    let id = text_after(&subscribed, "SubscriptionId>");
+    let opened = pair.ask(0, get_streaming_events(id, id, 30));
+    assert!(opened.contains("<m:ConnectionStatus>OK<"), "{opened}");
+    let (request, mut parts) = (pair.last_request(), 0);
+    let mut settle = |pair: &mut Pair, more: usize| {
+        parts += more as u32;
+        pair.feed(Input::Settled(vec![Settlement { request, parts, end: None }]));
+    };
+    let batch = pair.alterations(1);
+    let reaction = pair.feed(Input::Ingest { batch, span: None, skipped: None });
+    assert!(reaction.replies.len() == 1 && reaction.replies[0].to == request, "{reaction:?}");
+    settle(&mut pair, 1);
+    table.row("streaming wake: a change into one stream", || {
+        let batches = (0..CHANGES).map(|_| pair.alterations(1)).collect();
+        let times = pair.time_ingest(batches);
+        settle(&mut pair, CHANGES);
+        times
+    });
+    pair.check();
+}
+
+/// One change into as many subscriptions of few and of many. The others are of other accounts, of other folders of the
+/// same, and of other kinds of events of the same folder.
+pub fn in_all(table: &Table, plugin: &Plugin) {
+    let mut pairs = [FEW, MANY].map(|all| {
+        let mut pair = Pair::with(plugin, &ROOMY);
+        pair.make_inboxes(1_000);
+        pair.make_folder(0, "drafts");
+        pair.ask_many((0..all).map(|number| match number {
+            0..INTERESTED => (0, subscribe("inbox", "ModifiedEvent")),
+            _ if number % 3 == 0 => (1 + number % 999, subscribe("inbox", "ModifiedEvent")),
+            _ if number % 3 == 1 => (0, subscribe("drafts", "ModifiedEvent")),
+            _ => (0, subscribe("inbox", "NewMailEvent")),
+        }));
+        pair
+    });
+    table.compare(&format!("{FEW} in all"), &format!("{MANY} in all"));
+    let mut round = || {
+        pairs.each_mut().map(|pair| {
+            let batches = (0..CHANGES).map(|_| pair.alterations(1)).collect();
+            pair.time_ingest(batches)
+        })
+    };
+    let name = format!("one change into {INTERESTED} subscriptions");
+    table.row(&format!("{name}, natively"), || round().map(|(native, _)| native).into());
+    table.row(&format!("{name}, component"), || round().map(|(_, component)| component).into());
+    pairs.into_iter().for_each(Pair::check);
+}
+
+/// Subscribe, pull, for a day, to one kind of event of one folder.
+fn subscribe(folder: &str, kind: &str) -> String {
+    envelope(&format!(
+        "<m:Subscribe><m:PullSubscriptionRequest><t:FolderIds><t:DistinguishedFolderId Id=\"{folder}\"/></t:FolderIds>\
+         <t:EventTypes><t:EventType>{kind}</t:EventType></t:EventTypes><t:Timeout>1440</t:Timeout>\
+         </m:PullSubscriptionRequest></m:Subscribe>"
+    ))
+}
