@@ -24,15 +24,15 @@ test: setup ## run every test
 
 torture: setup ## kill the server and lose power 200 times, replay a million inputs, model 5,000 histories (a release build)
 	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_MODEL_SEEDS=5000 cargo test --workspace --release --test it -- \
-		killed:: power:: replay:: model::
+		killed:: power:: replay:: model:: --nocapture
 
 test-schemas: setup ## run the suite, its answers judged by Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
 	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }
 	cargo test --workspace --test it
 
 bench: setup ## measure native code and component side by side, and the journal beside the bare store
-	cargo bench --package postbell-tests --bench native_and_component
-	cargo bench --package postbell-tests --bench journal
+	cargo bench --workspace --bench native_and_component
+	cargo bench --workspace --bench journal
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm

@@ -46,7 +46,7 @@ use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use plugin::{Compiler, Plugin, PluginError};
 pub use statistics::Statistics;
-use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal};
+use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal, first_request};
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
 /// tenants end where they are, without a farewell to their clients.
@@ -190,7 +190,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// A tenant of this name is open already; `opened` is not called.
+    /// A tenant of this name is open already, or the journal failed; `opened` is not called.
     pub fn open_later(
         &self,
         name: &str,
@@ -200,7 +200,9 @@ impl Host {
     ) -> Result<Tenant, OpenError> {
         let name: Arc<str> = name.into();
         let mailbox = self.reserve(&name)?;
-        Ok(self.start(name, plugin, options, Box::new(opened), &mailbox))
+        let used = self.last_used(&name, plugin).inspect_err(|_| mailbox.close())?;
+        let first_request = first_request(&*self.inner.options.clock, used);
+        Ok(self.start(name, plugin, options, Box::new(opened), first_request, &mailbox))
     }
 
     /// When a tenant was last used, in milliseconds since the Unix epoch, by what the journal has of it; none: nothing.
@@ -251,6 +253,7 @@ impl Host {
         plugin: &Plugin,
         options: TenantOptions,
         opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
+        first_request: u64,
         mailbox: &Mailbox,
     ) -> Tenant {
         let TenantOptions { settings, limits } = options;
@@ -276,7 +279,9 @@ impl Host {
         mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());
         let mailbox = mailbox.clone();
-        Tenant::start(tenant::Handle { name, plugin: plugin.clone(), limits, clock, mailbox, background, statistics })
+        let plugin = plugin.clone();
+        let handle = tenant::Handle { name, plugin, limits, clock, first_request, mailbox, background, statistics };
+        Tenant::start(handle)
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Mailbox>> {

@@ -1,10 +1,13 @@
 //! What leaves a tenant, and when: only what is committed, in order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::Poll;
 
 use anyhow::Result;
+use postbell::clock::ManualClock;
 use postbell::contract::requests::Refusal;
+use postbell::journal::Input;
 use postbell::tenant::{IngestError, Limits, RequestError, SourceSpan, Tenant};
 use postbell::{Host, TenantOptions};
 use postbell_tests::embedded::{
@@ -147,6 +150,32 @@ async fn a_tenant_opens_again_where_it_was() -> Result<()> {
     assert_eq!(tenant.source_offset("imap-1").await, Ok(2));
     let events = get_events(&tenant, &id, &watermark).await;
     assert_eq!(events.matches("<t:NewMailEvent>").count(), 1);
+    Ok(())
+}
+
+/// The clock was set back over the restart, to the very moment at which the first life began.
+#[tokio::test]
+async fn no_request_has_the_number_of_an_earlier_one() -> Result<()> {
+    const BEGINNING: u64 = 1_795_296_510_624;
+    let (journal, clock) = (Arc::new(Commanded::default()), Arc::new(ManualClock::at(BEGINNING)));
+    let host = embedded::host_at(journal.clone(), clock.clone());
+    let mut ids = BTreeSet::new();
+    for _ in 0..3 {
+        let tenant = open(&host, TenantOptions::default())?;
+        with_inbox(&tenant).await;
+        for _ in 0..3 {
+            clock.advance(1);
+            ids.insert(subscribe(&tenant).await.0);
+        }
+        tenant.close().await;
+        clock.set_wall(BEGINNING);
+    }
+    assert_eq!(ids.len(), 9, "each subscription has an id of its own");
+    let answers = journal.records().into_iter().filter_map(|record| match record.input {
+        Input::Answer(request) => Some(request.id),
+        _ => None,
+    });
+    assert_eq!(answers.collect::<BTreeSet<_>>().len(), 9);
     Ok(())
 }
 

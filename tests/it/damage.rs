@@ -63,6 +63,26 @@ fn a_damaged_history_is_refused_with_its_tenant_and_sequence() -> Result<()> {
     Ok(())
 }
 
+/// After a crash the store reads everything, and takes no page that is not what it was.
+#[test]
+fn a_damaged_history_is_named_after_a_crash_too() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (data, configured) = (folder.path().join("data"), folder.path().join("postbell.toml"));
+    let text = configuration(&data, &["a.example"]);
+    lived_in(&data, &["a.example"])?;
+    Start::configured(PROGRAM, &text)?.start()?.kill()?;
+    damage(&data, "message-2-of-a.example")?;
+    let before = fs::read(data.join("journal.redb"))?;
+    fs::write(&configured, text)?;
+    let refused = run(PROGRAM, ["serve".as_ref(), "--config".as_ref(), configured.as_os_str()])?;
+    ensure!(refused.code == 4, "{refused:?}");
+    let last = refused.stderr.lines().last().context("a line on stderr")?;
+    ensure!(last.contains("a.example") && last.contains("sequence 4") && last.contains("damaged"), "{last}");
+    ensure!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+    ensure!(before == fs::read(data.join("journal.redb"))?, "the file was touched");
+    Ok(())
+}
+
 /// How often each of the messages stands in the file.
 fn records_of(file: &[u8]) -> Vec<usize> {
     let text = String::from_utf8_lossy(file);

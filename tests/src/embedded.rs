@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
+use postbell::clock::Clock;
 use postbell::contract::changes::Account;
 use postbell::contract::requests::{Access, Grant, Rank};
 use postbell::journal::{Append, Journal, JournalError, MemoryJournal, Record, Seat, SeatFacts, Snapshot};
@@ -111,6 +112,16 @@ impl Journal for Commanded {
 /// This machine does not run the engine.
 pub fn host(journal: Arc<dyn Journal>) -> Host {
     let options = HostOptions { journal, instances: 20, ..HostOptions::default() };
+    Host::new(options).expect("this machine runs the engine")
+}
+
+/// A host on this journal and this clock.
+///
+/// # Panics
+///
+/// This machine does not run the engine.
+pub fn host_at(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Host {
+    let options = HostOptions { journal, clock, instances: 20, ..HostOptions::default() };
     Host::new(options).expect("this machine runs the engine")
 }
 

@@ -24,6 +24,7 @@
 
 mod append;
 mod check;
+mod culprits;
 mod open;
 mod opened;
 mod overlay;

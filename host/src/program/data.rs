@@ -6,7 +6,7 @@
 mod new;
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +21,6 @@ use crate::journal::{DatabaseError, DatabaseJournal, DatabaseOptions, SyncMode};
 const VERSION: &str = "postbell data 1\n";
 /// Where `version` is written before it gets its name.
 const NEW_VERSION: &str = "version.new";
-/// Where the journal is made before it gets its name.
-const NEW_JOURNAL: &str = "journal.redb.new";
 /// What is locked.
 const LOCK: &str = "lock";
 /// The database file.
@@ -60,12 +58,6 @@ pub enum DataError {
         folder: PathBuf,
         /// Why, and what to do.
         source: DatabaseError,
-    },
-    /// The journal's file is empty.
-    #[error("data directory {}: its {JOURNAL} is empty, so it is damaged: restore a backup", folder.display())]
-    EmptyJournal {
-        /// The directory.
-        folder: PathBuf,
     },
     /// The journal does not give a tenant's state.
     #[error("tenant {tenant}: {why}")]
@@ -138,7 +130,6 @@ impl DataDirectory {
     ///
     /// It is of another version, damaged, or cannot be written.
     pub fn open_journal(&self, sync: SyncMode) -> Result<DatabaseJournal, DataError> {
-        self.make_journal()?;
         let bar = ProgressBar::hidden();
         if std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -155,30 +146,6 @@ impl DataDirectory {
             DatabaseJournal::open(&self.journal(), DatabaseOptions { sync, repairing: Some(Arc::new(repairing)) });
         bar.finish_and_clear();
         opened.map_err(|source| DataError::Journal { folder: self.folder.clone(), source })
-    }
-
-    /// Makes the journal's file where there is none. It gets its name when it is whole, so that a file of this name that
-    /// is not whole is a damaged one.
-    fn make_journal(&self) -> Result<(), DataError> {
-        let unusable = |source| DataError::Unusable { folder: self.folder.clone(), source };
-        let mut beginning = [0; 4];
-        match File::open(self.journal()).and_then(|mut file| file.read(&mut beginning)) {
-            // The store would take zeros for a file that it is to fill.
-            Ok(_) if beginning == [0; 4] => return Err(DataError::EmptyJournal { folder: self.folder.clone() }),
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unusable(error)),
-        }
-        let new = self.folder.join(NEW_JOURNAL);
-        match std::fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
-            _ => {}
-        }
-        let options = DatabaseOptions { sync: SyncMode::Always, repairing: None };
-        let failed = |source| DataError::Journal { folder: self.folder.clone(), source };
-        let made = DatabaseJournal::open(&new, options).map_err(failed)?;
-        made.finish().map_err(|error| unusable(io::Error::other(error)))?;
-        std::fs::rename(new, self.journal()).and_then(|()| File::open(&self.folder)?.sync_all()).map_err(unusable)
     }
 
     /// The journal's file.

@@ -313,10 +313,9 @@ impl Tenant {
     }
 
     pub(crate) fn start(parts: Handle) -> Tenant {
-        let Handle { name, plugin, limits, clock, mailbox, background, statistics } = parts;
+        let Handle { name, plugin, limits, clock, first_request, mailbox, background, statistics } = parts;
         let scratch = Arc::new(Scratch::new(plugin.clone(), &limits.instance));
-        // Above every number of an earlier life, as long as that gave less than a million in each millisecond.
-        let next_request = AtomicU64::new(clock.wall() << 20 | 1);
+        let next_request = AtomicU64::new(first_request);
         Tenant {
             inner: Arc::new(Inner {
                 name,
@@ -345,9 +344,18 @@ pub(crate) struct Handle {
     pub(crate) plugin: Plugin,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) first_request: u64,
     pub(crate) mailbox: Mailbox,
     pub(crate) background: Background,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+}
+
+/// The number of the first request of a tenant that opens now and was last used at `used`, by its own time.
+///
+/// It lies above every number of an earlier life, as long as that gave less than a million in each millisecond: a
+/// tenant's time never goes back, even where the wall clock was set back in between.
+pub(crate) fn first_request(clock: &dyn Clock, used: Option<u64>) -> u64 {
+    clock.wall().max(used.map_or(0, |used| used + 1)) << 20 | 1
 }
 
 fn plain_refusal(why: Refusal) -> Reply {

@@ -111,7 +111,7 @@ impl Mailbox {
     }
 
     /// The tenant is closed: its name and its key are free.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.open.store(false, Ordering::Release);
     }
 

@@ -1,12 +1,13 @@
 //! The live instance's longest pause while a snapshot of a large state is taken beside it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell::TenantOptions;
 use postbell::journal::MemoryJournal;
 use postbell::tenant::{Limits, Retention, Tenant};
-use postbell_tests::embedded::request;
+use postbell_tests::embedded::{request, whole};
 use postbell_tests::histories::{self, delivery};
 
 use crate::scene::{self, now, quantile, runtime, span};
@@ -19,29 +20,46 @@ pub fn run() {
     println!("{:<24} {:>10} {:>10} {:>10} {:>10}", "", "polls", "p50", "p99", "longest");
     runtime().block_on(async {
         let (host, plugin) = scene::host(Arc::new(MemoryJournal::default()));
-        let retention = Retention { snapshot_inputs: SUBSCRIPTIONS as u64 + 100, ..Retention::default() };
+        let retention =
+            Retention { snapshot_inputs: SUBSCRIPTIONS as u64 + 100, snapshot_bytes: u64::MAX, ..Retention::default() };
         let limits = Limits { retention, ..Limits::default() };
         let options = TenantOptions { limits, ..scene::options() };
         let tenant = host.open("example.org", &plugin, options).expect("the tenant opens");
+        deliver(&tenant, 0..ACCOUNTS).await;
         subscribe(&tenant).await;
         show("nothing beside", polls(&tenant, |polls| polls < 20_000).await);
         // The inputs that make a snapshot due.
-        for number in 0..200 {
-            let batch = delivery("user0@example.org", &format!("m{number}"), number);
-            tenant.ingest(batch, span(0, number, 1)).await.expect("it is applied");
-        }
-        show("beside a snapshot", polls(&tenant, |_| tenant.statistics().snapshot == 0).await);
+        deliver(&tenant, ACCOUNTS..ACCOUNTS + 200).await;
+        show("beside a snapshot", polls(&tenant, |_| !snapshot_ended(&tenant)).await);
         assert_eq!(tenant.statistics().snapshot_failures, 0);
     });
+}
+
+fn snapshot_ended(tenant: &Tenant) -> bool {
+    let statistics = tenant.statistics();
+    statistics.snapshot > 0 || statistics.snapshot_failures > 0
+}
+
+/// One message after the other, to each account in turn.
+async fn deliver(tenant: &Tenant, numbers: Range<usize>) {
+    for number in numbers {
+        let batch = delivery(&account(number), &format!("m{number}"), number as u64);
+        tenant.ingest(batch, span(0, number as u64, 1)).await.expect("it is applied");
+    }
+}
+
+fn account(number: usize) -> String {
+    format!("user{}@example.org", number % ACCOUNTS)
 }
 
 async fn subscribe(tenant: &Tenant) {
     for number in 0..SUBSCRIPTIONS {
         let mut subscribe = request(histories::subscribe_pull("inbox"));
         let postbell::contract::requests::Access::Granted(grant) = &mut subscribe.access else { continue };
-        let name = format!("user{}@example.org", number % ACCOUNTS);
+        let name = account(number);
         (grant.account.id, grant.account.name) = (name.clone(), name);
-        tenant.request(subscribe).await.expect("it is answered");
+        let answer = whole(tenant.request(subscribe).await);
+        assert!(answer.contains("<m:SubscriptionId>"), "{answer}");
     }
 }
 

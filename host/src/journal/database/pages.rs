@@ -1,8 +1,9 @@
 //! The pages that lead to the records, checked before redb opens a file that was closed in order: it would believe them.
 //!
 //! redb verifies pages only when it repairs. Otherwise it follows what a damaged page says, which may be to take terabytes
-//! of memory or to write over pages that are in use. Here the checksums are compared from the header down, by redb's file format 3 (its `docs/design.md`), but for the leaves with
-//! records and pieces of snapshots, which are most of the file and have checksums of their own.
+//! of memory or to write over pages that are in use. Here the checksums are compared from the header down, by redb's file
+//! format 3 (its `docs/design.md`), but for the leaves with records and pieces of snapshots, which are most of the file
+//! and have checksums of their own.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -57,16 +58,36 @@ struct Pages<'a> {
 
 /// Whether the pages that lead to the records are what they were. None: they are not.
 pub(super) fn lead_to_records(storage: &Storage) -> Option<()> {
-    let mut header = [0; HEADER_BYTES];
-    storage.peek(0, &mut header).ok()?;
-    let slot = whole_slot(&header, usize::from(header[FLAGS] & PRIMARY_FLAG))?;
-    let region_bytes = u64::from(number32(&header, REGION_PAGES)?).checked_mul(PAGE_BYTES)?;
-    let pages = Pages { storage, length: storage.length().ok()?, region_bytes };
-    SLOT_ROOTS.iter().filter(|(there, _)| slot[*there] != 0).try_for_each(|(_, root)| {
-        pages.walk(expected(slot, *root)?, TABLES, &mut |leaf| {
-            tables(leaf)?.into_iter().try_for_each(|table| pages.table(&table))
+    let (pages, header) = Pages::of(storage)?;
+    let slot = whole_slot(&header, primary(&header))?;
+    pages.tables(slot, &mut |_, table| pages.check(table))
+}
+
+/// A leaf, as it is.
+pub(super) struct Leaf<'a> {
+    /// Whether it is what it was.
+    pub(super) whole: bool,
+    /// Its keys and values; none where they cannot be told apart.
+    pub(super) entries: Vec<(&'a [u8], &'a [u8])>,
+}
+
+/// Visits the leaves of a table of the last commit, damaged or not. None: the pages that lead to them are damaged, or
+/// `visit` gave none.
+pub(super) fn leaves(storage: &Storage, name: &str, visit: &mut dyn FnMut(Leaf<'_>) -> Option<()>) -> Option<()> {
+    let (pages, header) = Pages::of(storage)?;
+    let slot = whole_slot(&header, primary(&header)).or_else(|| whole_slot(&header, 1 - primary(&header)))?;
+    pages.tables(slot, &mut |found, table| {
+        let Some(root) = table.root.filter(|_| found == name.as_bytes()) else { return Some(()) };
+        pages.walk_branches(root, table.widths, pages.depth(root, table.widths)?, &mut |leaf| {
+            let bytes = pages.bytes(leaf.number)?;
+            let whole = used_of(&bytes, table.widths).is_some_and(|used| xxh3_128(used) == leaf.checksum);
+            visit(Leaf { whole, entries: entries(&bytes, table.widths).unwrap_or_default() })
         })
     })
+}
+
+fn primary(header: &[u8; HEADER_BYTES]) -> usize {
+    usize::from(header[FLAGS] & PRIMARY_FLAG)
 }
 
 fn whole_slot(header: &[u8; HEADER_BYTES], which: usize) -> Option<&[u8]> {
@@ -76,11 +97,31 @@ fn whole_slot(header: &[u8; HEADER_BYTES], which: usize) -> Option<&[u8]> {
 }
 
 impl Pages<'_> {
-    fn table(&self, table: &Table) -> Option<()> {
+    /// The pages of a storage, and its header.
+    fn of(storage: &Storage) -> Option<(Pages<'_>, [u8; HEADER_BYTES])> {
+        let mut header = [0; HEADER_BYTES];
+        storage.peek(0, &mut header).ok()?;
+        let region_bytes = u64::from(number32(&header, REGION_PAGES)?).checked_mul(PAGE_BYTES)?;
+        Some((Pages { storage, length: storage.length().ok()?, region_bytes }, header))
+    }
+
+    /// Visits the tables of a commit, with their names.
+    fn tables(&self, slot: &[u8], visit: &mut dyn FnMut(&[u8], &Table) -> Option<()>) -> Option<()> {
+        SLOT_ROOTS.iter().filter(|(there, _)| slot[*there] != 0).try_for_each(|(_, root)| {
+            self.walk(expected(slot, *root)?, TABLES, &mut |leaf| {
+                entries(leaf, TABLES)?
+                    .into_iter()
+                    .try_for_each(|(name, definition)| visit(name, &table(name, definition)?))
+            })
+        })
+    }
+
+    /// Checks a table.
+    fn check(&self, table: &Table) -> Option<()> {
         let Some(root) = table.root else { return Some(()) };
         match table.with_leaves {
             true => self.walk(root, table.widths, &mut |_| Some(())),
-            false => self.walk_branches(root, table.widths, self.depth(root, table.widths)?),
+            false => self.walk_branches(root, table.widths, self.depth(root, table.widths)?, &mut |_| Some(())),
         }
     }
 
@@ -93,13 +134,19 @@ impl Pages<'_> {
         children(&bytes)?.into_iter().try_for_each(|child| self.walk(child, widths, leaf))
     }
 
-    /// Checks a tree without its leaves, which lie so many pages below.
-    fn walk_branches(&self, page: Expected, widths: Widths, depth: u32) -> Option<()> {
+    /// Checks a tree down to its leaves, which lie so many pages below: `leaf` is given what they must be.
+    fn walk_branches(
+        &self,
+        page: Expected,
+        widths: Widths,
+        depth: u32,
+        leaf: &mut dyn FnMut(Expected) -> Option<()>,
+    ) -> Option<()> {
         if depth == 0 {
-            return Some(());
+            return leaf(page);
         }
         let bytes = self.checked(page, widths)?;
-        children(&bytes)?.into_iter().try_for_each(|child| self.walk_branches(child, widths, depth - 1))
+        children(&bytes)?.into_iter().try_for_each(|child| self.walk_branches(child, widths, depth - 1, leaf))
     }
 
     /// How far below a page the leaves are: all as far.
@@ -115,8 +162,7 @@ impl Pages<'_> {
     /// A page that is what it was.
     fn checked(&self, page: Expected, widths: Widths) -> Option<Vec<u8>> {
         let bytes = self.bytes(page.number)?;
-        let used = bytes.get(..used(&bytes, widths)?)?;
-        (xxh3_128(used) == page.checksum).then_some(bytes)
+        (xxh3_128(used_of(&bytes, widths)?) == page.checksum).then_some(bytes)
     }
 
     /// A page number is: 20 bits of place, 20 bits of region, in the highest 5 the page's size as a power of two.
@@ -132,6 +178,11 @@ impl Pages<'_> {
         self.storage.peek(offset, &mut page).ok()?;
         Some(page)
     }
+}
+
+/// What of a page is used.
+fn used_of(page: &[u8], widths: Widths) -> Option<&[u8]> {
+    page.get(..used(page, widths)?)
 }
 
 /// How many bytes of a page are used.
@@ -161,18 +212,22 @@ fn children(page: &[u8]) -> Option<Vec<Expected>> {
     (0..count).map(child).collect()
 }
 
-/// The tables in a leaf of a tree of tables.
-fn tables(leaf: &[u8]) -> Option<Vec<Table>> {
+/// The keys and values in a leaf.
+fn entries(leaf: &[u8], widths: Widths) -> Option<Vec<(&[u8], &[u8])>> {
     let count = usize::from(number16(leaf, 2)?);
-    let (key_ends, value_ends, keys) = (4, 4 + 4 * count, 4 + 8 * count);
-    let values = end(leaf, key_ends, count.checked_sub(1)?)?;
-    let start = |ends, first, entry: usize| entry.checked_sub(1).map_or(Some(first), |before| end(leaf, ends, before));
-    let table = |entry| {
-        let name = leaf.get(start(key_ends, keys, entry)?..end(leaf, key_ends, entry)?)?;
-        let definition = leaf.get(start(value_ends, values, entry)?..end(leaf, value_ends, entry)?)?;
-        table(name, definition)
+    let value_ends = 4 + if widths.key.is_none() { 4 * count } else { 0 };
+    let keys = value_ends + if widths.value.is_none() { 4 * count } else { 0 };
+    let ends = |width: Option<usize>, row: usize, first: usize, entry: usize| match width {
+        Some(width) => Some(first + width * (entry + 1)),
+        None => end(leaf, row, entry),
     };
-    (0..count).map(table).collect()
+    let part = |width, row, first, entry: usize| {
+        let start = entry.checked_sub(1).map_or(Some(first), |before| ends(width, row, first, before))?;
+        leaf.get(start..ends(width, row, first, entry)?)
+    };
+    let values = ends(widths.key, 4, keys, count.checked_sub(1)?)?;
+    let entry = |entry| Some((part(widths.key, 4, keys, entry)?, part(widths.value, value_ends, values, entry)?));
+    (0..count).map(entry).collect()
 }
 
 /// A table by its definition: kind, length, root, widths.

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use super::append::Unsynced;
+use super::culprits;
 use super::open::open;
 use super::opened::Opened;
 use super::storage::{Operation, Storage};
@@ -275,7 +276,8 @@ fn attempt_open(
     generation: u64,
 ) -> Result<Opened, DatabaseError> {
     let opened = catch_unwind(AssertUnwindSafe(|| open(storage, options, may_begin)));
-    let database = opened.unwrap_or_else(|panic| Err(DatabaseError::Damaged(said(panic))))?;
+    let opened = opened.unwrap_or_else(|panic| Err(DatabaseError::Damaged(said(panic))));
+    let database = opened.map_err(|error| culprits::named(error, storage))?;
     Ok(Opened::new(database, generation))
 }
 

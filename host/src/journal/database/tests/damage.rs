@@ -129,3 +129,32 @@ fn damage_in_a_file_that_was_not_closed_in_order_does_no_harm() {
         sample.hold(&altered, &format!("byte {at}"));
     }
 }
+
+/// What is damaged was committed long ago, so that redb has nothing to turn back to.
+#[test]
+fn damage_in_what_a_killed_process_left_is_named() {
+    let Filed { journal, folder } = Filed::new(SyncMode::Always);
+    let long = |sequence| Input::Open { seed: vec![sequence as u8; 3_000], settings: vec![] };
+    for tenant in ["a", "b"] {
+        let records = (1..=20).map(|sequence| record(sequence, long(sequence))).collect();
+        assert_eq!(journal.append(&[Append { seat: seat(tenant), expected: 0, records }]), [Ok(())]);
+    }
+    for sequence in 20..30 {
+        assert_eq!(journal.append(&[ticks("c", sequence - 20, 1)]), [Ok(())]);
+    }
+    let image = std::fs::read(path(&folder)).expect("the file can be read");
+    drop(journal);
+    DatabaseJournal::on(memory(&image), DatabaseOptions::default()).expect("it is well");
+    for sequence in [1, 13, 20] {
+        let mut altered = image.clone();
+        let run = [sequence; 2_000];
+        while let Some(place) = altered.windows(run.len()).position(|bytes| bytes == run) {
+            altered[place + 1_000] ^= 1;
+        }
+        let refused = DatabaseJournal::on(memory(&altered), DatabaseOptions::default()).expect_err("it is damaged");
+        for tenant in ["a", "b"] {
+            let named = format!("{}, sequence {sequence}: the record", seat(tenant));
+            assert!(refused.to_string().contains(&named), "{refused}");
+        }
+    }
+}
