@@ -28,9 +28,12 @@ const REQUESTS: u64 = 20;
 /// How many instances or tenants one round opens.
 const TENANTS: usize = 20;
 
+/// A part of the bench.
+type Part = fn(&Table, &Plugin);
+
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, fn(&Table, &Plugin)); 4] =
+    let parts: [(&str, Part); 4] =
         [("ingest", ingest), ("answer", answer), ("open", open), ("interests", interests::run)];
     let (plugin, table) = (component::plugin(), Table::begin());
     for (name, run) in parts {
