@@ -42,11 +42,13 @@ fn is_envelope(text: &str) -> bool {
 
 fn judge_by(folder: PathBuf, text: &str) -> Result<()> {
     let document = Document::parse(text).with_context(|| format!("parsing {text:?}"))?;
-    let mut shape = String::new();
-    describe(document.root_element(), &mut shape);
-    if !JUDGED.lock().unwrap_or_else(PoisonError::into_inner).insert(shape) {
+    let mut shapes = vec![String::new()];
+    describe(document.root_element(), &mut shapes, 0);
+    let mut judged = JUDGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !shapes.into_iter().fold(false, |new, shape| judged.insert(shape) || new) {
         return Ok(());
     }
+    drop(judged);
     let wire = text.starts_with("<Envelope ") || text.contains(":SendNotification ");
     let schema = folder.join(if wire { "ews/wire/ews-all.xsd" } else { "ews/ews-all.xsd" });
     let mut command = Command::new("xmllint");
@@ -60,29 +62,40 @@ fn judge_by(folder: PathBuf, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the schema could find fault with: elements, attributes, words; neighbours that are alike but once.
-fn describe(node: Node, shape: &mut String) {
+/// Writes what the schema could find fault with, into the shape of this number: elements, attributes, words; neighbours that
+/// are alike but once. An event is a shape of its own, since any may stand beside any other.
+fn describe(node: Node, shapes: &mut Vec<String>, into: usize) {
     let name = node.tag_name();
-    shape.push_str(&format!("<{{{}}}{}", name.namespace().unwrap_or_default(), name.name()));
+    shapes[into].push_str(&format!("<{{{}}}{}", name.namespace().unwrap_or_default(), name.name()));
     for attribute in node.attributes() {
         let word = if WORD_ATTRIBUTES.contains(&attribute.name()) { attribute.value() } else { "" };
-        shape.push_str(&format!(" {}={word}", attribute.name()));
+        shapes[into].push_str(&format!(" {}={word}", attribute.name()));
     }
-    shape.push('>');
+    shapes[into].push('>');
     let mut before = String::new();
     for child in node.children() {
-        let mut now = String::new();
+        let own = shapes.len();
+        shapes.push(String::new());
         if child.is_element() {
-            describe(child, &mut now);
+            describe(child, shapes, own);
         } else if WORDS.contains(&name.name()) {
-            now.push_str(child.text().unwrap_or_default());
+            shapes[own].push_str(child.text().unwrap_or_default());
         } else {
-            now.push('~');
+            shapes[own].push('~');
         }
+        if name.name() == "Notification" && child.tag_name().name().ends_with("Event") {
+            // Where events stand counts; which they are does not.
+            if before != "*" {
+                shapes[into].push('*');
+            }
+            before = "*".to_owned();
+            continue;
+        }
+        let now = shapes.remove(own);
         if now != before {
-            shape.push_str(&now);
+            shapes[into].push_str(&now);
         }
         before = now;
     }
-    shape.push('/');
+    shapes[into].push('/');
 }
