@@ -30,6 +30,7 @@ pub mod clock;
 pub mod contract;
 pub mod ingest;
 pub mod journal;
+pub mod outbound;
 pub mod plugin;
 #[cfg(feature = "program")]
 pub mod program;
@@ -44,6 +45,7 @@ use std::sync::{Arc, Mutex};
 
 use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
+use outbound::{NoCalls, Outbound};
 use plugin::{Compiler, Plugin, PluginError};
 pub use statistics::Statistics;
 use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal, first_request};
@@ -74,6 +76,8 @@ pub struct HostOptions {
     pub clock: Arc<dyn Clock>,
     /// Where inputs are kept.
     pub journal: Arc<dyn Journal>,
+    /// Who makes the calls that plugins ask for.
+    pub outbound: Arc<dyn Outbound>,
     /// Who compiles components.
     pub compiler: Compiler,
     /// Folder for compiled components; none: each load compiles.
@@ -90,11 +94,13 @@ pub struct HostOptions {
 }
 
 impl Default for HostOptions {
-    /// The system's clock, a journal in memory, compilation in this process without a cache, a shard for each processor.
+    /// The system's clock, a journal in memory, no outbound calls, compilation in this process without a cache, a shard
+    /// for each processor.
     fn default() -> Self {
         HostOptions {
             clock: Arc::new(SystemClock::default()),
             journal: Arc::new(MemoryJournal::default()),
+            outbound: Arc::new(NoCalls),
             compiler: Compiler::default(),
             cache: None,
             instances: 1_000,
@@ -257,7 +263,7 @@ impl Host {
         mailbox: &Mailbox,
     ) -> Tenant {
         let TenantOptions { settings, limits } = options;
-        let HostOptions { clock, journal, accept_divergence, .. } = &self.inner.options;
+        let HostOptions { clock, journal, outbound, accept_divergence, .. } = &self.inner.options;
         let statistics = Arc::<Mutex<Statistics>>::default();
         let history = tenant::History {
             plugin: plugin.clone(),
@@ -275,6 +281,7 @@ impl Host {
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
             unread: self.inner.unread.clone(),
+            outbound: outbound.clone(),
         };
         mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());

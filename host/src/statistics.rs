@@ -11,6 +11,10 @@ pub struct Statistics {
     pub faults: BTreeMap<&'static str, u64>,
     /// Refusals by the name of the limit that caused them.
     pub refusals: BTreeMap<&'static str, u64>,
+    /// Outbound calls that ended, by how: answered, failed, refused.
+    pub outbound_calls: BTreeMap<&'static str, u64>,
+    /// Outbound calls that are on their way now.
+    pub outbound_in_flight: u64,
     /// Requests that are open now.
     pub open_requests: u64,
     /// The journal position of the last input that is committed.
@@ -39,6 +43,10 @@ impl Statistics {
 
     pub(crate) fn fault(&mut self, reason: &'static str) {
         *self.faults.entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn outbound_call(&mut self, outcome: &'static str) {
+        *self.outbound_calls.entry(outcome).or_default() += 1;
     }
 
     pub(crate) fn refusal(&mut self, limit: &'static str) {

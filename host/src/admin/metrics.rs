@@ -160,6 +160,18 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             words("limit", |it| pairs(&it.statistics.refusals)),
         ),
         family(
+            "postbell_outbound_calls",
+            "Calls to clients, by how they ended",
+            Counter,
+            words("outcome", |it| pairs(&it.statistics.outbound_calls)),
+        ),
+        family(
+            "postbell_outbound_calls_in_flight",
+            "Calls to clients that have not ended",
+            Gauge,
+            one(|it| it.statistics.outbound_in_flight),
+        ),
+        family(
             "postbell_parked_requests",
             "Requests without a final part",
             Gauge,
@@ -303,6 +315,8 @@ mod tests {
                 inputs: BTreeMap::from([("answer", 3), ("ingest", 2)]),
                 faults: BTreeMap::from([("trap", 1)]),
                 refusals: BTreeMap::new(),
+                outbound_calls: BTreeMap::from([("answered", 6)]),
+                outbound_in_flight: 2,
                 open_requests: 4,
                 sequence: 5,
                 uncommitted: 1,
@@ -337,6 +351,12 @@ mod tests {
             postbell_faults_total{tenant="exa\"mple",reason="trap"} 1
             # HELP postbell_refusals Refusals, by the limit that was reached
             # TYPE postbell_refusals counter
+            # HELP postbell_outbound_calls Calls to clients, by how they ended
+            # TYPE postbell_outbound_calls counter
+            postbell_outbound_calls_total{tenant="exa\"mple",outcome="answered"} 6
+            # HELP postbell_outbound_calls_in_flight Calls to clients that have not ended
+            # TYPE postbell_outbound_calls_in_flight gauge
+            postbell_outbound_calls_in_flight{tenant="exa\"mple"} 2
             # HELP postbell_parked_requests Requests without a final part
             # TYPE postbell_parked_requests gauge
             postbell_parked_requests{tenant="exa\"mple"} 4

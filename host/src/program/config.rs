@@ -14,12 +14,13 @@ use zeroize::Zeroizing;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
 use crate::journal::SyncMode;
+use crate::outbound::caller::CallerLimits;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
 use crate::serve::receive::BodyLimits;
 use crate::tenant::{self, Retention};
-use values::{Address, Count, Domain, HostName, Key, SettingValue, TenantName};
+use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue, TenantName};
 
 /// Everything that `postbell serve` is told.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// How inputs are kept.
     pub journal: JournalConfig,
+    /// How clients are called.
+    pub push: PushConfig,
     /// The tenants, at least one.
     pub tenants: Vec<TenantConfig>,
 }
@@ -74,6 +77,15 @@ pub struct JournalConfig {
     pub uncommitted_inputs: usize,
     /// About how many bytes these may have.
     pub uncommitted_bytes: usize,
+}
+
+/// How clients are called.
+#[derive(Clone, Debug, Default)]
+pub struct PushConfig {
+    /// What may be called, and how much of it.
+    pub limits: CallerLimits,
+    /// A file of certificates in PEM form that are trusted beside the public ones.
+    pub authorities: Option<PathBuf>,
 }
 
 impl Default for JournalConfig {
@@ -123,7 +135,22 @@ pub struct Setting {
 struct FileTable {
     #[serde(default)]
     server: ServerTable,
+    #[serde(default)]
+    push: PushTable,
     tenant: Vec<TenantTable>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PushTable {
+    #[serde(default)]
+    allow: Vec<AllowedNetwork>,
+    ca_file: Option<PathBuf>,
+    call_seconds: Option<Count<1, 300>>,
+    answer_bytes: Option<Count<1024, 1_048_576>>,
+    calls: Option<Count<1, 100_000>>,
+    calls_per_tenant: Option<Count<1, 100_000>>,
+    calls_per_second: Option<Count<1, 100_000>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -172,6 +199,9 @@ struct TenantTable {
     admin_key: Option<Key>,
     preauth_key: Option<Key>,
 }
+
+/// The plugins' setting for what may be called.
+const PUSH_ALLOW: &str = "push-allow";
 
 /// Where clients connect unless told otherwise.
 pub const LISTEN: &str = "127.0.0.1:8080";
@@ -230,6 +260,29 @@ impl ServerTable {
     }
 }
 
+impl PushTable {
+    fn config(self, file: &TomlFile) -> PushConfig {
+        let defaults = CallerLimits::default();
+        let limits = CallerLimits {
+            allow: self.allow.iter().map(|network| network.0).collect(),
+            time: self.call_seconds.map_or(defaults.time, |seconds| Duration::from_secs(seconds.0)),
+            answer_bytes: values::or(&self.answer_bytes, defaults.answer_bytes as u64) as usize,
+            calls: values::or(&self.calls, defaults.calls as u64) as usize,
+            calls_per_tenant: values::or(&self.calls_per_tenant, defaults.calls_per_tenant as u64) as usize,
+            calls_per_second: values::or(&self.calls_per_second, defaults.calls_per_second.into()) as u32,
+        };
+        PushConfig { limits, authorities: self.ca_file.map(|path| file.resolve(&path)) }
+    }
+}
+
+impl PushConfig {
+    /// The plugins' setting that says what may be called; none: nothing but the public internet.
+    pub fn setting(&self) -> Option<(String, String)> {
+        let networks: Vec<String> = self.limits.allow.iter().map(ToString::to_string).collect();
+        (!networks.is_empty()).then(|| (PUSH_ALLOW.to_owned(), networks.join(" ")))
+    }
+}
+
 impl Config {
     /// Reads a configuration and the users files that it names.
     ///
@@ -249,7 +302,7 @@ impl Config {
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
-        let FileTable { server, tenant: tenants } = file.parse()?;
+        let FileTable { server, push, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
         let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
@@ -259,6 +312,7 @@ impl Config {
         Ok(Config {
             limits: server.limits(),
             journal: server.journal(),
+            push: push.config(file),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
             admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
             data: server.data.map(|data| file.resolve(&data)),
@@ -301,10 +355,12 @@ fn plugin(file: &TomlFile, table: &TenantTable) -> Result<Option<PathBuf>, Mista
 
 fn setting(file: &TomlFile, key: Spanned<String>, value: SettingValue) -> Result<Setting, Mistake> {
     let at = file.position(key.span());
-    if key.get_ref() == "domains" {
-        return Err(at.mistake("the plugin gets `domains` from the tenant's `domains`; expected other settings only"));
-    }
-    Ok(Setting { key: key.into_inner(), value: value.0, at: Some(at) })
+    let other = match key.get_ref().as_str() {
+        "domains" => "the tenant's `domains`",
+        PUSH_ALLOW => "`allow` under [push]",
+        _ => return Ok(Setting { key: key.into_inner(), value: value.0, at: Some(at) }),
+    };
+    Err(at.mistake(format!("the plugin gets `{}` from {other}; expected other settings only", key.get_ref())))
 }
 
 fn refuse_none(file: &TomlFile, tenants: &[TenantTable]) -> Result<(), Mistake> {
@@ -391,6 +447,10 @@ mod tests {
             ingest-key = 'i'
             admin-key = 'a'
             preauth-key = 'p'
+            [push]
+            allow = ['10.1.0.0/16', 'fd00::/8']
+            ca-file = 'own.pem'
+            call-seconds = 5
         ";
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
@@ -400,6 +460,9 @@ mod tests {
         assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
         let Limits { unread_bytes, unread_parts, unread_bytes_total, .. } = config.limits;
         assert_eq!((unread_bytes, unread_parts, unread_bytes_total), (65_536, 16, 1 << 20));
+        assert_eq!(config.push.setting(), Some(("push-allow".into(), "10.1.0.0/16 fd00::/8".into())));
+        assert_eq!(config.push.authorities.as_deref(), Some(Path::new("/etc/own.pem")));
+        assert_eq!(config.push.limits.time, Duration::from_secs(5));
         let tenant = &config.tenants[0];
         assert_eq!(tenant.hosts, ["mail.example.org"]);
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
@@ -418,6 +481,8 @@ mod tests {
         check("[server]\nlisten = '127.0.0.1'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
+        check("[push]\nallow = ['10.0.0.1/8']\n", "2:10", "expected a network");
+        check("[push]\nallow = '10.0.0.0/8'\n", "2:9", "expected a sequence");
         check("[server]\nadmin-key = ''\n", "2:13", "expected a key");
         check("[server]\nbody-bytes = 0\n", "2:14", "an integer from 1024 to 67108864");
         check("[server]\nsync = 0\n", "2:8", "\"always\", or an interval from 1 to 60000");
@@ -431,6 +496,7 @@ mod tests {
         check(&format!("{tenant}colour = 1\n"), "4:1", "unknown field `colour`");
         check(&format!("{tenant}settings = {{ a = 1.5 }}\n"), "4:18", "expected text, an integer, or true or false");
         check(&format!("{tenant}settings = {{ domains = 'x' }}\n"), "4:14", "domains");
+        check(&format!("{tenant}settings = {{ push-allow = 'x' }}\n"), "4:14", "`allow` under [push]");
         check(&format!("{tenant}{tenant}"), "5:8", "the tenant name \"a\" is taken in line 2");
         check(&format!("{tenant}{}", tenant.replace("'a'", "'b'").replace("a.b", "A.b")), "6:12", "the domain \"a.b\"");
     }

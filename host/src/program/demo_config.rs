@@ -7,10 +7,12 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, Setting, TenantConfig};
+use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, PushConfig, Setting, TenantConfig};
 use super::demo::{DOMAIN, PASSWORD};
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
+use crate::outbound::addresses::Network;
+use crate::outbound::caller::CallerLimits;
 use crate::serve::directory::{Directory, MayActFor, User};
 use crate::serve::passwords;
 
@@ -36,6 +38,7 @@ pub fn config(
         admin_key: key(ADMIN_KEY),
         limits: Limits::default(),
         journal: JournalConfig::default(),
+        push: PushConfig { limits: CallerLimits { allow: loopback(), ..CallerLimits::default() }, authorities: None },
         tenants: vec![TenantConfig {
             name: DOMAIN.to_owned(),
             at: None,
@@ -49,6 +52,11 @@ pub fn config(
             preauth_key: key(&"0".repeat(64)),
         }],
     })
+}
+
+/// What listens beside the demo may be called, so that push can be tried.
+fn loopback() -> Vec<Network> {
+    ["127.0.0.0/8", "::1/128"].map(|network| network.parse().expect("a network")).into()
 }
 
 fn users() -> Result<Directory, Failure> {

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::config::{Config, Limits, Setting, TenantConfig};
+use super::config::{Config, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
 use super::opening::{self, Wanted};
@@ -22,6 +23,7 @@ use super::{Failure, demo, demo_config, inspect};
 use crate::admin::{self, AdminTenant};
 use crate::clock::{Clock, SystemClock};
 use crate::journal::{Journal, MemoryJournal, SourceSpan};
+use crate::outbound::caller::Caller;
 use crate::plugin::{Plugin, PluginError};
 use crate::serve::counters::Counters;
 use crate::serve::exchange::{ClientTenant, Exchange};
@@ -87,7 +89,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         None => demo_config::config(args.listen, args.admin_listen, args.data, args.set)?,
     };
     raise_file_limit();
-    let runtime = tokio::runtime::Runtime::new().context("the network threads")?;
+    let runtime = Runtime::new().context("the network threads")?;
     // From here on a signal is an orderly end, even while plugins still compile.
     let signals = runtime.block_on(async { Signals::new() })?;
     let data = config.data.as_deref().map(DataDirectory::open).transpose()?;
@@ -101,6 +103,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let host = Host::new(HostOptions {
         clock: clock.clone(),
         journal,
+        outbound: Arc::new(caller(&config.push, &runtime)?),
         compiler: inspect::compiler(&config.limits)?,
         cache: data.as_ref().map(DataDirectory::cache),
         instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
@@ -118,6 +121,17 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         database.finish().context("the journal's last sync")?;
     }
     Ok(served?)
+}
+
+/// What calls clients.
+fn caller(config: &PushConfig, runtime: &Runtime) -> Result<Caller, Failure> {
+    let wrong = |path: &Path, error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
+    let authorities = match &config.authorities {
+        Some(path) => std::fs::read(path).map_err(|error| wrong(path, &error))?,
+        None => Vec::new(),
+    };
+    let caller = Caller::new(runtime.handle().clone(), config.limits.clone(), &authorities);
+    caller.map_err(|error| wrong(config.authorities.as_deref().unwrap_or(Path::new("push")), &error))
 }
 
 /// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more.
@@ -140,7 +154,8 @@ fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failur
         };
         let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
         let domains = ("domains".to_owned(), tenant.domains.join(" "));
-        let options = TenantOptions { settings: settings.chain([domains]).collect(), limits: config.tenant_limits() };
+        let settings = settings.chain([domains]).chain(config.push.setting()).collect();
+        let options = TenantOptions { settings, limits: config.tenant_limits() };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 use super::background::Background;
+use super::calls::Calls;
 use super::guard::Guard;
 use super::open_requests::{OpenRequests, Respond};
 use super::outbox::Outbox;
@@ -29,6 +30,7 @@ use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
+use crate::outbound::Outbound;
 use crate::plugin::{Instance, route};
 use crate::statistics::Statistics;
 use commit::{Farewell, Release};
@@ -60,6 +62,7 @@ pub(crate) struct Actor {
     settings: Option<Vec<(String, String)>>,
     outbox: Outbox<Release>,
     open: OpenRequests,
+    calls: Calls,
     guard: Guard,
     wake_at: Option<u64>,
     /// Settlements that wait to be told to the plugin together.
@@ -80,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) mailbox: Mailbox,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
     pub(crate) unread: Arc<UnreadTotal>,
+    pub(crate) outbound: Arc<dyn Outbound>,
 }
 
 /// How a tenant begins.
@@ -133,6 +137,7 @@ impl Actor {
             settings: None,
             outbox: Outbox::default(),
             open,
+            calls: Calls::default(),
             guard: Guard::default(),
             wake_at: None,
             settlements: Vec::new(),
@@ -151,6 +156,7 @@ impl Actor {
         match command {
             Command::Acknowledged { id, parts } => self.settlements.extend(self.open.acknowledged(id, parts)),
             Command::Ended { id, parts, orderly } => self.settlements.extend(self.open.ended(id, parts, orderly)),
+            Command::Finished { call, ticket, outcome } => self.finished(call, ticket, outcome),
             Command::Committed { generation, through, outcome } => self.committed(generation, through, outcome),
             Command::Replayed { replay, result } => self.replayed(replay, result),
             Command::Followed { through, result } => self.followed(through, result),
@@ -195,17 +201,22 @@ impl Actor {
             Command::Close { respond } => self.drain(respond),
             Command::Acknowledged { .. }
             | Command::Ended { .. }
+            | Command::Finished { .. }
             | Command::Committed { .. }
             | Command::Replayed { .. }
             | Command::Followed { .. } => unreachable!("these never wait"),
         }
     }
 
-    /// Tells the plugin what became of its parts, all that is known in one input.
+    /// Tells the plugin what became of its parts, all that is known in one input, and of its calls, each in one.
     pub(super) fn settle(&mut self) {
         if !self.settlements.is_empty() && matches!(self.live, Live::Instance(_)) && !self.is_full() {
             let settlements = std::mem::take(&mut self.settlements);
             self.feed_own(Input::Settled(settlements));
+        }
+        while matches!(self.live, Live::Instance(_)) && !self.is_full() {
+            let Some((call, outcome)) = self.calls.outcome().cloned() else { return };
+            self.feed_own(Input::Finished { call, outcome });
         }
     }
 

@@ -1,9 +1,9 @@
 //! The contract as it binds the plugin: whether a reaction is one that the input allows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::requests::Settlement;
-use crate::contract::types::{Reaction, Reply};
+use crate::contract::types::{Call, CallTarget, HttpTarget, Reaction, Reply, TcpTarget};
 use crate::journal::Input;
 
 /// How many replies a reaction may hold.
@@ -12,16 +12,29 @@ const MOST_REPLIES: usize = 256;
 /// How many bytes all texts and bodies of a reaction may have.
 const MOST_BYTES: usize = 1 << 20;
 
-/// The requests that the plugin may reply to, as the inputs that it was fed let it know them.
+/// How many runs of numbers are remembered. A plugin that counts has one.
+const MOST_RUNS: usize = 1_024;
+
+/// The requests that the plugin may reply to, as the inputs that it was fed let it know them, and the calls that it made.
 #[derive(Default)]
 pub(super) struct Guard {
     answerable: BTreeSet<u64>,
+    calls: Numbers,
 }
 
+/// Numbers that were given, as runs of neighbours: first and last. Of too many runs the lowest is forgotten.
+#[derive(Default)]
+struct Numbers(BTreeMap<u64, u64>);
+
 impl Guard {
-    /// A guard for an instance that was loaded and knows of these requests.
-    pub(super) fn after_load(requests: &[u64]) -> Guard {
-        Guard { answerable: requests.iter().copied().collect() }
+    /// A guard for an instance that was loaded, knows of these requests and waits for these calls. Which other calls were
+    /// made before, it does not know.
+    pub(super) fn after_load(requests: &[u64], calls: &[u64]) -> Guard {
+        let mut guard = Guard { answerable: requests.iter().copied().collect(), calls: Numbers::default() };
+        for call in calls {
+            guard.calls.add(*call);
+        }
+        guard
     }
 
     /// Judges the reaction to an input; the error says which rule it breaks.
@@ -36,6 +49,9 @@ impl Guard {
         }
         for reply in &reaction.replies {
             self.check_reply(reply)?;
+        }
+        for call in &reaction.calls {
+            self.check_call(call)?;
         }
         Ok(())
     }
@@ -63,14 +79,65 @@ impl Guard {
         if !(200..=599).contains(status) {
             return Err(format!("status {status}"));
         }
-        if let Some((name, _)) = headers.iter().find(|(name, value)| !is_header(name, value)) {
-            return Err(format!("the header {name:?} is none that HTTP allows"));
-        }
+        check_headers(headers)?;
         if !more {
             self.answerable.remove(to);
         }
         Ok(())
     }
+
+    fn check_call(&mut self, call: &Call) -> Result<(), String> {
+        check_target(&call.target)?;
+        if self.calls.add(call.id) { Ok(()) } else { Err(format!("call {} was made before", call.id)) }
+    }
+}
+
+impl Numbers {
+    /// Adds a number; false if it is there already.
+    fn add(&mut self, number: u64) -> bool {
+        let below = self.0.range(..=number).next_back().map(|(first, last)| (*first, *last));
+        let first = match below {
+            Some((_, last)) if last >= number => return false,
+            Some((first, last)) if last + 1 == number => first,
+            _ => number,
+        };
+        let above = number.checked_add(1).and_then(|next| self.0.remove(&next));
+        self.0.insert(first, above.unwrap_or(number));
+        if self.0.len() > MOST_RUNS {
+            self.0.pop_first();
+        }
+        true
+    }
+}
+
+fn check_headers(headers: &[(String, String)]) -> Result<(), String> {
+    match headers.iter().find(|(name, value)| !is_header(name, value)) {
+        Some((name, _)) => Err(format!("the header {name:?} is none that HTTP allows")),
+        None => Ok(()),
+    }
+}
+
+/// Only what every plugin can know: a client gave the address, and whether it is good is for who makes the call.
+fn check_target(target: &CallTarget) -> Result<(), String> {
+    match target {
+        CallTarget::HttpPost(HttpTarget { url, headers }) => {
+            let rest = without_prefix(url, "http://").or_else(|| without_prefix(url, "https://"));
+            if rest.is_none_or(str::is_empty) || url.chars().any(char::is_control) {
+                return Err("a call whose URL is not an absolute one of http or https".into());
+            }
+            check_headers(headers)
+        }
+        CallTarget::Tcp(TcpTarget { address, .. }) if address.is_empty() || address.chars().any(char::is_control) => {
+            Err("a call to an address that is none".into())
+        }
+        CallTarget::Tcp(TcpTarget { port: 0, .. }) => Err("a call to port 0".into()),
+        CallTarget::Tcp(_) => Ok(()),
+    }
+}
+
+fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 fn check_size(reaction: &Reaction) -> Result<(), String> {
@@ -80,8 +147,12 @@ fn check_size(reaction: &Reaction) -> Result<(), String> {
     }
     let headers =
         |headers: &[(String, String)]| headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let target = |target: &CallTarget| match target {
+        CallTarget::HttpPost(target) => target.url.len() + headers(&target.headers),
+        CallTarget::Tcp(target) => target.address.len(),
+    };
     let bytes = replies.iter().map(|reply| reply.body.len() + headers(&reply.headers)).sum::<usize>()
-        + calls.iter().map(|call| call.body.len()).sum::<usize>()
+        + calls.iter().map(|call| call.body.len() + target(&call.target)).sum::<usize>()
         + rejections.iter().map(|rejection| rejection.reason.len()).sum::<usize>()
         + logs.iter().map(|line| line.message.len()).sum::<usize>();
     if bytes > MOST_BYTES { Err(format!("{bytes} bytes in one reaction")) } else { Ok(()) }
@@ -127,7 +198,7 @@ mod tests {
 
     #[test]
     fn only_an_open_request_gets_replies_and_only_one_final_one() {
-        let mut guard = Guard::after_load(&[7]);
+        let mut guard = Guard::after_load(&[7], &[]);
         assert_eq!(guard.check(&Input::Tick, &reaction(vec![reply(7, true)], true)), Ok(()));
         assert_eq!(guard.check(&Input::Tick, &reaction(vec![reply(7, false)], true)), Ok(()));
         assert!(guard.check(&Input::Tick, &reaction(vec![reply(7, false)], true)).is_err());
@@ -136,16 +207,67 @@ mod tests {
 
     #[test]
     fn a_request_is_open_until_the_plugin_was_told_of_its_end() {
-        let mut guard = Guard::after_load(&[7]);
+        let mut guard = Guard::after_load(&[7], &[]);
         assert_eq!(guard.check(&ended(7), &reaction(vec![], true)), Ok(()));
         assert!(guard.check(&Input::Tick, &reaction(vec![reply(7, true)], true)).is_err());
     }
 
     #[test]
     fn what_need_not_be_journaled_leaves_nothing_behind() {
-        let mut guard = Guard::after_load(&[7]);
+        let mut guard = Guard::after_load(&[7], &[]);
         assert_eq!(guard.check(&Input::Tick, &reaction(vec![], false)), Ok(()));
         assert!(guard.check(&Input::Tick, &reaction(vec![reply(7, true)], false)).is_err());
+    }
+
+    fn call(id: u64, target: CallTarget) -> Reaction {
+        Reaction { calls: vec![Call { id, target, body: vec![] }], ..reaction(vec![], true) }
+    }
+
+    fn post(url: &str, header: &str) -> CallTarget {
+        CallTarget::HttpPost(HttpTarget { url: url.into(), headers: vec![(header.into(), "x".into())] })
+    }
+
+    fn tcp(address: &str, port: u16) -> CallTarget {
+        CallTarget::Tcp(TcpTarget { address: address.into(), port })
+    }
+
+    #[test]
+    fn a_number_is_for_one_call() {
+        let mut guard = Guard::after_load(&[], &[7]);
+        let mut check = |id| guard.check(&Input::Tick, &call(id, tcp("a", 1))).is_ok();
+        let made = [9, 7, 8, 8, 3, 9, 7, 3, u64::MAX, u64::MAX, 0, 0].map(|id| (id, check(id)));
+        let first: Vec<u64> = made.into_iter().filter(|(_, good)| *good).map(|(id, _)| id).collect();
+        assert_eq!(first, [9, 8, 3, u64::MAX, 0]);
+        assert_eq!(guard.calls.0, BTreeMap::from([(0, 0), (3, 3), (7, 9), (u64::MAX, u64::MAX)]));
+    }
+
+    #[test]
+    fn what_is_known_of_numbers_is_bounded() {
+        let mut numbers = Numbers::default();
+        assert!((0..3_000).all(|number| numbers.add(number * 2)));
+        assert_eq!(numbers.0.len(), MOST_RUNS);
+        assert!(!numbers.add(5_998) && numbers.add(5_999));
+    }
+
+    #[test]
+    fn calls_have_a_target() {
+        for (target, allowed) in [
+            (post("http://a", "x-a"), true),
+            (post("HTTPS://a b/", "x-a"), true),
+            (post("http://", "x-a"), false),
+            (post("ftp://a", "x-a"), false),
+            (post("/a", "x-a"), false),
+            (post("http://a\r\nb", "x-a"), false),
+            (post("http://a", "x a"), false),
+            (tcp("a", 1), true),
+            (tcp("::1", 65_535), true),
+            (tcp("a", 0), false),
+            (tcp("", 1), false),
+            (tcp("a\n", 1), false),
+        ] {
+            let said = Guard::default().check(&Input::Tick, &call(1, target.clone()));
+            assert_eq!(said.is_ok(), allowed, "{target:?}: {said:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod actor;
 mod answer;
 mod background;
+mod calls;
 mod follower;
 mod guard;
 mod halving;
@@ -75,6 +76,8 @@ pub struct Limits {
     pub uncommitted_inputs: usize,
     /// `uncommitted`: about how many bytes these may have.
     pub uncommitted_bytes: usize,
+    /// `outbound-calls`: calls that are on their way; beyond, a call fails.
+    pub outbound_calls: usize,
     /// When snapshots are taken, and how much history is kept.
     pub retention: Retention,
 }
@@ -89,6 +92,7 @@ impl Default for Limits {
             unread_parts: 1_024,
             uncommitted_inputs: 10_000,
             uncommitted_bytes: 64 << 20,
+            outbound_calls: 20_000,
             retention: Retention::default(),
         }
     }

@@ -15,6 +15,7 @@ use super::{IngestError, Ingested};
 use crate::clock::Clock;
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
+use crate::contract::outbound;
 use crate::contract::requests::Request;
 use crate::journal::{Outcome, SourceSpan};
 
@@ -56,6 +57,12 @@ pub(crate) enum Command {
     },
     Close {
         respond: oneshot::Sender<()>,
+    },
+    /// What became of a call that was made under this ticket.
+    Finished {
+        call: u64,
+        ticket: u64,
+        outcome: outbound::Outcome,
     },
     /// What became of an append of the actor's.
     Committed {

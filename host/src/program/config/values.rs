@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
 use crate::journal::SyncMode;
+use crate::outbound::addresses::Network;
 
 /// A socket address with its port.
 pub(super) struct Address(pub(super) SocketAddr);
@@ -25,6 +26,9 @@ pub(super) struct HostName(pub(super) String);
 
 /// A secret; never printed.
 pub(super) struct Key(pub(super) Zeroizing<String>);
+
+/// A range of addresses.
+pub(super) struct AllowedNetwork(pub(super) Network);
 
 /// The text of a plugin's setting.
 pub(super) struct SettingValue(pub(super) String);
@@ -84,6 +88,13 @@ impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
         let expected = "ADDRESS:PORT with a numeric address, such as 127.0.0.1:8080 or [::1]:8080";
         deserializer.deserialize_str(Text { expected, make: |text| text.parse().ok().map(Address) })
+    }
+}
+
+impl<'de> Deserialize<'de> for AllowedNetwork {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AllowedNetwork, D::Error> {
+        let expected = "a network, such as 192.0.2.0/24 or 2001:db8::/32, without bits beyond its length";
+        deserializer.deserialize_str(Text { expected, make: |text| text.parse().ok().map(AllowedNetwork) })
     }
 }
 

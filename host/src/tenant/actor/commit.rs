@@ -5,8 +5,10 @@ use tokio::sync::oneshot;
 use super::{Actor, Live, Next};
 use crate::OpenError;
 use crate::contract::outbound;
-use crate::contract::types::{LogLevel, LogLine, Reaction, Reply};
-use crate::journal::{Append, Input, JournalError, Outcome};
+use crate::contract::types::{Call, LogLevel, LogLine, Reaction, Reply};
+use crate::journal::{Append, JournalError, Outcome};
+use crate::outbound::Done;
+use crate::tenant::calls::Start;
 use crate::tenant::open_requests::Delivery;
 use crate::tenant::shard::Command;
 use crate::tenant::{IngestError, Ingested, RequestError};
@@ -40,9 +42,17 @@ pub(super) struct Farewell {
 
 impl Release {
     pub(super) fn replies(&self) -> &[Reply] {
+        self.reaction().map_or(&[], |reaction| &reaction.replies)
+    }
+
+    pub(super) fn calls(&self) -> &[Call] {
+        self.reaction().map_or(&[], |reaction| &reaction.calls)
+    }
+
+    fn reaction(&self) -> Option<&Reaction> {
         match self {
-            Release::Reaction(reaction) | Release::Configured(_, reaction) => &reaction.replies,
-            Release::Ingest(..) | Release::Offset(..) | Release::Opened(_) | Release::Close(_) => &[],
+            Release::Reaction(reaction) | Release::Configured(_, reaction) => Some(reaction),
+            Release::Ingest(..) | Release::Offset(..) | Release::Opened(_) | Release::Close(_) => None,
         }
     }
 }
@@ -155,6 +165,7 @@ impl Actor {
         self.end_if_all_have_left();
         let mut statistics = self.statistics();
         statistics.open_requests = self.open.unanswered() as u64;
+        statistics.outbound_in_flight = self.calls.flying() as u64;
         statistics.uncommitted = self.uncommitted.len() as u64;
         if self.ended { Next::Ends } else { Next::GoesOn }
     }
@@ -200,8 +211,36 @@ impl Actor {
             }
         }
         for call in reaction.calls {
-            let outcome = outbound::Outcome::Refused("this host makes no outbound calls".into());
-            self.feed_own(Input::Finished { call: call.id, outcome });
+            self.make(call);
+        }
+    }
+
+    /// Has a call made, unless nobody waits for it any more. A tenant that is closing begins none: the plugin makes it
+    /// again when it is restarted.
+    fn make(&mut self, call: Call) {
+        if self.farewell.is_some() {
+            return;
+        }
+        match self.calls.start(call.id, self.parts.limits.outbound_calls) {
+            Start::Make(ticket) => {
+                let (mailbox, id) = (self.parts.mailbox.clone(), call.id);
+                let done = Done::new(move |outcome| mailbox.tell(Command::Finished { call: id, ticket, outcome }));
+                self.parts.outbound.call(&self.parts.history.seat.tenant, call, done);
+            }
+            Start::TooMany => self.statistics().refusal("outbound-calls"),
+            Start::Unwanted => {}
+        }
+    }
+
+    /// A call has ended. The plugin hears of it as soon as it can be fed.
+    pub(super) fn finished(&mut self, call: u64, ticket: u64, outcome: outbound::Outcome) {
+        let word = match &outcome {
+            outbound::Outcome::Answered(_) => "answered",
+            outbound::Outcome::Failed(_) => "failed",
+            outbound::Outcome::Refused(_) => "refused",
+        };
+        if self.calls.ended(call, ticket, outcome) {
+            self.statistics().outbound_call(word);
         }
     }
 

@@ -71,6 +71,7 @@ impl Actor {
         match self.call(at, &input) {
             Ok(Ok(reaction)) => {
                 self.wake_at = reaction.wake_at;
+                self.note_calls(&input, &reaction);
                 if reaction.changed || must_be_journaled(&input) {
                     let digest = Digest::of(&self.parts.history.plugin.sha256(), &reaction);
                     self.note(Record { sequence: at.sequence, now: at.now, digest, input });
@@ -110,6 +111,18 @@ impl Actor {
         statistics.input(input.kind());
         statistics.memory = memory;
         Ok(reaction)
+    }
+
+    /// Which calls the plugin waits for now.
+    fn note_calls(&mut self, input: &Input, reaction: &Reaction) {
+        match input {
+            Input::Restarted(_) => self.calls.forget(),
+            Input::Finished { call, .. } => self.calls.told(*call),
+            _ => {}
+        }
+        for call in &reaction.calls {
+            self.calls.wanted(call.id);
+        }
     }
 
     /// The input is in the state now, and will be in the journal.

@@ -109,7 +109,7 @@ impl Actor {
             self.time = TenantTime::start(&*self.parts.clock, now);
         }
         self.wake_at = pending.wake_at;
-        self.guard = Guard::after_load(&pending.requests);
+        self.guard = Guard::after_load(&pending.requests, &pending.calls);
         self.reconcile(&pending);
         if let Some(newest) = facts.as_ref().and_then(|facts| facts.snapshots.last()) {
             self.snapshots.found(newest.sequence);
@@ -118,7 +118,7 @@ impl Actor {
     }
 
     /// After every load: requests that only the host knows are closed, unless the rest of their answer waits in the
-    /// outbox; those that only the plugin knows are settled as gone.
+    /// outbox; those that only the plugin knows are settled as gone. Of calls likewise.
     fn reconcile(&mut self, pending: &Pending) {
         let answered = self.outbox.iter().flat_map(Release::replies).map(|reply| reply.to);
         let expected: BTreeSet<u64> = pending.requests.iter().copied().chain(answered).collect();
@@ -128,6 +128,8 @@ impl Actor {
         }
         let gone = pending.requests.iter().filter(|id| !known.contains(id));
         self.settlements.extend(gone.map(|id| Settlement { request: *id, parts: 0, end: Some(End::Gone) }));
+        let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
+        self.calls.reconcile(&pending.calls, &unmade);
     }
 
     fn begin(&mut self, beginning: Beginning, past: Past) {
@@ -212,6 +214,7 @@ impl Actor {
         self.live = Live::Faulted(why);
         self.wake_at = None;
         self.forget_unsent();
+        self.calls.forget();
         self.close_all("the plugin failed");
     }
 
