@@ -86,8 +86,23 @@ pub struct Event {
 }
 
 impl Event {
+    /// The folders whose subscribers hear of it; one may come twice.
+    ///
+    /// Who subscribes to a folder hears of what happens to the items in it, to the folder itself, and of folders that
+    /// come to be in it, leave it or cease to be there; what is altered in a folder below is that folder's own.
+    pub fn folders(&self) -> impl Iterator<Item = FolderNo> {
+        let itself = match &self.subject {
+            Subject::Item { .. } => None,
+            Subject::Folder(at) => Some(at.folder),
+        };
+        let inside = itself.is_none() || self.kind != Kind::Modified;
+        let parent = inside.then_some(self.parent.folder);
+        let before = self.before.as_ref().filter(|_| inside).map(|was| was.parent.folder);
+        itself.into_iter().chain(parent).chain(before)
+    }
+
     /// What it counts for in limits: an estimate that is the same on every machine.
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         let before = self.before.as_ref().map_or(0, |before| 48 + before.subject.text_bytes());
         96 + self.subject.text_bytes() + before
     }

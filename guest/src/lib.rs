@@ -21,6 +21,7 @@ mod reply;
 mod turn;
 
 mod ids;
+mod networks;
 mod notify;
 mod settings;
 mod snapshot;

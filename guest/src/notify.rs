@@ -10,7 +10,6 @@ use crate::ids::Keys;
 use crate::settings::Settings;
 use crate::snapshot::{FORMAT, Loading, Saving};
 use crate::state::State;
-use crate::subscriptions::Method;
 use crate::turn::Turn;
 
 /// What this plugin is and serves. Uses no state.
@@ -70,7 +69,7 @@ impl Notify {
         self.input(at, |state, turn| state.cut_histories(turn))
     }
 
-    /// The host came back: every stream is gone and idle lives go on where they were. If the state has regressed, no
+    /// The host came back: every stream is gone, calls in flight are made again, and idle lives go on where they were. If the state has regressed, no
     /// watermark is good any more and every subscription has missed events.
     pub fn restarted(&mut self, at: Moment, how: Restart) -> Reaction {
         let mut turn = Turn::new(at);
@@ -79,6 +78,7 @@ impl Notify {
         let requests: Vec<_> = state.streams.keys().copied().collect();
         state.postpone(how.down_ms);
         requests.into_iter().for_each(|request| state.drop_stream(request, at.now));
+        ews::push::restart(state);
         if how.regressed {
             state.regress(at);
         }
@@ -97,7 +97,7 @@ impl Notify {
     /// What the state still waits for.
     pub fn outstanding(&self) -> Pending {
         let requests = self.state.streams.keys().copied().collect();
-        Pending { requests, calls: Vec::new(), wake_at: self.state.wake_at() }
+        Pending { requests, calls: self.state.calls().collect(), wake_at: self.state.wake_at() }
     }
 
     /// Part `part` of the whole state, at most 1 MiB; none after the last.
@@ -118,14 +118,18 @@ impl Notify {
     /// Figures about the state.
     pub fn inspect(&self) -> Vec<Gauge> {
         let State { mailboxes, subscriptions, streams, book_changes, .. } = &self.state;
-        let pull = subscriptions.iter().filter(|(_, it)| matches!(it.method, Method::Pull { .. })).count();
-        let streaming = subscriptions.iter().count() - pull;
+        let counts = subscriptions.counts();
         let kind = |kind: &str| vec![("kind".to_owned(), kind.to_owned())];
+        let why = |why: &str| vec![("why".to_owned(), why.to_owned())];
         let gauge = |name: &str, labels, value: u64| Gauge { name: name.to_owned(), labels, value: value as f64 };
         vec![
             gauge("accounts", Vec::new(), mailboxes.iter().count() as u64),
-            gauge("subscriptions", kind("pull"), pull as u64),
-            gauge("subscriptions", kind("streaming"), streaming as u64),
+            gauge("subscriptions", kind("pull"), counts.pull),
+            gauge("subscriptions", kind("streaming"), counts.streaming),
+            gauge("subscriptions", kind("push"), counts.push),
+            gauge("push_calls", Vec::new(), self.state.calls().count() as u64),
+            gauge("push_subscriptions_dropped", why("failed"), self.state.pushes_failed),
+            gauge("push_subscriptions_dropped", why("refused"), self.state.pushes_refused),
             gauge("streams", Vec::new(), streams.len() as u64),
             gauge("history_events", Vec::new(), mailboxes.events()),
             gauge("history_bytes", Vec::new(), mailboxes.bytes()),
@@ -150,12 +154,12 @@ impl Notify {
         })
     }
 
-    /// How an outbound call ended. This version makes none, so nothing is waited for.
-    pub fn finished(&mut self, at: Moment, _call: CallId, _outcome: Outcome) -> Reaction {
-        self.input(at, |_, _| {})
+    /// How an outbound call ended. Unknown calls are ignored.
+    pub fn finished(&mut self, at: Moment, call: CallId, outcome: Outcome) -> Reaction {
+        self.input(at, |state, turn| ews::push::finish(state, turn, call, &outcome))
     }
 
-    /// One input: what is due runs out first, then the input itself, then streams have their turn.
+    /// One input: what is due runs out first, then the input itself, then pushes and streams have their turn.
     fn input(&mut self, at: Moment, handle: impl FnOnce(&mut State, &mut Turn)) -> Reaction {
         let mut turn = Turn::new(at);
         self.state.run_timers(&mut turn);
@@ -165,9 +169,11 @@ impl Notify {
 
     fn finish(&mut self, mut turn: Turn) -> Reaction {
         let state = &mut self.state;
+        ews::push::serve(state, &mut turn);
         ews::streams::serve(state, &mut turn);
         if turn.changed {
-            state.backlog_since = state.next_ready().map(|_| turn.at.now);
+            let waits = state.next_ready().is_some() || state.next_push().is_some();
+            state.backlog_since = waits.then_some(turn.at.now);
         }
         turn.finish(state.wake_at())
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::networks::Network;
+
 /// Settings, with their defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -21,6 +23,11 @@ pub struct Settings {
     /// `ews-queue-events` (4000; 1 to 1000000): events that one subscription may have pending; with more it has missed
     /// events.
     pub queue_events: u32,
+    /// `ews-queue-bytes` (2097152; 4096 to 1073741824): bytes of events that one subscription may have pending.
+    pub queue_bytes: u64,
+    /// `push-allow` (none): networks in CIDR form, separated by blanks. A push subscription's URL may name addresses in
+    /// them, though they are not public. The host gives it, and judges again what a name resolves to.
+    pub push_allow: Vec<Network>,
     /// `ews-history-events` (10000; 1 to 10000000): events kept of one account.
     pub history_events: u32,
     /// `ews-history-bytes` (4194304; 4096 to 1073741824): bytes of events kept of one account.
@@ -30,6 +37,15 @@ pub struct Settings {
     /// `ews-history-total-bytes` (134217728; 65536 to 2147483648): bytes of events kept of all accounts together; the
     /// oldest go first.
     pub history_total_bytes: u64,
+}
+
+/// What one subscription may have pending.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue {
+    /// How many events.
+    pub events: u32,
+    /// What they may count for, in bytes.
+    pub bytes: u64,
 }
 
 impl Default for Settings {
@@ -42,6 +58,8 @@ impl Default for Settings {
             streams_per_account: 10,
             ids_per_stream: 200,
             queue_events: 4000,
+            queue_bytes: 2 << 20,
+            push_allow: Vec::new(),
             history_events: 10_000,
             history_bytes: 4 << 20,
             history_hours: 48,
@@ -70,6 +88,11 @@ impl Settings {
         u64::from(self.streaming_idle_minutes) * 60_000
     }
 
+    /// What one subscription may have pending.
+    pub fn queue(&self) -> Queue {
+        Queue { events: self.queue_events, bytes: self.queue_bytes }
+    }
+
     /// How long events are kept, in milliseconds.
     pub fn history_ms(&self) -> u64 {
         u64::from(self.history_hours) * 3_600_000
@@ -84,6 +107,8 @@ impl Settings {
             "ews-streams-per-account" => self.streams_per_account = small(key, value, 1, 1_000_000)?,
             "ews-ids-per-stream" => self.ids_per_stream = small(key, value, 1, 10_000)?,
             "ews-queue-events" => self.queue_events = small(key, value, 1, 1_000_000)?,
+            "ews-queue-bytes" => self.queue_bytes = number(key, value, 4096, 1 << 30)?,
+            "push-allow" => self.push_allow = networks(key, value)?,
             "ews-history-events" => self.history_events = small(key, value, 1, 10_000_000)?,
             "ews-history-bytes" => self.history_bytes = number(key, value, 4096, 1 << 30)?,
             "ews-history-hours" => self.history_hours = small(key, value, 1, 8760)?,
@@ -92,6 +117,13 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+fn networks(key: &str, value: &str) -> Result<Vec<Network>, String> {
+    let read = |text: &str| {
+        Network::read(text).ok_or_else(|| ["setting '", key, "' has '", text, "', which is no network"].concat())
+    };
+    value.split_ascii_whitespace().map(read).collect()
 }
 
 fn small(key: &str, value: &str, from: u64, to: u64) -> Result<u32, String> {
@@ -123,5 +155,9 @@ mod tests {
         assert_eq!(read(&[("heartbeat", "2")]), Err("unknown setting 'heartbeat'".into()));
         let reason = "setting 'ews-queue-events' must be a whole number from 1 to 1000000, not '0'";
         assert_eq!(read(&[("ews-queue-events", "0")]), Err(reason.into()));
+        let reason = "setting 'push-allow' has '10.0.0.0/33', which is no network";
+        assert_eq!(read(&[("push-allow", "127.0.0.0/8 10.0.0.0/33 ::1/128")]), Err(reason.into()));
+        assert_eq!(read(&[("push-allow", " 127.0.0.0/8  ::1/128 ")]).expect("valid").push_allow.len(), 2);
+        assert_eq!(read(&[("push-allow", "")]).expect("valid").push_allow, []);
     }
 }

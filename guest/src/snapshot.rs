@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::{Instant, LoadError, RequestId};
+use crate::contract::{CallId, Instant, LoadError, RequestId};
 use crate::ews::streams::Stream;
 use crate::ids::Keys;
 use crate::mailboxes::{Mailbox, MailboxNo};
@@ -15,7 +15,7 @@ use crate::state::State;
 use crate::subscriptions::{Subscription, SubscriptionNo};
 
 /// The format that is written, and the only one that is read. Its number grows with every change of what is saved.
-pub const FORMAT: &str = "postbell-notify/1";
+pub const FORMAT: &str = "postbell-notify/2";
 
 /// The largest part.
 const PART: usize = 1 << 20;
@@ -29,6 +29,10 @@ struct Head {
     book_changes: u64,
     backlog_since: Option<Instant>,
     served: RequestId,
+    pushed: SubscriptionNo,
+    last_call: CallId,
+    pushes_failed: u64,
+    pushes_refused: u64,
 }
 
 /// One record as it is written; as [`Read`], but borrowed.
@@ -150,6 +154,10 @@ fn head(state: &State) -> Head {
         book_changes: state.book_changes,
         backlog_since: state.backlog_since,
         served: state.served,
+        pushed: state.pushed,
+        last_call: state.last_call,
+        pushes_failed: state.pushes_failed,
+        pushes_refused: state.pushes_refused,
     }
 }
 
@@ -218,6 +226,10 @@ impl Loading {
                 state.book_changes = head.book_changes;
                 state.backlog_since = head.backlog_since;
                 state.served = head.served;
+                state.pushed = head.pushed;
+                state.last_call = head.last_call;
+                state.pushes_failed = head.pushes_failed;
+                state.pushes_refused = head.pushes_refused;
             }
             Read::Mailbox(number, mailbox) if mailbox.is_sound() => state.mailboxes.insert(number, mailbox),
             Read::Mailbox(..) => return Err(corrupt("a mailbox has no root folder")),

@@ -357,17 +357,24 @@ impl Document<'_> {
         Violation { place: self.place(node), text: text.concat() }
     }
 
-    /// The text of an element that holds nothing else, not empty and at most `longest` bytes.
-    pub fn required_text(&self, node: Node, longest: usize) -> Result<&str, Violation> {
+    /// The text of an element that holds nothing else, at most `longest` bytes.
+    pub fn plain_text(&self, node: Node, longest: usize) -> Result<&str, Violation> {
         let text = self.text(node);
         let name = self.name(node);
         if let Some(child) = self.elements[node].first_child {
             return Err(self.violation(child, &["The element '", name, "' cannot hold elements."]));
         }
-        match text.len() {
-            0 => Err(self.violation(node, &["The element '", name, "' is empty."])),
-            length if length > longest => Err(self.violation(node, &["The element '", name, "' is too long."])),
-            _ => Ok(text),
+        if text.len() > longest {
+            return Err(self.violation(node, &["The element '", name, "' is too long."]));
+        }
+        Ok(text)
+    }
+
+    /// The text of an element that holds nothing else, not empty and at most `longest` bytes.
+    pub fn required_text(&self, node: Node, longest: usize) -> Result<&str, Violation> {
+        match self.plain_text(node, longest)? {
+            "" => Err(self.violation(node, &["The element '", self.name(node), "' is empty."])),
+            text => Ok(text),
         }
     }
 

@@ -3,26 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use crate::contract::{Instant, Moment, RequestId};
+use crate::contract::{CallId, Instant, Moment, RequestId};
 use crate::ews::codes::Code;
 use crate::ews::streams::Stream;
 use crate::history::{Entry, Position};
 use crate::ids::{Keys, subscription_text};
 use crate::mailboxes::{MailboxNo, Mailboxes};
 use crate::settings::Settings;
-use crate::subscriptions::{Subscription, SubscriptionNo, Subscriptions};
+use crate::subscriptions::{Push, Stage, Subscription, SubscriptionNo, Subscriptions};
 use crate::turn::{MAX_TIMERS, Turn};
 
 /// What a timer is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// A subscription's idle life ends.
+    /// A subscription's idle life ends, or it is to push.
     Subscription(SubscriptionNo),
     /// A stream's heartbeat is due, or its time is over.
     Stream(RequestId),
 }
 
-/// The whole state of a tenant. `timers`, `ready` and the indices inside the parts follow from the rest.
+/// How many pairs of subscription and event are gathered before they are counted: a bound of memory, nothing else.
+const MAX_HEARD: usize = 1 << 17;
+
+/// The whole state of a tenant. `timers`, `ready`, `pushing`, `calls` and the indices inside the parts follow from the
+/// rest.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// The secrets that ids and watermarks are made with.
@@ -37,12 +41,22 @@ pub struct State {
     pub streams: BTreeMap<RequestId, Stream>,
     /// How many changes of the address book were heard. Nothing subscribes to the book in EWS, so they are only counted.
     pub book_changes: u64,
-    /// Since when streams wait because a reaction was full.
+    /// Since when streams or pushes wait because a reaction was full.
     pub backlog_since: Option<Instant>,
     /// The stream that was served last: the next one after it goes first.
     pub served: RequestId,
+    /// The push subscription that was served last, likewise.
+    pub pushed: SubscriptionNo,
+    /// The number of the last call; each has one that no other had.
+    pub last_call: CallId,
+    /// How many push subscriptions were dropped because their listeners failed.
+    pub pushes_failed: u64,
+    /// How many were dropped because the host refused to call them.
+    pub pushes_refused: u64,
     timers: BTreeSet<(Instant, Timer)>,
     ready: BTreeSet<RequestId>,
+    pushing: BTreeSet<SubscriptionNo>,
+    calls: BTreeMap<CallId, SubscriptionNo>,
 }
 
 impl State {
@@ -66,9 +80,18 @@ impl State {
             }
             turn.changed = true;
             match timer {
-                Timer::Subscription(number) => self.end_subscription(number),
+                Timer::Subscription(number) => self.run_out(number),
                 Timer::Stream(request) => self.with_stream(request, |stream| stream.run_out(turn.at.now)),
             }
+        }
+    }
+
+    /// The deadline of a subscription is there.
+    fn run_out(&mut self, number: SubscriptionNo) {
+        if self.with_push(number, |push| push.stage = Stage::Due).is_some() {
+            self.set_deadline(number, None);
+        } else {
+            self.end_subscription(number);
         }
     }
 
@@ -83,6 +106,7 @@ impl State {
         let deadline = subscription.deadline;
         let number = self.subscriptions.add(subscription);
         self.timers.extend(deadline.map(|due| (due, Timer::Subscription(number))));
+        self.refresh_subscription(number);
         number
     }
 
@@ -94,6 +118,10 @@ impl State {
         if let Some(due) = subscription.deadline {
             self.timers.remove(&(due, Timer::Subscription(number)));
         }
+        self.pushing.remove(&number);
+        if let Some(call) = subscription.push().and_then(Push::call) {
+            self.calls.remove(&call);
+        }
         if let Some(request) = subscription.stream() {
             self.with_stream(request, |stream| {
                 stream.lose(number, Code::ErrorInvalidSubscription, subscription_text(&subscription.id));
@@ -103,22 +131,22 @@ impl State {
 
     /// Sets when a subscription ends.
     pub fn set_deadline(&mut self, number: SubscriptionNo, deadline: Option<Instant>) {
-        let Some(subscription) = self.subscriptions.get_mut(number) else {
+        let before = self.subscriptions.alter(number, |it| std::mem::replace(&mut it.deadline, deadline));
+        let Some((before, _)) = before else {
             return;
         };
-        let before = std::mem::replace(&mut subscription.deadline, deadline);
         if let Some(due) = before {
             self.timers.remove(&(due, Timer::Subscription(number)));
         }
         self.timers.extend(deadline.map(|due| (due, Timer::Subscription(number))));
     }
 
-    /// Gives a subscription its idle life from now on.
+    /// Gives a subscription its idle life from now on. Not for a push subscription, which has none.
     ///
     /// The deadline lies a sixteenth later than promised and moves only when less than what is promised would be left,
     /// so that most polls leave the state as it was. Whether it moved.
     pub fn keep_alive(&mut self, number: SubscriptionNo, now: Instant) -> bool {
-        let Some(subscription) = self.subscriptions.get(number) else {
+        let Some(subscription) = self.subscriptions.get(number).filter(|it| it.push().is_none()) else {
             return false;
         };
         let promised = now.saturating_add(subscription.idle_ms);
@@ -143,11 +171,8 @@ impl State {
             return;
         };
         for number in stream.subscriptions {
-            let Some(subscription) = self.subscriptions.get_mut(number) else {
-                continue;
-            };
-            if subscription.stream() == Some(request) {
-                subscription.leave_stream();
+            if self.subscriptions.get(number).is_some_and(|it| it.stream() == Some(request)) {
+                self.subscriptions.alter(number, Subscription::leave_stream);
                 self.keep_alive(number, now);
             }
         }
@@ -168,18 +193,33 @@ impl State {
         self.index_stream(request);
     }
 
-    /// Appends events to a mailbox's history and counts them for those who wait for them.
+    /// Appends events to a mailbox's history and counts them for those who wait for them, and for nobody else.
     pub fn append(&mut self, mailbox: MailboxNo, entries: Vec<Entry>) {
-        let queue = self.settings.queue_events;
-        for number in self.subscriptions.of_mailbox(mailbox) {
-            self.with_subscription(number, |subscription| {
-                entries.iter().for_each(|entry| subscription.count(entry, queue));
-            });
+        let mut heard = Vec::new();
+        for (index, entry) in (0..).zip(&entries) {
+            self.subscriptions.interested(mailbox, &entry.event, |number| heard.push((number, index)));
+            if heard.len() >= MAX_HEARD {
+                self.count(&entries, &mut heard);
+            }
         }
+        self.count(&entries, &mut heard);
         self.mailboxes.append(mailbox, entries);
         if self.mailboxes.cut(mailbox, u64::from(self.settings.history_events), self.settings.history_bytes) {
             self.miss_what_was_cut(mailbox);
         }
+    }
+
+    /// Counts events for subscriptions: who is to hear of which, by its index. Each subscription has its turn once.
+    fn count(&mut self, entries: &[Entry], heard: &mut Vec<(SubscriptionNo, usize)>) {
+        let queue = self.settings.queue();
+        heard.sort_unstable();
+        heard.dedup();
+        for theirs in heard.chunk_by(|one, other| one.0 == other.0) {
+            self.with_subscription(theirs[0].0, |subscription| {
+                theirs.iter().for_each(|(_, index)| subscription.count(&entries[*index], queue));
+            });
+        }
+        heard.clear();
     }
 
     /// Cuts what is too old or too much in all histories together.
@@ -210,30 +250,57 @@ impl State {
     /// The client of a subscription has everything up to here.
     pub fn acknowledge(&mut self, number: SubscriptionNo, upto: Position) {
         let Self { subscriptions, mailboxes, .. } = self;
-        let Some(subscription) = subscriptions.get_mut(number) else {
-            return;
-        };
-        subscription.acknowledge(&mailboxes.get(subscription.mailbox).history, upto);
-        if let Some(request) = subscription.stream() {
-            self.refresh(request);
-        }
+        subscriptions.alter(number, |subscription| {
+            subscription.acknowledge(&mailboxes.get(subscription.mailbox).history, upto);
+        });
+        self.refresh_subscription(number);
     }
 
-    /// Alters a subscription, and what its stream has to do accordingly.
+    /// Alters a subscription, and what is to be sent accordingly.
     pub fn with_subscription(&mut self, number: SubscriptionNo, alter: impl FnOnce(&mut Subscription)) {
-        let Some(subscription) = self.subscriptions.get_mut(number) else {
-            return;
-        };
-        alter(subscription);
-        if let Some(request) = subscription.stream() {
-            self.refresh(request);
-        }
+        self.subscriptions.alter(number, alter);
+        self.refresh_subscription(number);
     }
 
-    /// Every idle life lasts this much longer.
+    /// Alters how a push subscription is doing, and what is to be sent accordingly.
+    pub fn with_push<T>(&mut self, number: SubscriptionNo, alter: impl FnOnce(&mut Push) -> T) -> Option<T> {
+        let (given, _) = self.subscriptions.alter(number, |subscription| subscription.push_mut().map(alter))?;
+        self.refresh_subscription(number);
+        given
+    }
+
+    /// The next push subscription with something to send, in turn.
+    pub fn next_push(&self) -> Option<SubscriptionNo> {
+        let after = (Bound::Excluded(self.pushed), Bound::Unbounded);
+        self.pushing.range(after).next().or_else(|| self.pushing.first()).copied()
+    }
+
+    /// Numbers a new call, made for a subscription.
+    pub fn begin_call(&mut self, number: SubscriptionNo) -> CallId {
+        self.last_call += 1;
+        self.calls.insert(self.last_call, number);
+        self.last_call
+    }
+
+    /// A call has ended: whose it was.
+    pub fn end_call(&mut self, call: CallId) -> Option<SubscriptionNo> {
+        self.calls.remove(&call)
+    }
+
+    /// No call is in flight any more: whose they were.
+    pub fn forget_calls(&mut self) -> Vec<SubscriptionNo> {
+        std::mem::take(&mut self.calls).into_values().collect()
+    }
+
+    /// The calls in flight, ascending.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.calls.keys().copied()
+    }
+
+    /// Every idle life lasts this much longer; what is to be pushed is not put off.
     pub fn postpone(&mut self, by_ms: u64) {
-        let deadlines: Vec<_> =
-            self.subscriptions.iter().filter_map(|(number, it)| it.deadline.map(|due| (number, due))).collect();
+        let lives = self.subscriptions.iter().filter(|(_, it)| it.push().is_none());
+        let deadlines: Vec<_> = lives.filter_map(|(number, it)| it.deadline.map(|due| (number, due))).collect();
         for (number, due) in deadlines {
             self.set_deadline(number, Some(due.saturating_add(by_ms)));
         }
@@ -244,6 +311,8 @@ impl State {
     /// again, even if this very input is lost: that is why it is a time.
     pub fn regress(&mut self, at: Moment) {
         self.keys.era = at.now.max(self.keys.era.saturating_add(1));
+        // Calls that were forgotten had numbers, too: fewer than a thousand for every millisecond there ever was.
+        self.last_call = self.last_call.max(at.now.saturating_mul(1024));
         self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
         mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));
@@ -256,6 +325,10 @@ impl State {
             .iter()
             .filter_map(|(number, subscription)| subscription.deadline.map(|due| (due, Timer::Subscription(number))));
         self.timers = deadlines.collect();
+        let pushing = self.subscriptions.iter().filter(|(_, subscription)| subscription.must_push());
+        self.pushing = pushing.map(|(number, _)| number).collect();
+        let calls = self.subscriptions.iter().filter_map(|(number, it)| it.push()?.call().map(|call| (call, number)));
+        self.calls = calls.collect();
         self.ready.clear();
         let requests: Vec<_> = self.streams.keys().copied().collect();
         requests.into_iter().for_each(|request| self.index_stream(request));
@@ -264,11 +337,8 @@ impl State {
     fn miss_what_was_cut(&mut self, mailbox: MailboxNo) {
         let history = &self.mailboxes.get(mailbox).history;
         let (floor, last) = (history.floor(), history.last());
-        let lost = |oldest: Option<Position>| oldest.is_some_and(|oldest| oldest <= floor);
-        for number in self.subscriptions.of_mailbox(mailbox) {
-            if self.subscriptions.get(number).is_some_and(|subscription| lost(subscription.oldest)) {
-                self.with_subscription(number, |subscription| subscription.miss(last));
-            }
+        while let Some(number) = self.subscriptions.pending_since(mailbox, floor) {
+            self.with_subscription(number, |subscription| subscription.miss(last));
         }
     }
 
@@ -286,6 +356,19 @@ impl State {
         if let Some(stream) = self.streams.get(&request) {
             self.timers.extend(stream.due().map(|due| (due, Timer::Stream(request))));
             self.refresh(request);
+        }
+    }
+
+    fn refresh_subscription(&mut self, number: SubscriptionNo) {
+        let Some(subscription) = self.subscriptions.get(number) else {
+            return;
+        };
+        if let Some(request) = subscription.stream() {
+            self.refresh(request);
+        } else if subscription.must_push() {
+            self.pushing.insert(number);
+        } else if subscription.push().is_some() {
+            self.pushing.remove(&number);
         }
     }
 

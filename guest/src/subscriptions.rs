@@ -2,13 +2,18 @@
 //!
 //! A subscription holds no events: it has a position in the history of its mailbox and counts what it covers after it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{Instant, RequestId};
-use crate::history::{Entry, Event, History, Kind, Position, Subject};
+use crate::history::{Entry, Event, History, Position};
 use crate::mailboxes::{FolderNo, MailboxNo};
+use crate::settings::Queue;
+
+mod all;
+mod push;
+
+pub use all::Subscriptions;
+pub use push::{Push, Stage, Told};
 
 /// A subscription; never reused.
 pub type SubscriptionNo = u32;
@@ -33,6 +38,8 @@ pub enum Method {
         /// Up to which of its misses the stream has been told.
         told: u32,
     },
+    /// It is told by SendNotification.
+    Push(Box<Push>),
 }
 
 /// A subscription.
@@ -50,9 +57,9 @@ pub struct Subscription {
     pub kinds: u8,
     /// How it is served.
     pub method: Method,
-    /// How long it lives without being used, in milliseconds.
+    /// How long it lives without being used, in milliseconds; of no meaning for a push subscription.
     pub idle_ms: u64,
-    /// When it ends; none while it is on a stream.
+    /// When it ends, none while it is on a stream; of a push subscription, when it is to push without having news.
     pub deadline: Option<Instant>,
     /// Its client has everything up to here.
     pub acknowledged: Position,
@@ -60,15 +67,14 @@ pub struct Subscription {
     pub oldest: Option<Position>,
     /// How many it covers after that.
     pub pending: u32,
+    /// What these count for in limits, in bytes.
+    pub pending_bytes: u64,
     /// How often it missed events since its client was last told.
     pub missed: u32,
 }
 
 impl Subscription {
-    /// Whether it is to hear of this event.
-    ///
-    /// A subscription to folders covers what happens to the items in them, to the folders themselves, and folders that
-    /// come to be in, leave or cease to be in them; what is altered in a folder below them is that folder's own.
+    /// Whether it is to hear of this event: one of a kind that it wants, in one of its folders.
     pub fn covers(&self, event: &Event) -> bool {
         if self.kinds & event.kind.bit() == 0 {
             return false;
@@ -76,54 +82,38 @@ impl Subscription {
         let Some(folders) = &self.folders else {
             return true;
         };
-        let among = |folder: FolderNo| folders.binary_search(&folder).is_ok();
-        let itself = match &event.subject {
-            Subject::Item { .. } => false,
-            Subject::Folder(at) => among(at.folder),
-        };
-        let inside = || match (&event.subject, event.kind) {
-            (Subject::Folder(_), Kind::Modified) => false,
-            _ => among(event.parent.folder) || event.before.as_ref().is_some_and(|was| among(was.parent.folder)),
-        };
-        itself || inside()
+        event.folders().any(|folder| folders.binary_search(&folder).is_ok())
     }
 
-    /// A folder of its choice has another number now.
-    pub fn follow(&mut self, old: FolderNo, new: FolderNo) {
-        if let Some(folders) = &mut self.folders
-            && folders.binary_search(&old).is_ok()
-            && let Err(place) = folders.binary_search(&new)
-        {
-            folders.insert(place, new);
-        }
-    }
-
-    /// Whether it missed events. A pull subscription stays so: no watermark of its own leads past what it missed.
+    /// Whether it missed events. A pull subscription stays so: no watermark of its own leads past what it missed. A push
+    /// subscription ends once its client was told.
     pub fn has_missed(&self) -> bool {
         self.missed > 0
     }
 
-    /// The first event that it covers after a position.
-    pub fn first_after(&self, history: &History, position: Position) -> Option<Position> {
-        history.after(position).find(|entry| self.covers(&entry.event)).map(|entry| entry.position)
-    }
-
     /// The events after a position that it covers.
-    pub fn covered<'h>(&'h self, history: &'h History, position: Position) -> impl Iterator<Item = &'h Entry> {
+    fn covered<'h>(&'h self, history: &'h History, position: Position) -> impl Iterator<Item = &'h Entry> {
         history.after(position).filter(|entry| self.covers(&entry.event))
     }
 
+    /// What is pending, oldest first.
+    pub fn pending<'h>(&'h self, history: &'h History) -> impl Iterator<Item = &'h Entry> {
+        let entries = self.oldest.into_iter().flat_map(|oldest| history.from(oldest));
+        entries.filter(|entry| self.covers(&entry.event))
+    }
+
     /// Counts a new event, if it covers it.
-    pub fn count(&mut self, entry: &Entry, queue: u32) {
+    pub fn count(&mut self, entry: &Entry, queue: Queue) {
         if self.missed_for_good() || !self.covers(&entry.event) {
             return;
         }
         self.pending += 1;
+        self.pending_bytes += entry.event.bytes();
         self.oldest.get_or_insert(entry.position);
         if let Method::Streaming { stream: Some(_), next, .. } = &mut self.method {
             next.get_or_insert(entry.position);
         }
-        if self.pending > queue {
+        if self.overflows(queue) {
             self.miss(entry.position);
         }
     }
@@ -138,22 +128,24 @@ impl Subscription {
     fn start_at(&mut self, position: Position) {
         self.acknowledged = self.acknowledged.max(position);
         self.oldest = None;
-        self.pending = 0;
+        (self.pending, self.pending_bytes) = (0, 0);
         match &mut self.method {
             Method::Pull { more } => *more = false,
             Method::Streaming { next, .. } => *next = None,
+            Method::Push(_) => {}
         }
     }
 
     /// Makes the counts anew, from the acknowledged position.
-    pub fn recount(&mut self, history: &History, queue: u32) {
-        let (mut pending, mut oldest) = (0, None);
+    pub fn recount(&mut self, history: &History, queue: Queue) {
+        let (mut pending, mut bytes, mut oldest) = (0, 0, None);
         for entry in self.covered(history, self.acknowledged) {
             pending += 1;
+            bytes += entry.event.bytes();
             oldest.get_or_insert(entry.position);
         }
-        (self.pending, self.oldest) = (pending, oldest);
-        if pending > queue {
+        (self.pending, self.pending_bytes, self.oldest) = (pending, bytes, oldest);
+        if self.overflows(queue) {
             self.miss(history.last());
         }
     }
@@ -163,15 +155,28 @@ impl Subscription {
         if upto <= self.acknowledged {
             return;
         }
-        let passed = self.covered(history, self.acknowledged).take_while(|entry| entry.position <= upto).count();
-        self.pending = self.pending.saturating_sub(passed as u32);
+        let (mut passed, mut bytes, mut oldest) = (0, 0, None);
+        for entry in self.pending(history) {
+            if entry.position > upto {
+                oldest = Some(entry.position);
+                break;
+            }
+            passed += 1;
+            bytes += entry.event.bytes();
+        }
+        self.pending = self.pending.saturating_sub(passed);
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
         self.acknowledged = upto;
-        self.oldest = if self.pending == 0 { None } else { self.first_after(history, upto) };
+        self.oldest = oldest;
         match &mut self.method {
             Method::Pull { more } => *more = false,
             Method::Streaming { next: Some(next), .. } if *next <= upto => self.skip_sent(),
-            Method::Streaming { .. } => {}
+            Method::Streaming { .. } | Method::Push(_) => {}
         }
+    }
+
+    fn overflows(&self, queue: Queue) -> bool {
+        self.pending > queue.events || self.pending_bytes > queue.bytes
     }
 
     /// What is to go out next was acknowledged on an earlier stream.
@@ -211,7 +216,7 @@ impl Subscription {
     pub fn stream(&self) -> Option<RequestId> {
         match self.method {
             Method::Streaming { stream, .. } => stream,
-            Method::Pull { .. } => None,
+            Method::Pull { .. } | Method::Push(_) => None,
         }
     }
 
@@ -219,7 +224,7 @@ impl Subscription {
     pub fn unsent(&self) -> Option<Position> {
         match self.method {
             Method::Streaming { next, .. } => next,
-            Method::Pull { .. } => None,
+            Method::Pull { .. } | Method::Push(_) => None,
         }
     }
 
@@ -228,91 +233,32 @@ impl Subscription {
         matches!(self.method, Method::Streaming { stream: Some(_), told, .. } if told != self.missed)
     }
 
-    fn missed_for_good(&self) -> bool {
-        self.missed > 0 && matches!(self.method, Method::Pull { .. })
-    }
-}
-
-/// All subscriptions of the tenant.
-#[derive(Clone, Debug, Default)]
-pub struct Subscriptions {
-    all: BTreeMap<SubscriptionNo, Subscription>,
-    next: SubscriptionNo,
-    by_id: BTreeMap<SubscriptionId, SubscriptionNo>,
-    by_mailbox: BTreeMap<MailboxNo, BTreeSet<SubscriptionNo>>,
-}
-
-impl Subscriptions {
-    /// Adds a subscription.
-    pub fn add(&mut self, subscription: Subscription) -> SubscriptionNo {
-        let number = self.next;
-        self.next += 1;
-        self.insert(number, subscription);
-        number
-    }
-
-    /// Puts a subscription in its place.
-    pub fn insert(&mut self, number: SubscriptionNo, subscription: Subscription) {
-        self.by_id.insert(subscription.id, number);
-        self.by_mailbox.entry(subscription.mailbox).or_default().insert(number);
-        self.all.insert(number, subscription);
-    }
-
-    /// Removes a subscription.
-    pub fn remove(&mut self, number: SubscriptionNo) -> Option<Subscription> {
-        let subscription = self.all.remove(&number)?;
-        self.by_id.remove(&subscription.id);
-        if let Some(numbers) = self.by_mailbox.get_mut(&subscription.mailbox) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.by_mailbox.remove(&subscription.mailbox);
-            }
+    /// How it pushes, if it does.
+    pub fn push(&self) -> Option<&Push> {
+        match &self.method {
+            Method::Push(push) => Some(push),
+            Method::Pull { .. } | Method::Streaming { .. } => None,
         }
-        Some(subscription)
     }
 
-    /// The number that the next one gets.
-    pub fn next(&self) -> SubscriptionNo {
-        self.next
+    /// How it pushes, to be altered.
+    pub fn push_mut(&mut self) -> Option<&mut Push> {
+        match &mut self.method {
+            Method::Push(push) => Some(push),
+            Method::Pull { .. } | Method::Streaming { .. } => None,
+        }
     }
 
-    /// Sets the number that the next one gets.
-    pub fn set_next(&mut self, next: SubscriptionNo) {
-        self.next = next;
+    /// Whether it has something to push now.
+    pub fn must_push(&self) -> bool {
+        self.push().is_some_and(|push| match push.stage {
+            Stage::Due => true,
+            Stage::Resting => self.pending > 0 || self.missed > 0,
+            Stage::Calling { .. } | Stage::Waiting => false,
+        })
     }
 
-    /// The subscription that a client calls so.
-    pub fn find(&self, id: &SubscriptionId) -> Option<SubscriptionNo> {
-        self.by_id.get(id).copied()
-    }
-
-    /// A subscription.
-    pub fn get(&self, number: SubscriptionNo) -> Option<&Subscription> {
-        self.all.get(&number)
-    }
-
-    /// A subscription, to be altered; its id and its mailbox are indexed and must stay.
-    pub fn get_mut(&mut self, number: SubscriptionNo) -> Option<&mut Subscription> {
-        self.all.get_mut(&number)
-    }
-
-    /// The subscriptions to a mailbox, ascending.
-    pub fn of_mailbox(&self, mailbox: MailboxNo) -> Vec<SubscriptionNo> {
-        self.by_mailbox.get(&mailbox).map(|numbers| numbers.iter().copied().collect()).unwrap_or_default()
-    }
-
-    /// How many subscriptions a mailbox has.
-    pub fn count_of_mailbox(&self, mailbox: MailboxNo) -> u64 {
-        self.by_mailbox.get(&mailbox).map_or(0, |numbers| numbers.len() as u64)
-    }
-
-    /// All subscriptions in the order of their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (SubscriptionNo, &Subscription)> {
-        self.all.iter().map(|(number, subscription)| (*number, subscription))
-    }
-
-    /// The first subscription with at least this number.
-    pub fn next_from(&self, number: SubscriptionNo) -> Option<(SubscriptionNo, &Subscription)> {
-        self.all.range(number..).next().map(|(number, subscription)| (*number, subscription))
+    fn missed_for_good(&self) -> bool {
+        self.missed > 0 && !matches!(self.method, Method::Streaming { .. })
     }
 }

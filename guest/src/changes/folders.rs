@@ -99,8 +99,6 @@ impl Intake<'_> {
         let Some((old, new)) = numbers.filter(|(old, new)| old != new) else {
             return;
         };
-        for number in self.state.subscriptions.of_mailbox(mailbox) {
-            self.state.with_subscription(number, |subscription| subscription.follow(old, new));
-        }
+        self.state.subscriptions.follow(mailbox, old, new);
     }
 }

@@ -38,7 +38,6 @@ codes! {
     ErrorInternalServerError = "An internal server error occurred. The operation failed.",
     ErrorInvalidExchangeImpersonationHeaderData = "The impersonation header does not name an account.",
     ErrorInvalidIdMalformed = "The id is malformed.",
-    ErrorInvalidOperation = "Push subscriptions are not available on this server.",
     ErrorInvalidPullSubscriptionId = "The subscription is not a pull subscription.",
     ErrorInvalidRequest = "The request is invalid.",
     ErrorInvalidServerVersion = "The specified server version is invalid.",
@@ -53,4 +52,6 @@ codes! {
     ErrorServerBusy = "The server cannot service this request right now. Try again later.",
     ErrorSubscriptionAccessDenied = "Access is denied. Only the subscription owner may access the subscription.",
     ErrorSubscriptionNotFound = "The specified subscription was not found.",
+    ErrorInvalidPushSubscriptionUrl = "The URL of the push subscription is invalid.",
+    ErrorReadEventsFailed = "Events could not be read for this subscription; create it anew.",
 }

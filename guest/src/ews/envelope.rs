@@ -1,5 +1,7 @@
 //! The SOAP envelope: what comes in around an operation, and what goes out around its answer.
 
+use serde::{Deserialize, Serialize};
+
 use crate::contract::{AccountName, Reply};
 use crate::reply::Text;
 use crate::soap::{Document, Node};
@@ -7,7 +9,7 @@ use crate::soap::{Document, Node};
 use super::codes::Code;
 use super::fault::Fault;
 
-/// `RequestServerVersion/@Version` of the 15.2 schema.
+/// `RequestServerVersion/@Version` of the 15.2 schema. The state names them by their place: new ones go to the end.
 const VERSIONS: [&str; 19] = [
     "Exchange2007",
     "Exchange2007_SP1",
@@ -30,6 +32,28 @@ const VERSIONS: [&str; 19] = [
     "V2017_07_11",
 ];
 
+/// The version of the schema that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version(u8);
+
+impl Default for Version {
+    /// Exchange2013.
+    fn default() -> Self {
+        Self(7)
+    }
+}
+
+impl Version {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        VERSIONS.get(usize::from(self.0)).unwrap_or(&VERSIONS[7])
+    }
+
+    fn read(name: &str) -> Option<Self> {
+        VERSIONS.iter().position(|version| *version == name).map(|place| Self(place as u8))
+    }
+}
+
 /// The start of every answer but streams. A declaration and a header are required by the C# and Java libraries.
 const OPEN: &str = concat!(
     r#"<?xml version="1.0" encoding="utf-8"?>"#,
@@ -46,6 +70,8 @@ const CLOSE: &str = "Response></s:Body></s:Envelope>";
 
 /// An operation as it came in.
 pub struct Incoming {
+    /// The version that it is made for.
+    pub version: Version,
     /// Whom the caller wants to act as.
     pub act_as: Option<AccountName>,
     /// The element in the body.
@@ -64,22 +90,20 @@ pub fn open(document: &Document<'_>) -> Result<Incoming, Fault> {
     if let Some(second) = operations.next() {
         return Err(document.violation(second, &["The body has more than one operation."]).into());
     }
-    let mut act_as = None;
-    if let Some(header) = document.child(root, "Header") {
-        version(document, header)?;
-        act_as = impersonation(document, header)?;
-    }
-    Ok(Incoming { act_as, operation })
+    let Some(header) = document.child(root, "Header") else {
+        return Ok(Incoming { version: Version::default(), act_as: None, operation });
+    };
+    let version = version(document, header)?;
+    let act_as = impersonation(document, header)?;
+    Ok(Incoming { version, act_as, operation })
 }
 
-fn version(document: &Document<'_>, header: Node) -> Result<(), Fault> {
+fn version(document: &Document<'_>, header: Node) -> Result<Version, Fault> {
     let Some(version) = document.child(header, "RequestServerVersion") else {
-        return Ok(());
+        return Ok(Version::default());
     };
-    match document.attribute(version, "Version") {
-        Some(version) if VERSIONS.contains(&version) => Ok(()),
-        _ => Err(Fault::Code(Code::ErrorInvalidServerVersion)),
-    }
+    let version = document.attribute(version, "Version").and_then(Version::read);
+    version.ok_or(Fault::Code(Code::ErrorInvalidServerVersion))
 }
 
 fn impersonation(document: &Document<'_>, header: Node) -> Result<Option<AccountName>, Fault> {
@@ -175,6 +199,19 @@ pub fn failure(operation: &'static str, code: Code) -> Reply {
     let mut messages = Messages::of(operation);
     messages.error(code, "");
     messages.reply()
+}
+
+/// The start of a notification that is pulled or pushed; its events follow, and its end.
+pub fn notification(body: &mut Vec<u8>, subscription: &str, previous: &str, more: bool) {
+    body.raw("<t:SubscriptionId>");
+    body.raw(subscription);
+    body.raw("</t:SubscriptionId><t:PreviousWatermark>");
+    body.raw(previous);
+    body.raw(if more {
+        "</t:PreviousWatermark><t:MoreEvents>true</t:MoreEvents>"
+    } else {
+        "</t:PreviousWatermark><t:MoreEvents>false</t:MoreEvents>"
+    });
 }
 
 /// The three elements that say an error; the C# and Java libraries need all of them, in this order.

@@ -53,7 +53,7 @@ fn pull(
     caller: &Caller<'_>,
 ) -> Result<SubscriptionNo, Code> {
     let number = owned(state, id, caller)?;
-    let subscription = state.subscriptions.get_mut(number).ok_or(Code::ErrorSubscriptionNotFound)?;
+    let subscription = state.subscriptions.get(number).ok_or(Code::ErrorSubscriptionNotFound)?;
     if !matches!(subscription.method, Method::Pull { .. }) {
         return Err(Code::ErrorInvalidPullSubscriptionId);
     }
@@ -62,7 +62,7 @@ fn pull(
     let position = position.filter(|at| subscription.acknowledged <= *at && *at <= history.last());
     let position = position.filter(|_| !subscription.has_missed()).ok_or(Code::ErrorInvalidWatermark)?;
     if position > subscription.acknowledged {
-        subscription.acknowledge(history, position);
+        state.acknowledge(number, position);
         turn.changed = true;
     }
     turn.changed |= state.keep_alive(number, turn.at.now);
@@ -79,20 +79,14 @@ fn notification(state: &mut State, turn: &mut Turn, number: SubscriptionNo) -> R
     let more = !everything && subscription.pending as usize > MAX_EVENTS;
     let limit = if everything { usize::MAX } else { MAX_EVENTS };
     let reply = envelope::success(OPERATION, |body| {
-        body.raw("<m:Notification><t:SubscriptionId>");
-        body.raw(&ids::subscription_text(&subscription.id));
-        body.raw("</t:SubscriptionId><t:PreviousWatermark>");
-        body.raw(&state.keys.watermark(subscription.mailbox, from));
-        body.raw(if more {
-            "</t:PreviousWatermark><t:MoreEvents>true</t:MoreEvents>"
-        } else {
-            "</t:PreviousWatermark><t:MoreEvents>false</t:MoreEvents>"
-        });
+        body.raw("<m:Notification>");
+        let previous = state.keys.watermark(subscription.mailbox, from);
+        envelope::notification(body, &ids::subscription_text(&subscription.id), &previous, more);
         write_events(state, body, number, from, limit);
         body.raw("</m:Notification>");
     });
-    if more && let Some(subscription) = state.subscriptions.get_mut(number) {
-        subscription.method = Method::Pull { more: true };
+    if more {
+        state.with_subscription(number, |subscription| subscription.method = Method::Pull { more: true });
         turn.changed = true;
     }
     reply
@@ -107,7 +101,7 @@ fn write_events(state: &State, body: &mut Vec<u8>, number: SubscriptionNo, from:
         return events::write_status(body, &state.keys.watermark(number, from));
     }
     let mailbox = state.mailboxes.get(number);
-    for entry in subscription.covered(&mailbox.history, from).take(limit) {
+    for entry in subscription.pending(&mailbox.history).take(limit) {
         let watermark = state.keys.watermark(number, entry.position);
         events::write(body, mailbox, &entry.event, Some(&watermark));
         // An answer has its limit; what is left stays pending behind the last watermark.

@@ -103,8 +103,6 @@ fn join(state: &mut State, request: RequestId, good: &[SubscriptionNo]) {
             });
         }
         state.set_deadline(*number, None);
-        if let Some(subscription) = state.subscriptions.get_mut(*number) {
-            subscription.join_stream(request);
-        }
+        state.subscriptions.alter(*number, |subscription| subscription.join_stream(request));
     }
 }

@@ -13,6 +13,8 @@ mod get_events;
 mod get_folder;
 mod get_streaming_events;
 mod item_ids;
+pub mod push;
+mod push_url;
 pub mod streams;
 mod subscribe;
 mod unsubscribe;
@@ -26,6 +28,7 @@ use codes::Code;
 use envelope::Incoming;
 use fault::Fault;
 
+pub use envelope::Version;
 pub use folder_ids::is_distinguished;
 
 /// The longest that a stream stays open is half an hour; a minute more lets the last part leave.
@@ -83,6 +86,8 @@ pub struct Caller<'r> {
     pub login: &'r Account,
     /// Whose mailbox is meant where none is named: the login's, or the impersonated one.
     pub acting_as: &'r Account,
+    /// The version of the schema that it speaks.
+    pub version: Version,
 }
 
 fn dispatch(state: &mut State, turn: &mut Turn, request: &Request) -> Result<(), Fault> {
@@ -110,12 +115,12 @@ fn caller<'r>(request: &'r Request, incoming: &Incoming) -> Result<Caller<'r>, F
         return Err(Fault::Code(Code::ErrorAccessDenied));
     };
     if incoming.act_as.is_none() {
-        return Ok(Caller { login: &grant.account, acting_as: &grant.account });
+        return Ok(Caller { login: &grant.account, acting_as: &grant.account, version: incoming.version });
     }
     let resolution = request.act_as.as_ref();
     match (resolution.map(|it| it.standing), resolution.and_then(|it| it.account.as_ref())) {
         (Some(Standing::Itself | Standing::Permitted), Some(account)) => {
-            Ok(Caller { login: &grant.account, acting_as: account })
+            Ok(Caller { login: &grant.account, acting_as: account, version: incoming.version })
         }
         (Some(Standing::Forbidden), _) => Err(Fault::Code(Code::ErrorImpersonateUserDenied)),
         (Some(Standing::Unavailable | Standing::Elsewhere), _) => Err(Fault::Code(Code::ErrorMailboxStoreUnavailable)),

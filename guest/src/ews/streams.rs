@@ -268,12 +268,17 @@ fn tell_misses(state: &mut State, stream: &Stream, body: &mut Vec<u8>) -> Option
         if ids.len() == MAX_NAMED {
             break;
         }
-        let Some(subscription) = state.subscriptions.get_mut(*number).filter(|it| it.must_tell_miss()) else {
+        if !state.subscriptions.get(*number).is_some_and(Subscription::must_tell_miss) {
+            continue;
+        }
+        let told = state.subscriptions.alter(*number, |subscription| {
+            if let Method::Streaming { told, .. } = &mut subscription.method {
+                *told = subscription.missed;
+            }
+        });
+        let Some(((), subscription)) = told else {
             continue;
         };
-        if let Method::Streaming { told, .. } = &mut subscription.method {
-            *told = subscription.missed;
-        }
         part.misses.push((*number, subscription.missed));
         ids.push(subscription_text(&subscription.id));
     }
@@ -316,11 +321,11 @@ fn write_news(state: &mut State, stream: &Stream, body: &mut Vec<u8>) -> Part {
         }
         body.raw("</m:Notification>");
         part.events.push((*number, last));
-        if let Some(subscription) = state.subscriptions.get_mut(*number)
-            && let Method::Streaming { next, .. } = &mut subscription.method
-        {
-            *next = unsent;
-        }
+        state.subscriptions.alter(*number, |subscription| {
+            if let Method::Streaming { next, .. } = &mut subscription.method {
+                *next = unsent;
+            }
+        });
     }
     body.raw("</m:Notifications>");
     part

@@ -1,31 +1,34 @@
-//! Subscribe (MS-OXWSNTIF 3.1.4.3): pull and streaming subscriptions.
+//! Subscribe (MS-OXWSNTIF 3.1.4.3): pull, streaming and push subscriptions.
 //!
-//! A request that names neither folders nor all folders means all of them. A push subscription is refused by
-//! ErrorInvalidOperation: this version makes no calls to clients.
+//! A request that names neither folders nor all folders means all of them. A watermark after which more has happened
+//! than a subscription may have pending is too old. `CallerData` is read and forgotten: nothing that a client is sent has
+//! a place for it.
 
 use crate::contract::{Account, AccountName, Reply, Request};
 use crate::history::Position;
 use crate::ids;
 use crate::mailboxes::{Condition, FolderNo, MailboxNo};
 use crate::reply::Text;
-use crate::soap::{Document, Fields, Node, Violation};
+use crate::soap::{Document, Fields, MAX_TEXT, Node, Violation};
 use crate::state::State;
-use crate::subscriptions::{Method, Subscription};
+use crate::subscriptions::{Method, Push, Subscription};
 use crate::turn::Turn;
 
 use super::codes::Code;
 use super::fault::Fault;
 use super::folder_ids::{self, FolderRef};
-use super::{Caller, envelope, events};
+use super::{Caller, envelope, events, push_url};
 
 const OPERATION: &str = "Subscribe";
 
 /// The longest watermark that is looked at, in bytes.
 const MAX_WATERMARK: usize = 1024;
-/// The longest URL or caller data, in bytes (2083 is the limit of URLs).
-const MAX_URL: usize = 2083;
+/// The longest caller data, in bytes.
+const MAX_CALLER_DATA: usize = 4096;
 /// The longest idle time of a pull subscription and the longest status period, in minutes.
 const MAX_MINUTES: u32 = 1440;
+/// The status period of a client that names none, in minutes.
+const STATUS_MINUTES: u32 = 30;
 
 /// What a client asks for.
 struct Wanted {
@@ -38,7 +41,7 @@ struct Wanted {
 
 enum Way {
     Pull { timeout_minutes: u32 },
-    Push,
+    Push { status_minutes: u32, url: String },
     Streaming,
 }
 
@@ -84,11 +87,7 @@ fn subscribe(
     let known = state.mailboxes.find_account(account);
     let folders = folders(state, known, wanted)?;
     let start = start(state, known, wanted)?;
-    let (method, idle_ms) = match wanted.way {
-        Way::Push => return Err(Code::ErrorInvalidOperation),
-        Way::Pull { timeout_minutes } => (Method::Pull { more: false }, u64::from(timeout_minutes) * 60_000),
-        Way::Streaming => (Method::Streaming { stream: None, next: None, told: 0 }, state.settings.streaming_idle_ms()),
-    };
+    let (method, idle_ms) = method(state, turn, wanted, caller)?;
 
     turn.changed = true;
     let mailbox = mailbox(state, turn, known, account);
@@ -105,22 +104,36 @@ fn subscribe(
         acknowledged: start.unwrap_or_else(|| history.last()),
         oldest: None,
         pending: 0,
+        pending_bytes: 0,
         missed: 0,
     };
-    let is_pull = matches!(wanted.way, Way::Pull { .. });
-    let watermark = is_pull.then(|| state.keys.watermark(mailbox, subscription.acknowledged));
+    let has_watermark = !matches!(wanted.way, Way::Streaming);
+    let watermark = has_watermark.then(|| state.keys.watermark(mailbox, subscription.acknowledged));
     let id = ids::subscription_text(&subscription.id);
-    subscription.recount(history, state.settings.queue_events);
+    subscription.recount(history, state.settings.queue());
+    if subscription.has_missed() {
+        return Err(Code::ErrorInvalidWatermark);
+    }
     let number = state.add_subscription(subscription);
     state.keep_alive(number, turn.at.now);
     Ok((id, watermark))
 }
 
+/// How the subscription is to be served, and its idle life in milliseconds.
+fn method(state: &State, turn: &Turn, wanted: &Wanted, caller: &Caller<'_>) -> Result<(Method, u64), Code> {
+    Ok(match &wanted.way {
+        Way::Pull { timeout_minutes } => (Method::Pull { more: false }, u64::from(*timeout_minutes) * 60_000),
+        Way::Streaming => (Method::Streaming { stream: None, next: None, told: 0 }, state.settings.streaming_idle_ms()),
+        Way::Push { status_minutes, url } => {
+            let url = push_url::judge(url, &state.settings.push_allow).ok_or(Code::ErrorInvalidPushSubscriptionUrl)?;
+            let frequency_ms = u64::from(*status_minutes) * 60_000;
+            (Method::Push(Box::new(Push::new(url, caller.version, frequency_ms, turn.at.now))), 0)
+        }
+    })
+}
+
 /// The one account that a subscription is about.
 fn account<'r>(wanted: &'r Wanted, request: &'r Request, caller: &'r Caller<'r>) -> Result<&'r Account, Code> {
-    if let Way::Push = wanted.way {
-        return Err(Code::ErrorInvalidOperation);
-    }
     if wanted.all_folders && !wanted.folders.is_empty() {
         return Err(Code::ErrorInvalidSubscriptionRequest);
     }
@@ -212,12 +225,16 @@ fn read(document: &Document<'_>, operation: Node) -> Result<Wanted, Violation> {
 
 fn read_push(document: &Document<'_>, fields: &mut Fields<'_, '_>) -> Result<Way, Violation> {
     // The schema requires it, the documentation calls it optional.
-    if let Some(frequency) = fields.optional("StatusFrequency") {
-        document.number(frequency, 1, MAX_MINUTES)?;
+    let status_minutes = match fields.optional("StatusFrequency") {
+        Some(frequency) => document.number(frequency, 1, MAX_MINUTES)?,
+        None => STATUS_MINUTES,
+    };
+    // What is wrong with a URL, emptiness and length included, has a response code of its own.
+    let url = document.plain_text(fields.required("URL")?, MAX_TEXT)?.to_owned();
+    if let Some(data) = fields.optional("CallerData") {
+        document.plain_text(data, MAX_CALLER_DATA)?;
     }
-    document.required_text(fields.required("URL")?, MAX_URL)?;
-    fields.optional("CallerData");
-    Ok(Way::Push)
+    Ok(Way::Push { status_minutes, url })
 }
 
 fn kinds(document: &Document<'_>, event_types: Node) -> Result<u8, Violation> {

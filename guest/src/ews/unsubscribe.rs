@@ -1,4 +1,4 @@
-//! Unsubscribe (MS-OXWSNTIF 3.1.4.4).
+//! Unsubscribe (MS-OXWSNTIF 3.1.4.4): not for push subscriptions, whose clients end them in their answer.
 
 use crate::contract::Reply;
 use crate::ids;
@@ -28,6 +28,9 @@ pub fn answer(
     let id = document.required_text(fields.required("SubscriptionId")?, MAX_ID)?;
     fields.end()?;
     Ok(match owned(state, id, caller) {
+        Ok(number) if state.subscriptions.get(number).is_some_and(|it| it.push().is_some()) => {
+            envelope::failure(OPERATION, Code::ErrorInvalidPullSubscriptionId)
+        }
         Ok(number) => {
             turn.changed = true;
             state.end_subscription(number);

@@ -29,6 +29,7 @@ enum Input {
     Ingest(Batch),
     Answer(Box<Request>),
     Settled(Vec<Settlement>),
+    Finished(CallId, Outcome),
     Tick,
     Restarted(Restart),
     Drain,
@@ -40,6 +41,7 @@ fn react(notify: &mut Notify, at: Moment, input: &Input) -> Reaction {
         Input::Ingest(batch) => notify.ingest(at, batch.clone()),
         Input::Answer(request) => notify.answer(at, request),
         Input::Settled(settlements) => notify.settled(at, settlements),
+        Input::Finished(call, outcome) => notify.finished(at, *call, outcome.clone()),
         Input::Tick => notify.tick(at),
         Input::Restarted(how) => notify.restarted(at, *how),
         Input::Drain => notify.drain(at),
@@ -60,7 +62,8 @@ impl Player {
         match self.chance.below(100) {
             0..45 => Input::Ingest(self.batch()),
             45..75 => Input::Answer(Box::new(self.request())),
-            75..88 => Input::Settled(self.settlements()),
+            75..82 => Input::Settled(self.settlements()),
+            82..88 => self.finished(),
             88..96 => Input::Tick,
             96 => Input::Restarted(Restart { down_ms: 1000, regressed: self.chance.below(4) == 0 }),
             97 => Input::Drain,
@@ -133,16 +136,29 @@ impl Player {
         let other = self.chance.of(&self.ids).clone();
         let watermark = self.chance.of(&self.watermarks).clone();
         let folders = if self.chance.below(2) == 0 { String::new() } else { named("inbox") };
-        let body = match self.chance.below(8) {
+        let body = match self.chance.below(9) {
             0 => subscribe_pull(&folders, 1 + self.chance.below(20) as u32),
             1 => subscribe_streaming(&folders),
             2 => resubscribe_pull(&watermark),
             3 => unsubscribe(&id),
             4 | 5 => get_events(&id, &watermark),
+            8 => subscribe_push(&folders, &frequency(1 + self.chance.below(3) as u32), "http://listener.example/"),
             _ => get_streaming_events(&[&id, &other], 1),
         };
         let login = *self.chance.of(&["alice@example.org", "alice@example.org", "bob@example.org"]);
         self.world.request(login, &body)
+    }
+
+    fn finished(&mut self) -> Input {
+        let calls = self.world.notify.outstanding().calls;
+        let call = if calls.is_empty() { 7 } else { *self.chance.of(&calls) };
+        let outcome = match self.chance.below(8) {
+            0..5 => listener_says("OK"),
+            5 => listener_says("Unsubscribe"),
+            6 => Outcome::Failed("gone".into()),
+            _ => Outcome::Refused("no".into()),
+        };
+        Input::Finished(call, outcome)
     }
 
     fn settlements(&mut self) -> Vec<Settlement> {
@@ -214,6 +230,8 @@ fn a_loaded_state_goes_on_as_the_one_that_was_saved() {
             let reaction = react(&mut player.world.notify, at, &input);
             assert_eq!(react(&mut twin, at, &input), reaction, "seed {seed}, step {step}");
             assert!(reaction.replies.len() <= 256);
+            let calls = player.world.notify.outstanding().calls;
+            assert!(reaction.calls.iter().all(|call| calls.contains(&call.id)), "seed {seed}, step {step}");
             let pending = player.world.notify.outstanding();
             assert_eq!(pending.wake_at, reaction.wake_at, "seed {seed}, step {step}");
             let after = player.world.saved();

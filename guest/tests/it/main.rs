@@ -4,6 +4,7 @@ mod changes;
 mod faults;
 mod histories;
 mod pull;
+mod push;
 mod samples;
 mod streams;
 mod subscribe;

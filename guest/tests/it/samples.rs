@@ -53,10 +53,11 @@ fn subscribe_requests_are_understood() {
         ("net-Subscribe-streaming", "ErrorInvalidSubscriptionRequest"),
         // A watermark (in a wrong namespace) that was never given.
         ("exchangelib-Subscribe-pull-2", "ErrorFolderNotFound"),
-        ("exchangelib-Subscribe-push", "ErrorInvalidOperation"),
-        ("java-Subscribe-push", "ErrorInvalidOperation"),
-        ("js-Subscribe-push", "ErrorInvalidOperation"),
-        ("net-Subscribe-push", "ErrorInvalidOperation"),
+        // The URLs name a loopback address.
+        ("exchangelib-Subscribe-push", "ErrorInvalidPushSubscriptionUrl"),
+        ("java-Subscribe-push", "ErrorInvalidPushSubscriptionUrl"),
+        ("js-Subscribe-push", "ErrorInvalidPushSubscriptionUrl"),
+        ("net-Subscribe-push", "ErrorInvalidSubscriptionRequest"),
     ] {
         let answer = world().post(&sample(name));
         assert_eq!((answer.status(), code(&answer.body()).as_str()), (200, expected), "{name}");

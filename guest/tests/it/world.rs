@@ -126,6 +126,12 @@ impl World {
         (element(&answer.body(), "SubscriptionId"), element(&answer.body(), "Watermark"))
     }
 
+    /// A call has ended.
+    pub fn finish(&mut self, call: u64, outcome: Outcome) -> Reaction {
+        let at = self.at();
+        self.notify.finished(at, call, outcome)
+    }
+
     pub fn gauge(&self, name: &str, label: &str) -> f64 {
         let gauges = self.notify.inspect();
         let fits = |gauge: &&Gauge| gauge.name == name && gauge.labels.iter().all(|(_, value)| value == label);
@@ -226,6 +232,20 @@ fn decode(text: &str) -> Vec<u8> {
     bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | bit)).collect()
 }
 
+/// What a client says to a notification.
+pub fn listener_says(status: &str) -> Outcome {
+    let body = envelope(&format!(
+        "<m:SendNotificationResult><m:SubscriptionStatus>{status}</m:SubscriptionStatus></m:SendNotificationResult>"
+    ));
+    Outcome::Answered(Response { status: 200, body: body.into_bytes() })
+}
+
+/// The body of the only call.
+pub fn pushed(reaction: &Reaction) -> String {
+    assert_eq!(reaction.calls.len(), 1);
+    String::from_utf8(reaction.calls[0].body.clone()).expect("calls are UTF-8")
+}
+
 /// The text of the first element with this local name.
 pub fn element(body: &str, name: &str) -> String {
     let document = roxmltree::Document::parse(body).expect("answers are well-formed");
@@ -310,6 +330,19 @@ pub fn subscribe_pull(folders: &str, minutes: u32) -> String {
     envelope(&format!(
         "<m:Subscribe><m:PullSubscriptionRequest>{folders}{KINDS}{timeout}</m:PullSubscriptionRequest></m:Subscribe>"
     ))
+}
+
+/// A push subscription; `rest` stands between the kinds and the URL.
+pub fn subscribe_push(folders: &str, rest: &str, url: &str) -> String {
+    let folders = folder_ids(folders);
+    envelope(&format!(
+        "<m:Subscribe><m:PushSubscriptionRequest>{folders}{KINDS}{rest}<t:URL>{url}</t:URL>\
+</m:PushSubscriptionRequest></m:Subscribe>"
+    ))
+}
+
+pub fn frequency(minutes: u32) -> String {
+    format!("<t:StatusFrequency>{minutes}</t:StatusFrequency>")
 }
 
 pub fn resubscribe_pull(watermark: &str) -> String {
