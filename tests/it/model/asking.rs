@@ -8,7 +8,7 @@ use postbell_notify::contract::{
 };
 use postbell_tests::ews::{self, Message, envelope, folder_id};
 use postbell_tests::http::{Answer, Head};
-use postbell_tests::strict_reader;
+use postbell_tests::{schemas, strict_reader};
 
 use super::clients::{Stream, Subscription, Way};
 use super::mailbox::FOLDERS;
@@ -132,6 +132,7 @@ impl World {
         let reply = others.remove(0);
         let headers = reply.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         let answer = Answer { head: Head { status: reply.status, headers }, body: String::from_utf8(reply.body)? };
+        schemas::judge(&answer.body)?;
         Ok(strict_reader::messages(&answer, operation)?.remove(0))
     }
 

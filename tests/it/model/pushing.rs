@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use postbell_notify::contract::{Call, CallId, CallTarget, Outcome, Response};
 use postbell_tests::ews::{MESSAGES, SOAP};
-use postbell_tests::strict_reader;
+use postbell_tests::{schemas, strict_reader};
 
 use super::clients::{Log, Subscription, Subscriptions, Watermarks, Way, check_events};
 
@@ -153,6 +153,7 @@ pub fn called(
     let CallTarget::HttpPost(target) = &call.target else { bail!("it is no POST: {call:?}") };
     ensure!(target.url == URL, "{}", target.url);
     let text = std::str::from_utf8(&call.body)?;
+    schemas::judge(text)?;
     let named = text.split_once("<t:SubscriptionId>").or_else(|| text.split_once(r#"Name="SubscriptionId">"#));
     let id = named.and_then(|(_, rest)| rest.split('<').next()).context("an id")?;
     let subscription = subscriptions.get_mut(id).with_context(|| format!("a call for nobody: {text}"))?;

@@ -10,7 +10,7 @@ use postbell_notify::contract::{
 };
 use postbell_tests::ews::Event;
 use postbell_tests::histories::Random;
-use postbell_tests::strict_reader;
+use postbell_tests::{schemas, strict_reader};
 
 use super::clients::{HEARTBEAT, IDLE, Log, Stream, Subscription, Subscriptions, Watermarks, Way};
 use super::mailbox::{Mailbox, coalesced};
@@ -213,7 +213,9 @@ impl World {
                 others.push(reply);
                 continue;
             };
-            let message = strict_reader::part(std::str::from_utf8(&reply.body)?)?;
+            let text = std::str::from_utf8(&reply.body)?;
+            schemas::judge(text)?;
+            let message = strict_reader::part(text)?;
             self.told.parts += 1;
             self.told.misses += u32::from(message.code == "ErrorMissedNotificationEvents");
             let told = (message.clone(), reply.confirm, reply.more);
