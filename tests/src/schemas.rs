@@ -42,11 +42,16 @@ fn is_envelope(text: &str) -> bool {
 
 fn judge_by(folder: PathBuf, text: &str) -> Result<()> {
     let document = Document::parse(text).with_context(|| format!("parsing {text:?}"))?;
-    let mut shape = String::new();
-    describe(document.root_element(), &mut shape);
-    if !JUDGED.lock().unwrap_or_else(PoisonError::into_inner).insert(shape) {
+    let mut shapes = BTreeSet::new();
+    let whole = describe(document.root_element(), &mut shapes);
+    shapes.insert(whole);
+    let mut judged = JUDGED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = judged.len();
+    judged.extend(shapes);
+    if judged.len() == known {
         return Ok(());
     }
+    drop(judged);
     let wire = text.starts_with("<Envelope ") || text.contains(":SendNotification ");
     let schema = folder.join(if wire { "ews/wire/ews-all.xsd" } else { "ews/ews-all.xsd" });
     let mut command = Command::new("xmllint");
@@ -60,10 +65,11 @@ fn judge_by(folder: PathBuf, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the schema could find fault with: elements, attributes, words; neighbours that are alike but once.
-fn describe(node: Node, shape: &mut String) {
+/// What the schema could find fault with: elements, attributes, words; neighbours that are alike but once. Events stand
+/// beside each other in any mix, so each has a shape of its own.
+fn describe(node: Node, events: &mut BTreeSet<String>) -> String {
     let name = node.tag_name();
-    shape.push_str(&format!("<{{{}}}{}", name.namespace().unwrap_or_default(), name.name()));
+    let mut shape = format!("<{{{}}}{}", name.namespace().unwrap_or_default(), name.name());
     for attribute in node.attributes() {
         let word = if WORD_ATTRIBUTES.contains(&attribute.name()) { attribute.value() } else { "" };
         shape.push_str(&format!(" {}={word}", attribute.name()));
@@ -71,18 +77,19 @@ fn describe(node: Node, shape: &mut String) {
     shape.push('>');
     let mut before = String::new();
     for child in node.children() {
-        let mut now = String::new();
-        if child.is_element() {
-            describe(child, &mut now);
-        } else if WORDS.contains(&name.name()) {
-            now.push_str(child.text().unwrap_or_default());
-        } else {
-            now.push('~');
+        let mut now = match child.text().filter(|_| child.is_text()) {
+            Some(text) if WORDS.contains(&name.name()) => text.to_owned(),
+            Some(_) => "~".to_owned(),
+            None => describe(child, events),
+        };
+        if child.tag_name().name().ends_with("Event") {
+            events.insert(now);
+            now = "<event>".to_owned();
         }
         if now != before {
             shape.push_str(&now);
         }
         before = now;
     }
-    shape.push('/');
+    shape + "/"
 }
