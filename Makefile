@@ -23,7 +23,7 @@ test: setup ## run every test
 	cargo test --workspace
 
 torture: setup ## kill the server and lose power 200 times, replay a million inputs, model 5,000 histories (a release build)
-	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_MODEL_SEEDS=5000 cargo test --workspace --release --test it -- \
+	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
 		killed:: power:: replay:: model:: --nocapture
 
 test-schemas: setup ## run the suite, its answers judged by Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)

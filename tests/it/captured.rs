@@ -200,6 +200,22 @@ fn folders_are_looked_up_and_an_id_converted() -> Result<()> {
     Ok(())
 }
 
+/// The listener of the samples is where no listener may be, unless the operator allows it.
+#[test]
+fn push_subscriptions_are_made() -> Result<()> {
+    let server = server()?;
+    let service = Client::new(&server, SERVICE, "postbell");
+    let real = Real::of(&service)?;
+    for client in CLIENTS {
+        let name = format!("{client}-Subscribe-push");
+        let body = real.put_into(&sample(&name)?);
+        assert_eq!(message(&service, &name, &body)?.code, "ErrorInvalidPushSubscriptionUrl", "{name}");
+        let subscribed = message(&service, &name, &body.replace("127.0.0.1:9", "listener.example"))?;
+        ensure!(subscribed.subscription.is_some() && subscribed.watermark.is_some(), "{name}: {subscribed:?}");
+    }
+    Ok(())
+}
+
 /// Ids, watermarks and users that exist nowhere: a refusal is read as strictly.
 #[test]
 fn refusals_are_read_too() -> Result<()> {

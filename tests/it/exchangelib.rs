@@ -1,13 +1,22 @@
 //! A real mail client of Exchange, exchangelib, from its own Python environment (`make setup` makes it).
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use postbell::contract::outbound::{Outcome, Response};
+use postbell::contract::types::{Call, CallTarget, Moment, Reaction};
+use postbell::journal::Input;
+use postbell_notify::Notify;
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{self, PATH, item_id, source_id};
+use postbell_tests::histories::{self, delivery};
+use postbell_tests::http::request;
+use postbell_tests::native::{self, Convert};
 use postbell_tests::program::{Process, Server, Start};
+use postbell_tests::{schemas, strict_reader};
 use serde_json::{Value, json};
 
 use crate::{PROGRAM, cheap_hash, demo};
@@ -322,6 +331,74 @@ fn impersonation_refused() -> Result<()> {
         client.end()?;
     }
     Ok(())
+}
+
+/// Its listener reads what is pushed, and is understood. Time and calls are the test's own: the first call goes out with the
+/// answer to Subscribe, one that is not answered is made again after half a minute, `Unsubscribe` is the last word.
+#[test]
+fn a_listener_reads_what_is_pushed() -> Result<()> {
+    let server = demo()?;
+    let mut client = Client::alice(&server)?;
+    client.tell("serve ok down ok unsubscribe")?;
+    let url = client.expect("serving")?["url"].as_str().context("a URL")?.to_owned();
+    let address = url.trim_start_matches("http://").split('/').next().context("an address")?.parse()?;
+
+    let mut notify = Notify::default();
+    let mut at = Moment { now: 1_795_296_510_624, sequence: 1 };
+    let settings = [("domains", "example.org"), ("push-allow", "127.0.0.0/8")];
+    let settings: Vec<_> = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    notify.open(at.convert(), &[7; 32], &settings).map_err(anyhow::Error::msg)?;
+    let mut feed = |at: &mut Moment, input: Input| {
+        at.sequence += 1;
+        native::feed(&mut notify, *at, input).map_err(anyhow::Error::msg)
+    };
+    let ingest = |id: &str| Input::Ingest { batch: delivery(ALICE, id, 0), span: None, skipped: None };
+    let subscribe = ews::envelope(&ews::subscribe_push(ews::ALL_FOLDERS, 1, &url));
+    let mut reaction = feed(&mut at, Input::Answer(Box::new(histories::request(1, ALICE, subscribe))))?;
+
+    reaction = feed(&mut at, answered(address, reaction)?)?;
+    assert_eq!(
+        client.expect("pushed")?["action"],
+        "\"http://schemas.microsoft.com/exchange/services/2006/messages/SendNotification\""
+    );
+    assert_eq!(client.expect("event")?["event"], "StatusEvent");
+    ensure!(reaction.calls.is_empty(), "{reaction:?}");
+    reaction = feed(&mut at, ingest("m1"))?;
+    reaction = feed(&mut at, answered(address, reaction)?)?;
+    client.expect("ignored")?;
+    assert_eq!(reaction.wake_at, Some(at.now + 30_000));
+    at.now += 30_000;
+    reaction = feed(&mut at, Input::Tick)?;
+    for _ in 0..2 {
+        reaction = feed(&mut at, answered(address, reaction)?)?;
+        client.expect("pushed")?;
+        let expected = ["CreatedEvent", "NewMailEvent", "ModifiedEvent"];
+        for kind in expected {
+            assert_eq!(client.expect("event")?["event"], kind);
+        }
+        ensure!(reaction.calls.is_empty(), "{reaction:?}");
+        reaction = feed(&mut at, ingest("m2"))?;
+    }
+    ensure!(reaction.calls.is_empty(), "it has unsubscribed: {reaction:?}");
+    client.expect("served")?;
+    client.end()
+}
+
+/// Makes the only call of a reaction, and gives what comes of it.
+fn answered(listener: SocketAddr, reaction: Reaction) -> Result<Input> {
+    let [Call { id, target: CallTarget::HttpPost(target), body }] = reaction.calls.as_slice() else {
+        bail!("not one call: {reaction:?}")
+    };
+    strict_reader::pushed(std::str::from_utf8(body)?)?;
+    schemas::judge(std::str::from_utf8(body)?)?;
+    let headers: Vec<_> = target.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut socket = TcpStream::connect(listener)?;
+    socket.write_all(&request("POST", "/notify", &headers, body))?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
+    let status = head.split(' ').nth(1).context("a status")?.parse()?;
+    Ok(Input::Finished { call: *id, outcome: Outcome::Answered(Response { status, body: body.into() }) })
 }
 
 /// A server whose users are alice, bob, and a service that may act for alice.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use postbell_notify::contract::{Refusal, RequestHead};
 use postbell_tests::admin::Admin;
 use postbell_tests::ews::{
-    ALL_FOLDERS, Client, Message, Stream, envelope, get_events, item_id, subscribe_pull, subscribe_pull_after,
+    self, ALL_FOLDERS, Client, Message, Stream, envelope, get_events, item_id, subscribe_pull, subscribe_pull_after,
     subscribe_streaming, unsubscribe,
 };
 use postbell_tests::http::{Answer, Head};
@@ -114,6 +114,10 @@ fn refusals_of_subscriptions() -> Result<()> {
     assert_eq!(alice.message(&both)?.code, "ErrorInvalidSubscriptionRequest");
     assert_eq!(alice.message(&subscribe_pull_after("bm9uZQ=="))?.code, "ErrorInvalidWatermark");
 
+    for url in ["http://127.0.0.1/", "ftp://listener.example/", "nonsense"] {
+        let operation = ews::subscribe_push(INBOX, 1, url);
+        assert_eq!(alice.message(&operation)?.code, "ErrorInvalidPushSubscriptionUrl", "{url}");
+    }
     let unavailable = |what: Value| Admin::source(&server).change(&[json!({"account": ALICE, "what": what})]);
     unavailable(json!({"account-unavailable": "maintenance"}))?;
     for operation in [subscribe_pull(INBOX), get_folder(INBOX)] {

@@ -94,11 +94,12 @@ fn who_takes_nothing_is_closed_and_loses_nothing() -> Result<()> {
     check_all_come(alice.stream_with(&[], &[&subscription])?, &names)
 }
 
-/// A server that waits for a client to take what is sent to it for no more than a second.
+/// A server that waits for a client to take what is sent to it for no more than a second, and keeps more for it than the
+/// operating system buffers.
 fn impatient() -> Result<Server> {
     let configuration = "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'demo-admin'\n\
         send-seconds = 1\n[[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\n\
-        ingest-key = 'demo'\n";
+        ingest-key = 'demo'\n[tenant.settings]\news-queue-bytes = 8_388_608\n";
     let hash = passwords::hash("postbell").map_err(|error| anyhow::anyhow!("{error}"))?;
     let users = format!("[[user]]\nname = '{ALICE}'\npassword = '{hash}'\n");
     Start::configured(PROGRAM, configuration)?.file("users.toml", &users)?.start()

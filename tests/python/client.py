@@ -11,6 +11,8 @@ With --discover it knows the URL only, and finds out authentication and version 
     streaming FOLDERS           subscribe to `all` folders or to the `inbox`
     listen ITEM ID...           open a stream for a minute; leave it once all have heard that this is new mail (`-`: never)
     unsubscribe ID
+    push FOLDERS URL            subscribe to `all` folders or to the `inbox`
+    serve ANSWER...             wait for notifications; say `ok`, `unsubscribe` or nothing (`down`) to one after the other
 
 What belongs to folders looks them up first: the root, then the inbox.
 """
@@ -18,10 +20,11 @@ What belongs to folders looks them up first: the root, then the inbox.
 import argparse
 import json
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from exchangelib import BASIC, DELEGATE, IMPERSONATION, Account, Build, Configuration, Credentials, Version
 from exchangelib.errors import EWSError
-from exchangelib.services import GetEvents, GetStreamingEvents
+from exchangelib.services import GetEvents, GetStreamingEvents, SendNotification
 
 
 def main():
@@ -92,7 +95,42 @@ def unsubscribe(account, subscription):
     tell("unsubscribed", result=account.unsubscribe(subscription))
 
 
-COMMANDS = {command.__name__: command for command in (pull, events, step, streaming, listen, unsubscribe)}
+def push(account, folders, url):
+    subscription, watermark = among(account, folders).subscribe_to_push(callback_url=url, status_frequency=1)
+    tell("subscribed", id=subscription, watermark=watermark)
+
+
+def serve(account, *answers):
+    server = HTTPServer(("127.0.0.1", 0), Listener)
+    tell("serving", url=f"http://127.0.0.1:{server.server_port}/notify")
+    for server.answer in answers:
+        server.handle_request()
+    server.server_close()
+    tell("served")
+
+
+class Listener(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.answer == "down":
+            tell("ignored")
+            return self.send_error(503)
+        service = SendNotification(protocol=None)
+        tell("pushed", action=self.headers["SOAPAction"])
+        for notification in service.parse(body):
+            tell_events(notification)
+        payload = service.ok_payload() if self.server.answer == "ok" else service.unsubscribe_payload()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/xml; charset=utf-8")
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_):
+        pass
+
+
+COMMANDS = {it.__name__: it for it in (pull, events, step, streaming, listen, unsubscribe, push, serve)}
 
 
 def among(account, folders):

@@ -258,6 +258,15 @@ pub fn subscribe_pull(folders: &str) -> String {
     )
 }
 
+/// Subscribe, push, with this status frequency: to the folders of a `t:FolderIds` element, or to all.
+pub fn subscribe_push(folders: &str, minutes: u32, url: &str) -> String {
+    let all = if folders.is_empty() { r#" SubscribeToAllFolders="true""# } else { "" };
+    format!(
+        "<m:Subscribe><m:PushSubscriptionRequest{all}>{folders}{EVENT_TYPES}<t:StatusFrequency>{minutes}\
+         </t:StatusFrequency><t:URL>{url}</t:URL></m:PushSubscriptionRequest></m:Subscribe>"
+    )
+}
+
 /// Subscribe, pull, for ten idle minutes: to all folders, from a watermark on.
 pub fn subscribe_pull_after(watermark: &str) -> String {
     let watermark = format!("{EVENT_TYPES}<t:Watermark>{watermark}</t:Watermark>");

@@ -7,6 +7,7 @@ use postbell::contract::changes::{
     ItemAlteration, ItemRelocation,
 };
 use postbell::contract::lifecycle::Restart;
+use postbell::contract::outbound::{Outcome, Response};
 use postbell::contract::requests::{Access, End, Grant, Rank, Request, RequestHead, Settlement};
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
@@ -44,6 +45,8 @@ pub struct History {
     watermarks: Vec<String>,
     /// Open requests, with how many confirmed parts were sent and how many were settled.
     open: BTreeMap<u64, (u32, u32)>,
+    /// Calls that have not ended.
+    calls: Vec<u64>,
 }
 
 const ACCOUNTS: [&str; 3] = ["alice@example.org", "bob@example.org", "carol@example.org"];
@@ -59,6 +62,7 @@ impl History {
             subscriptions: vec!["unknown".into()],
             watermarks: vec!["unknown".into()],
             open: BTreeMap::new(),
+            calls: Vec::new(),
         }
     }
 
@@ -78,7 +82,9 @@ impl History {
         let input = match self.random.below(100) {
             0..45 => Input::Ingest { batch: self.batch(), span: None, skipped: None },
             45..80 => Input::Answer(Box::new(self.request())),
-            80..92 => Input::Settled(self.settlements()),
+            80..88 => Input::Settled(self.settlements()),
+            88..92 if self.calls.is_empty() => Input::Settled(self.settlements()),
+            88..92 => self.finished(),
             92..97 => Input::Tick,
             97 => {
                 let seconds = self.random.below(3) + 24;
@@ -87,6 +93,7 @@ impl History {
             }
             98 => {
                 self.open.clear();
+                self.calls.clear();
                 let regressed = self.random.below(4) == 0;
                 Input::Restarted(Restart { down_ms: self.random.below(100_000), regressed })
             }
@@ -98,6 +105,7 @@ impl History {
     /// What came of the last input: ids to use, requests that are open.
     pub fn heard(&mut self, reaction: &Reaction) {
         self.moment.sequence += u64::from(reaction.changed);
+        self.calls.extend(reaction.calls.iter().map(|call| call.id));
         for reply in &reaction.replies {
             let text = String::from_utf8_lossy(&reply.body);
             remember(&mut self.subscriptions, &text, "SubscriptionId>");
@@ -108,6 +116,25 @@ impl History {
                 self.open.remove(&reply.to);
             }
         }
+    }
+
+    fn finished(&mut self) -> Input {
+        let call = self.calls.swap_remove(self.random.below(self.calls.len() as u64) as usize);
+        let says = |status: &str| {
+            format!(
+                "<Envelope><Body><SendNotificationResult><SubscriptionStatus>{status}</SubscriptionStatus></SendNotificationResult></Body></Envelope>"
+            )
+        };
+        let answered = |status: u16, body: String| Outcome::Answered(Response { status, body: body.into_bytes() });
+        let outcome = match self.random.below(10) {
+            0 => answered(200, says("Unsubscribe")),
+            1 => answered(500, says("OK")),
+            2 => answered(200, "<OK".into()),
+            3 => Outcome::Failed("connection refused".into()),
+            4 if self.random.below(2) == 0 => Outcome::Refused("not allowed".into()),
+            _ => answered(200, says("OK")),
+        };
+        Input::Finished { call, outcome }
     }
 
     fn batch(&mut self) -> Batch {
@@ -198,7 +225,8 @@ impl History {
             4..8 => get_events(&self.subscription(), &self.watermark()),
             8..10 => get_streaming_events(&self.subscription(), &self.subscription(), 1 + self.random.below(3)),
             10 => unsubscribe(&self.subscription()),
-            _ => envelope("<m:Other/>"),
+            11 if self.random.below(4) == 0 => envelope("<m:Other/>"),
+            _ => subscribe_push(self.random.pick(&["http://listener.example/", "http://10.0.0.1/", "ftp://x/"])),
         };
         match self.random.below(20) {
             0 => body.truncate(self.random.below(body.len() as u64) as usize),
@@ -306,6 +334,14 @@ pub fn subscribe_pull(folder: &str) -> String {
     envelope(&format!(
         "<m:Subscribe><m:PullSubscriptionRequest><t:FolderIds><t:DistinguishedFolderId Id=\"{folder}\"/></t:FolderIds>\
          {EVENT_TYPES}<t:Timeout>10</t:Timeout></m:PullSubscriptionRequest></m:Subscribe>"
+    ))
+}
+
+/// Subscribe, push, to all folders.
+pub fn subscribe_push(url: &str) -> String {
+    envelope(&format!(
+        "<m:Subscribe><m:PushSubscriptionRequest SubscribeToAllFolders=\"true\">{EVENT_TYPES}\
+         <t:StatusFrequency>1</t:StatusFrequency><t:URL>{url}</t:URL></m:PushSubscriptionRequest></m:Subscribe>"
     ))
 }
 

@@ -42,10 +42,13 @@ fn is_envelope(text: &str) -> bool {
 
 fn judge_by(folder: PathBuf, text: &str) -> Result<()> {
     let document = Document::parse(text).with_context(|| format!("parsing {text:?}"))?;
-    let mut shapes = vec![String::new()];
-    describe(document.root_element(), &mut shapes, 0);
+    let mut shapes = BTreeSet::new();
+    let whole = describe(document.root_element(), &mut shapes);
+    shapes.insert(whole);
     let mut judged = JUDGED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !shapes.into_iter().fold(false, |new, shape| judged.insert(shape) || new) {
+    let known = judged.len();
+    judged.extend(shapes);
+    if judged.len() == known {
         return Ok(());
     }
     drop(judged);
@@ -62,40 +65,31 @@ fn judge_by(folder: PathBuf, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the schema could find fault with, into the shape of this number: elements, attributes, words; neighbours that
-/// are alike but once. An event is a shape of its own, since any may stand beside any other.
-fn describe(node: Node, shapes: &mut Vec<String>, into: usize) {
+/// What the schema could find fault with: elements, attributes, words; neighbours that are alike but once. Events stand
+/// beside each other in any mix, so each has a shape of its own.
+fn describe(node: Node, events: &mut BTreeSet<String>) -> String {
     let name = node.tag_name();
-    shapes[into].push_str(&format!("<{{{}}}{}", name.namespace().unwrap_or_default(), name.name()));
+    let mut shape = format!("<{{{}}}{}", name.namespace().unwrap_or_default(), name.name());
     for attribute in node.attributes() {
         let word = if WORD_ATTRIBUTES.contains(&attribute.name()) { attribute.value() } else { "" };
-        shapes[into].push_str(&format!(" {}={word}", attribute.name()));
+        shape.push_str(&format!(" {}={word}", attribute.name()));
     }
-    shapes[into].push('>');
+    shape.push('>');
     let mut before = String::new();
     for child in node.children() {
-        let own = shapes.len();
-        shapes.push(String::new());
-        if child.is_element() {
-            describe(child, shapes, own);
-        } else if WORDS.contains(&name.name()) {
-            shapes[own].push_str(child.text().unwrap_or_default());
-        } else {
-            shapes[own].push('~');
+        let mut now = match child.text().filter(|_| child.is_text()) {
+            Some(text) if WORDS.contains(&name.name()) => text.to_owned(),
+            Some(_) => "~".to_owned(),
+            None => describe(child, events),
+        };
+        if child.tag_name().name().ends_with("Event") {
+            events.insert(now);
+            now = "<event>".to_owned();
         }
-        if name.name() == "Notification" && child.tag_name().name().ends_with("Event") {
-            // Where events stand counts; which they are does not.
-            if before != "*" {
-                shapes[into].push('*');
-            }
-            before = "*".to_owned();
-            continue;
-        }
-        let now = shapes.remove(own);
         if now != before {
-            shapes[into].push_str(&now);
+            shape.push_str(&now);
         }
         before = now;
     }
-    shapes[into].push('/');
+    shape + "/"
 }

@@ -8,10 +8,11 @@ use postbell_notify::contract::{
 };
 use postbell_tests::ews::{self, Message, envelope, folder_id};
 use postbell_tests::http::{Answer, Head};
-use postbell_tests::strict_reader;
+use postbell_tests::{schemas, strict_reader};
 
 use super::clients::{Stream, Subscription, Way};
 use super::mailbox::FOLDERS;
+use super::pushing::{Push, URL};
 use super::world::{ALICE, World};
 
 const KINDS: [&str; 7] = [
@@ -24,14 +25,26 @@ const KINDS: [&str; 7] = [
     "FreeBusyChangedEvent",
 ];
 
+/// How a client wants to hear.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Pull,
+    Streaming,
+    Push { minutes: u64 },
+}
+
 impl World {
     pub(super) fn subscribe(&mut self, after: Option<&str>) -> Result<()> {
         let mailbox = self.random.below(2) as usize;
         let kinds: Vec<_> = KINDS.into_iter().filter(|_| self.random.below(3) > 0).collect();
         let kinds = if kinds.is_empty() { vec!["NewMailEvent"] } else { kinds };
         let folders = (self.random.below(2) == 0).then(|| self.some_folders(mailbox));
-        let pull = after.is_some() || self.random.below(2) == 0;
-        let body = self.subscribe_body(mailbox, &kinds, folders.as_ref(), pull, after);
+        let how = match self.random.below(if after.is_some() { 4 } else { 6 }) {
+            0..3 => How::Pull,
+            3 => How::Push { minutes: [1, 5, 30][self.random.below(3) as usize] },
+            _ => How::Streaming,
+        };
+        let body = self.subscribe_body(mailbox, &kinds, folders.as_ref(), how, after);
         let message = self.ask("Subscribe", &body)?;
 
         let start = match after {
@@ -41,25 +54,31 @@ impl World {
                 known.filter(|place| *place >= self.logs[mailbox].floor)
             }
         };
+        let watermark = message.watermark.clone().unwrap_or_default();
+        let way = match how {
+            How::Pull => Way::Pull { watermark: watermark.clone(), taken: 0, more: false },
+            How::Streaming => Way::Streaming { stream: None, sent: 0, told: false },
+            How::Push { minutes } => Way::Push(Push::new(watermark.clone(), minutes * 60_000, self.moment.now)),
+        };
+        let id = message.subscription.clone().unwrap_or_default();
+        let mut new = Subscription::new(id.clone(), mailbox, (kinds, folders), way, self.moment.now);
+        // What a queue does not hold is lost from the start.
+        let start = start.filter(|start| {
+            new.start(&self.logs[mailbox], *start);
+            new.pending() <= self.queue
+        });
         let Some(start) = start else {
             ensure!(message.code == "ErrorInvalidWatermark", "the watermark is too old, or another's: {message:?}");
             return Ok(());
         };
         ensure!(message.code == "NoError", "{message:?}");
-        let way = match message.watermark {
-            Some(watermark) => {
-                ensure!(pull && after.is_none_or(|after| after == watermark), "{watermark}");
-                let place = *self.watermarks.entry(watermark.clone()).or_insert((mailbox, start));
-                ensure!(place == (mailbox, start), "a watermark for two places");
-                Way::Pull { watermark, taken: 0, more: false }
-            }
-            None => Way::Streaming { stream: None, sent: 0, told: false },
-        };
-        ensure!(matches!(way, Way::Pull { .. }) == pull);
-        let id = message.subscription.context("an id")?;
-        let mut new = Subscription::new(id.clone(), mailbox, (kinds, folders), way, self.moment.now);
-        new.start(&self.logs[mailbox], start, self.queue);
-        ensure!(self.subscriptions.insert(id, new).is_none(), "the id is another's");
+        ensure!(message.watermark.is_some() == !matches!(how, How::Streaming), "{message:?}");
+        ensure!(after.is_none_or(|after| after == watermark), "{watermark}");
+        if !watermark.is_empty() {
+            let place = *self.watermarks.entry(watermark).or_insert((mailbox, start));
+            ensure!(place == (mailbox, start), "a watermark for two places");
+        }
+        ensure!(!id.is_empty() && self.subscriptions.insert(id, new).is_none(), "the id is another's");
         Ok(())
     }
 
@@ -74,7 +93,7 @@ impl World {
         mailbox: usize,
         kinds: &[&str],
         folders: Option<&BTreeSet<String>>,
-        pull: bool,
+        how: How,
         after: Option<&str>,
     ) -> String {
         let account = self.mailboxes[mailbox].account;
@@ -89,7 +108,11 @@ impl World {
         let wanted: String = kinds.iter().map(|kind| format!("<t:EventType>{kind}</t:EventType>")).collect();
         let wanted = format!("<t:EventTypes>{wanted}</t:EventTypes>");
         let named = named.as_deref().unwrap_or(ews::ALL_FOLDERS);
-        let operation = if pull { ews::subscribe_pull(named) } else { ews::subscribe_streaming(named) };
+        let operation = match how {
+            How::Pull => ews::subscribe_pull(named),
+            How::Streaming => ews::subscribe_streaming(named),
+            How::Push { minutes } => ews::subscribe_push(named, minutes as u32, URL),
+        };
         let after = after.map(|watermark| format!("<t:Watermark>{watermark}</t:Watermark>")).unwrap_or_default();
         let body = envelope(&operation.replace(ews::EVENT_TYPES, &format!("{wanted}{after}")));
         if folders.is_some() {
@@ -109,6 +132,7 @@ impl World {
         let reply = others.remove(0);
         let headers = reply.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         let answer = Answer { head: Head { status: reply.status, headers }, body: String::from_utf8(reply.body)? };
+        schemas::judge(&answer.body)?;
         Ok(strict_reader::messages(&answer, operation)?.remove(0))
     }
 

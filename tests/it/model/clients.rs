@@ -7,6 +7,7 @@ use postbell_notify::contract::RequestId;
 use postbell_tests::ews::{Event, Message};
 
 use super::mailbox::covers;
+use super::pushing::Push;
 
 /// How long a subscription may be idle, in milliseconds: ten minutes, whatever its kind.
 pub const IDLE: u64 = 600_000;
@@ -31,11 +32,11 @@ pub struct Subscription {
     pub kinds: Vec<&'static str>,
     pub folders: Option<BTreeSet<String>>,
     /// The events that it covers, by their places in the mailbox's log.
-    covered: Vec<usize>,
+    pub(super) covered: Vec<usize>,
     /// How many of these its client has, or has lost.
-    done: usize,
+    pub(super) done: usize,
     /// It missed events, and its client does not know.
-    missed: bool,
+    pub(super) missed: bool,
     /// How often it missed events in its life.
     misses: u32,
     pub way: Way,
@@ -59,6 +60,7 @@ pub enum Way {
         /// The stream was told of the miss.
         told: bool,
     },
+    Push(Push),
 }
 
 /// Which watermark is after how many events of which mailbox.
@@ -75,13 +77,10 @@ impl Subscription {
         Subscription { id, mailbox, kinds, folders, covered: vec![], done: 0, missed: false, misses: 0, way, used: now }
     }
 
-    /// It goes on from a place in the log. What is too much for its queue is lost from the start.
-    pub fn start(&mut self, log: &Log, from: usize, queue: usize) {
+    /// It goes on from a place in the log.
+    pub fn start(&mut self, log: &Log, from: usize) {
         let places = (from..log.events.len()).filter(|place| self.covers(&log.events[*place]));
         self.covered = places.collect();
-        if self.covered.len() > queue {
-            self.miss();
-        }
     }
 
     fn covers(&self, event: &Event) -> bool {
@@ -116,9 +115,9 @@ impl Subscription {
         }
     }
 
-    /// A client that polls makes a new subscription after a miss.
+    /// Only streams go on after a miss.
     pub fn missed_for_good(&self) -> bool {
-        self.missed && matches!(self.way, Way::Pull { .. })
+        self.missed && !matches!(self.way, Way::Streaming { .. })
     }
 
     /// How many events its client does not have.
@@ -142,7 +141,7 @@ impl Subscription {
 
     /// Whether it may have ended by itself.
     pub fn may_be_over(&self, now: u64) -> bool {
-        !matches!(self.way, Way::Streaming { stream: Some(_), .. }) && now >= self.used + IDLE
+        !matches!(self.way, Way::Streaming { stream: Some(_), .. } | Way::Push(_)) && now >= self.used + IDLE
     }
 
     /// Whether it must have ended by itself. It may live on a little.
@@ -207,7 +206,7 @@ impl Subscription {
 }
 
 /// The first of these places are what the events say.
-fn check_events(events: &[Event], log: &Log, places: &[usize]) -> Result<()> {
+pub fn check_events(events: &[Event], log: &Log, places: &[usize]) -> Result<()> {
     ensure!(events.len() <= places.len(), "{} events, but only {} happened", events.len(), places.len());
     for (event, place) in events.iter().zip(places) {
         let said = Event { watermark: None, time: None, ..event.clone() };

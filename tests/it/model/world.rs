@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use postbell_notify::Notify;
 use postbell_notify::contract::{
-    AccountChanges, Batch, Change, End, Happening, Moment, Reaction, Reply, RequestId, Restart, Settlement,
+    AccountChanges, Batch, Call, CallId, Change, End, Happening, Moment, Reaction, Reply, RequestId, Restart,
+    Settlement,
 };
 use postbell_tests::ews::Event;
 use postbell_tests::histories::Random;
-use postbell_tests::strict_reader;
+use postbell_tests::{schemas, strict_reader};
 
 use super::clients::{HEARTBEAT, IDLE, Log, Stream, Subscription, Subscriptions, Watermarks, Way};
 use super::mailbox::{Mailbox, coalesced};
+use super::pushing::{self, Listener};
 
 /// Whoever asks here is alice; she may look into bob's mailbox.
 pub const ALICE: &str = "alice@example.org";
@@ -26,7 +28,21 @@ const VOID: (usize, usize) = (usize::MAX, 0);
 pub struct Told {
     pub parts: u32,
     pub polls: u32,
+    pub pushes: u32,
     pub misses: u32,
+}
+
+impl std::ops::Add for Told {
+    type Output = Told;
+
+    fn add(self, more: Told) -> Told {
+        Told {
+            parts: self.parts + more.parts,
+            polls: self.polls + more.polls,
+            pushes: self.pushes + more.pushes,
+            misses: self.misses + more.misses,
+        }
+    }
 }
 
 /// What happens next.
@@ -39,6 +55,7 @@ pub enum Step {
     Poll(String),
     Listen(Vec<String>),
     Settle(RequestId),
+    Answer(CallId, Listener),
     HangUp(RequestId),
     Unsubscribe(String),
     Wait(u64),
@@ -61,6 +78,8 @@ pub struct World {
     pub(super) subscriptions: Subscriptions,
     pub(super) watermarks: Watermarks,
     pub(super) streams: BTreeMap<RequestId, Stream>,
+    /// Calls that were not judged yet.
+    pub(super) calls: Vec<Call>,
     pub(super) told: Told,
 }
 
@@ -94,6 +113,7 @@ impl World {
             subscriptions: BTreeMap::new(),
             watermarks: BTreeMap::new(),
             streams: BTreeMap::new(),
+            calls: Vec::new(),
             told: Told::default(),
         };
         let baseline = |mailbox: &Mailbox| {
@@ -110,8 +130,9 @@ impl World {
         let pull: Vec<&str> = self.ids(|way| matches!(way, Way::Pull { .. }));
         let streaming: Vec<&str> = self.ids(|way| matches!(way, Way::Streaming { .. }));
         let streams: Vec<RequestId> = self.streams.keys().copied().collect();
+        let calls: Vec<CallId> = self.calls_in_flight().map(|(call, _)| call).collect();
         let random = &mut self.random.clone();
-        let step = match random.below(100) {
+        let step = match random.below(112) {
             0..34 => Step::Changes,
             34 => Step::Gap(random.below(2) as usize),
             35..43 if self.subscriptions.len() < 12 => Step::Subscribe,
@@ -130,15 +151,23 @@ impl World {
             }
             72..84 if !streams.is_empty() => Step::Settle(streams[random.below(streams.len() as u64) as usize]),
             84..87 if !streams.is_empty() => Step::HangUp(streams[random.below(streams.len() as u64) as usize]),
-            87 if !self.subscriptions.is_empty() => {
-                let all: Vec<&str> = self.subscriptions.keys().map(String::as_str).collect();
-                Step::Unsubscribe(random.pick(&all).to_owned())
-            }
-            88..94 => Step::Wait([1_000, HEARTBEAT, 70_000, IDLE / 2][random.below(4) as usize] + random.below(900)),
+            87 if !pull.is_empty() => Step::Unsubscribe(random.pick(&pull).to_owned()),
+            88 if !streaming.is_empty() => Step::Unsubscribe(random.pick(&streaming).to_owned()),
+            89..94 => Step::Wait([1_000, HEARTBEAT, 70_000, IDLE / 2][random.below(4) as usize] + random.below(900)),
             94 => Step::Wait(IDLE + IDLE / 4),
             95 | 96 => Step::Reload,
             97 => Step::Restart(Restart { down_ms: random.below(2 * IDLE), regressed: random.below(3) == 0 }),
             98 if random.below(3) == 0 => Step::Drain,
+            100.. if !calls.is_empty() => {
+                let how = match random.below(12) {
+                    0 => Listener::SaysNonsense,
+                    1 | 2 => Listener::IsDown,
+                    3 if random.below(2) == 0 => Listener::SaysUnsubscribe,
+                    3 if random.below(2) == 0 => Listener::IsRefused,
+                    _ => Listener::SaysOk,
+                };
+                Step::Answer(calls[random.below(calls.len() as u64) as usize], how)
+            }
             _ => Step::Changes,
         };
         self.random = random.clone();
@@ -159,6 +188,7 @@ impl World {
             Step::Listen(ids) => self.listen(ids)?,
             Step::Settle(request) => self.settle(*request, None, None)?,
             Step::HangUp(request) => self.settle(*request, None, Some(End::Gone))?,
+            Step::Answer(call, how) => self.finish_call(*call, *how)?,
             Step::Unsubscribe(id) => self.unsubscribe(id)?,
             Step::Wait(ms) => self.moment.now += ms,
             Step::Reload => self.reload()?,
@@ -176,13 +206,16 @@ impl World {
         let reaction = input(&mut self.notify, self.moment);
         self.moment.sequence += u64::from(reaction.changed);
         ensure!(reaction.rejections.is_empty(), "{:?}", reaction.rejections);
+        self.calls.extend(reaction.calls);
         let mut others = Vec::new();
         for reply in reaction.replies {
             let Some(stream) = self.streams.get_mut(&reply.to) else {
                 others.push(reply);
                 continue;
             };
-            let message = strict_reader::part(std::str::from_utf8(&reply.body)?)?;
+            let text = std::str::from_utf8(&reply.body)?;
+            schemas::judge(text)?;
+            let message = strict_reader::part(text)?;
             self.told.parts += 1;
             self.told.misses += u32::from(message.code == "ErrorMissedNotificationEvents");
             let told = (message.clone(), reply.confirm, reply.more);
@@ -199,13 +232,45 @@ impl World {
         Ok(wake_at)
     }
 
-    /// Whatever is due is done; then all streams have said what they have to say.
+    /// The calls that were made are what they must be.
+    fn judge_calls(&mut self) -> Result<()> {
+        for call in std::mem::take(&mut self.calls) {
+            pushing::called(&call, &mut self.subscriptions, &self.logs, &mut self.watermarks, self.moment.now)?;
+            self.told.pushes += 1;
+            self.told.misses += u32::from(String::from_utf8_lossy(&call.body).contains("ErrorReadEventsFailed"));
+        }
+        Ok(())
+    }
+
+    fn calls_in_flight(&self) -> impl Iterator<Item = (CallId, &str)> {
+        self.subscriptions.values().filter_map(|it| match &it.way {
+            Way::Push(push) => Some((push.call()?, it.id.as_str())),
+            _ => None,
+        })
+    }
+
+    /// A listener has answered, or has not.
+    fn finish_call(&mut self, call: CallId, how: Listener) -> Result<()> {
+        let id = self.calls_in_flight().find(|(other, _)| *other == call).map(|(_, id)| id.to_owned());
+        let id = id.context("a call in flight")?;
+        let subscription = self.subscriptions.get_mut(&id).context("it exists")?;
+        if !how.answers(subscription, self.moment.now)? {
+            self.subscriptions.remove(&id);
+        }
+        self.feed_quietly(|notify, at| notify.finished(at, call, how.outcome())).map(drop)
+    }
+
+    /// Whatever is due is done; then all streams have said what they have to say, and all calls are made.
     pub(super) fn rest(&mut self) -> Result<()> {
+        self.judge_calls()?;
         let mut ticks = 0;
         while self.feed_quietly(|notify, at| notify.tick(at))?.is_some_and(|due| due <= self.moment.now) {
+            self.judge_calls()?;
             ticks += 1;
             ensure!(ticks < 1_000, "there is no end of ticks");
         }
+        self.judge_calls()?;
+        self.subscriptions.values().try_for_each(|it| it.is_resting_rightly(self.moment.now))?;
         for stream in self.streams.values() {
             let rightly = stream.is_silent_rightly(&self.subscriptions, self.moment.now);
             rightly.with_context(|| format!("stream {}", stream.request))?;
@@ -325,6 +390,11 @@ impl World {
     fn restart(&mut self, how: Restart) -> Result<()> {
         self.moment.now += how.down_ms;
         self.subscriptions.values_mut().for_each(|it| it.host_was_down(how.down_ms));
+        for subscription in self.subscriptions.values_mut() {
+            if let Way::Push(push) = &mut subscription.way {
+                push.restart(self.moment.now);
+            }
+        }
         for stream in std::mem::take(&mut self.streams).into_values() {
             stream.end(&mut self.subscriptions, self.moment.now);
         }
@@ -349,9 +419,13 @@ impl World {
             while self.subscriptions.get(&id).is_some_and(|it| it.pending() > 0) {
                 rounds += 1;
                 ensure!(rounds < 100, "{id} never gets everything");
-                match self.subscriptions[&id].way {
+                match &self.subscriptions[&id].way {
                     Way::Pull { .. } => self.poll(&id, Some(usize::MAX))?,
                     Way::Streaming { .. } => self.listen_to_all(&id)?,
+                    Way::Push(push) => match push.call() {
+                        Some(call) => self.finish_call(call, Listener::SaysOk)?,
+                        None => self.moment.now = self.moment.now.max(push.due()),
+                    },
                 }
                 self.rest()?;
             }
