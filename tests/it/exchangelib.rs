@@ -384,6 +384,34 @@ fn a_listener_reads_what_is_pushed() -> Result<()> {
     client.end()
 }
 
+/// The demo may call what listens beside it.
+#[test]
+fn push_reaches_a_listener_until_it_unsubscribes() -> Result<()> {
+    let server = demo()?;
+    let source = Admin::source(&server);
+    let (mut listener, mut client) = (Client::alice(&server)?, Client::alice(&server)?);
+    listener.tell("serve ok ok unsubscribe")?;
+    let url = listener.expect("serving")?["url"].as_str().context("a URL")?.to_owned();
+    let (subscription, watermark) = client.subscribe(&format!("push inbox {url}"))?;
+    listener.expect("pushed")?;
+    let first = listener.expect("event")?;
+    assert_eq!((&first["event"], &first["watermark"]), (&json!("StatusEvent"), &json!(watermark)));
+    for (id, unread) in [("m1", 1), ("m2", 2)] {
+        source.deliver(id, unread)?;
+        listener.expect("pushed")?;
+        listener.expect_delivery(id, unread)?;
+    }
+    listener.expect("served")?;
+    listener.end()?;
+    client.tell(&format!("step {subscription} {watermark}"))?;
+    client.expect_error("ErrorSubscriptionNotFound")?;
+    for refused in ["http://10.1.2.3/", "http://[fe80::1]/", "ftp://listener.example/"] {
+        client.tell(&format!("push all {refused}"))?;
+        client.expect_error("ErrorInvalidPushSubscriptionUrl")?;
+    }
+    client.end()
+}
+
 /// Makes the only call of a reaction, and gives what comes of it.
 fn answered(listener: SocketAddr, reaction: Reaction) -> Result<Input> {
     let [Call { id, target: CallTarget::HttpPost(target), body }] = reaction.calls.as_slice() else {

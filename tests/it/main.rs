@@ -10,6 +10,7 @@ mod faults;
 mod feed;
 mod killed;
 mod model;
+mod outbound;
 mod parity;
 mod parked;
 mod power;
