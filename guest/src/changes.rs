@@ -172,6 +172,17 @@ impl Intake<'_> {
             Telling { mailbox: self.state.mailboxes.get_mut(mailbox), fresh, time, touched: Vec::new(), silent: false };
         tell(&mut telling);
         telling.folders(counts);
+        self.keep_promises(mailbox);
+    }
+
+    /// A source has spoken of folders that clients asked for before: those who subscribed to them follow.
+    fn keep_promises(&mut self, number: MailboxNo) {
+        let end = self.end();
+        let mailbox = self.state.mailboxes.get_mut(number);
+        for (old, new) in mailbox.take_replaced() {
+            mailbox.remove(old, end);
+            self.state.subscriptions.follow(number, old, new);
+        }
     }
 
     /// A source that only knows that something of these kinds changed: the folders that hold them are modified. Where

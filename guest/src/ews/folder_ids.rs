@@ -78,6 +78,26 @@ const DISTINGUISHED: [&str; 67] = [
     "archive",
 ];
 
+/// Those that every mailbox of Exchange has: clients ask for them before anything has happened in them.
+const IN_EVERY_MAILBOX: [&str; 16] = [
+    "calendar",
+    "contacts",
+    "deleteditems",
+    "drafts",
+    "inbox",
+    "journal",
+    "junkemail",
+    "notes",
+    "outbox",
+    "recoverableitemsdeletions",
+    "recoverableitemspurges",
+    "recoverableitemsroot",
+    "recoverableitemsversions",
+    "searchfolders",
+    "sentitems",
+    "tasks",
+];
+
 /// Whether this is a distinguished folder's name.
 pub fn is_distinguished(name: &str) -> bool {
     DISTINGUISHED.contains(&name)
@@ -128,22 +148,37 @@ pub fn resolve<'r>(
     })
 }
 
+/// A folder of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'f> {
+    /// It is known.
+    Known(FolderNo),
+    /// No source has spoken of it, but every mailbox has one of this distinguished name.
+    Promised(&'f str),
+}
+
 impl FolderRef {
-    /// The folder's number in its mailbox; of a mailbox that nobody has heard of, only the root is known.
-    pub fn find(&self, mailbox: Option<&Mailbox>) -> Result<FolderNo, Code> {
-        let found = match self {
+    /// The folder in its mailbox; of a mailbox that nobody has heard of, what every mailbox has. The id of a folder that
+    /// was promised stays good.
+    pub fn find(&self, mailbox: Option<&Mailbox>) -> Result<Found<'_>, Code> {
+        let by_role = |name: &str| match mailbox {
+            Some(mailbox) => mailbox.find_role(name),
+            None => matches!(name, "root" | "msgfolderroot").then_some(ROOT),
+        };
+        let (known, name) = match self {
             Self::Id(None) => return Err(Code::ErrorInvalidIdMalformed),
             Self::Id(Some(named)) if !named.is_folder => return Err(Code::ErrorCannotUseItemIdForFolderId),
-            Self::Id(Some(named)) => match mailbox {
-                Some(mailbox) => mailbox.find(&named.id),
-                None => named.id.is_empty().then_some(ROOT),
-            },
-            Self::Distinguished { name, .. } => match mailbox {
-                Some(mailbox) => mailbox.find_role(name),
-                None => matches!(name.as_str(), "root" | "msgfolderroot").then_some(ROOT),
-            },
+            Self::Id(Some(named)) if named.id.is_empty() => (Some(ROOT), ""),
+            Self::Id(Some(named)) => (mailbox.and_then(|mailbox| mailbox.find(&named.id)), named.id.as_str()),
+            Self::Distinguished { name, .. } => (None, name.as_str()),
         };
-        found.ok_or(Code::ErrorFolderNotFound)
+        let promised = IN_EVERY_MAILBOX.contains(&name);
+        let is_name = promised || matches!(self, Self::Distinguished { .. });
+        match known.or_else(|| is_name.then(|| by_role(name)).flatten()) {
+            Some(number) => Ok(Found::Known(number)),
+            None if promised => Ok(Found::Promised(name)),
+            None => Err(Code::ErrorFolderNotFound),
+        }
     }
 
     fn account(&self) -> Option<AccountName> {

@@ -1,6 +1,6 @@
 //! GetFolder, as far as clients need it before they subscribe: the ids, names and counts of folders that are known.
 
-use crate::contract::{AccountName, Reply, Request};
+use crate::contract::{Account, AccountName, Reply, Request};
 use crate::mailboxes::{Condition, FolderNo, Mailbox, ROOT};
 use crate::reply::Text;
 use crate::soap::{Document, Fields, Node, Violation};
@@ -9,7 +9,7 @@ use crate::state::State;
 use super::codes::Code;
 use super::envelope::Messages;
 use super::fault::Fault;
-use super::folder_ids::{self, FolderRef};
+use super::folder_ids::{self, FolderRef, Found};
 use super::{Caller, item_ids};
 
 /// Which properties are asked for besides the id.
@@ -49,16 +49,28 @@ pub fn answer(
     let mut messages = Messages::of("GetFolder");
     for (folder, account) in folder_ids::resolve(&wanted.folders, caller.acting_as, &request.accounts) {
         let found = account.and_then(|account| {
-            let number = state.mailboxes.find_account(account).ok_or(Code::ErrorFolderNotFound)?;
-            let mailbox = state.mailboxes.get(number);
-            match mailbox.condition {
-                Condition::Open => folder.find(Some(mailbox)).map(|number| (mailbox, number)),
-                Condition::Unavailable => Err(Code::ErrorMailboxStoreUnavailable),
-                Condition::Closed => Err(Code::ErrorNonExistentMailbox),
+            let mailbox = state.mailboxes.find_account(account).map(|number| state.mailboxes.get(number));
+            match mailbox.map(|mailbox| mailbox.condition) {
+                Some(Condition::Open) | None => folder.find(mailbox).map(|found| (account, mailbox, found)),
+                Some(Condition::Unavailable) => Err(Code::ErrorMailboxStoreUnavailable),
+                Some(Condition::Closed) => Err(Code::ErrorNonExistentMailbox),
             }
         });
         match found {
-            Ok((mailbox, number)) => messages.success(|body| {
+            Ok((account, mailbox, found)) => messages.success(|body| {
+                let mut empty = None;
+                let (mailbox, number) = match (mailbox, found) {
+                    (Some(mailbox), Found::Known(number)) => (mailbox, number),
+                    (_, found) => {
+                        let id = mailbox.map_or(account.id.as_str(), Mailbox::id);
+                        let empty = empty.insert(Mailbox::empty(&Account { id: id.to_owned(), ..account.clone() }));
+                        let number = match found {
+                            Found::Known(number) => number,
+                            Found::Promised(name) => empty.promise(name).unwrap_or(ROOT),
+                        };
+                        (&*empty, number)
+                    }
+                };
                 body.raw("<m:Folders>");
                 write(body, mailbox, number, folder, &wanted.shape);
                 body.raw("</m:Folders>");

@@ -7,7 +7,7 @@
 use crate::contract::{Account, AccountName, Reply, Request};
 use crate::history::Position;
 use crate::ids;
-use crate::mailboxes::{Condition, FolderNo, MailboxNo};
+use crate::mailboxes::{Condition, FolderNo, Mailbox, MailboxNo};
 use crate::reply::Text;
 use crate::soap::{Document, Fields, MAX_TEXT, Node, Violation};
 use crate::state::State;
@@ -16,7 +16,7 @@ use crate::turn::Turn;
 
 use super::codes::Code;
 use super::fault::Fault;
-use super::folder_ids::{self, FolderRef};
+use super::folder_ids::{self, FolderRef, Found};
 use super::{Caller, envelope, events, push_url};
 
 const OPERATION: &str = "Subscribe";
@@ -91,6 +91,7 @@ fn subscribe(
 
     turn.changed = true;
     let mailbox = mailbox(state, turn, known, account);
+    let folders = numbers(state.mailboxes.get_mut(mailbox), &folders)?;
     let history = &state.mailboxes.get(mailbox).history;
     let mut subscription = Subscription {
         id: state.keys.subscription(request.id),
@@ -158,8 +159,8 @@ fn mailbox(state: &mut State, turn: &Turn, known: Option<MailboxNo>, account: &A
     }
 }
 
-/// The folders that are meant, ascending; none: all.
-fn folders(state: &State, mailbox: Option<MailboxNo>, wanted: &Wanted) -> Result<Option<Vec<FolderNo>>, Code> {
+/// The folders that are meant.
+fn folders<'w>(state: &State, mailbox: Option<MailboxNo>, wanted: &'w Wanted) -> Result<Vec<Found<'w>>, Code> {
     let known = mailbox.map(|mailbox| state.mailboxes.get(mailbox));
     match known.map(|mailbox| mailbox.condition) {
         Some(Condition::Closed) => return Err(Code::ErrorNonExistentMailbox),
@@ -171,10 +172,19 @@ fn folders(state: &State, mailbox: Option<MailboxNo>, wanted: &Wanted) -> Result
     }) {
         return Err(Code::ErrorExceededSubscriptionCount);
     }
-    let mut folders = wanted.folders.iter().map(|folder| folder.find(known)).collect::<Result<Vec<_>, _>>()?;
-    folders.sort_unstable();
-    folders.dedup();
-    Ok(if folders.is_empty() { None } else { Some(folders) })
+    wanted.folders.iter().map(|folder| folder.find(known)).collect()
+}
+
+/// The numbers of folders, ascending; none: all.
+fn numbers(mailbox: &mut Mailbox, folders: &[Found<'_>]) -> Result<Option<Vec<FolderNo>>, Code> {
+    let number = |folder: &Found<'_>| match folder {
+        Found::Known(number) => Ok(*number),
+        Found::Promised(name) => mailbox.promise(name).ok_or(Code::ErrorFolderNotFound),
+    };
+    let mut numbers = folders.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(if numbers.is_empty() { None } else { Some(numbers) })
 }
 
 /// The position that the subscription is to go on from, if the client gave a watermark.

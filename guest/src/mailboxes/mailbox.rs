@@ -71,6 +71,9 @@ pub struct Mailbox {
     moved_away: VecDeque<(FolderNo, Box<str>)>,
     #[serde(skip)]
     by_id: BTreeMap<String, FolderNo>,
+    /// Promised folders, each with the one that has come in its place; empty between inputs.
+    #[serde(skip)]
+    replaced: Vec<(FolderNo, FolderNo)>,
 }
 
 impl Mailbox {
@@ -87,9 +90,15 @@ impl Mailbox {
             gone: VecDeque::new(),
             moved_away: VecDeque::new(),
             by_id: BTreeMap::new(),
+            replaced: Vec::new(),
         };
         mailbox.insert(Folder::default());
         mailbox
+    }
+
+    /// The mailbox of an account of which nothing was heard.
+    pub fn empty(account: &Account) -> Self {
+        Self::new(account.clone(), Position::default())
     }
 
     /// The account's id.
@@ -140,9 +149,34 @@ impl Mailbox {
             None => {
                 let role = id.to_ascii_lowercase();
                 let role = if crate::ews::is_distinguished(&role) { role } else { String::new() };
-                self.insert(Folder { id: id.to_owned(), name: id.to_owned(), role, ..Folder::default() })
+                let number = self.insert(Folder { id: id.to_owned(), name: id.to_owned(), role, ..Folder::default() });
+                self.keep_promise(number);
+                number
             }
         }
+    }
+
+    /// The folder with this distinguished name, which must be one that every mailbox has. As long as no source has spoken
+    /// of it, one stands in for it whose id is its name. None: there is no room for it.
+    pub fn promise(&mut self, role: &str) -> Option<FolderNo> {
+        self.find_role(role).or_else(|| self.has_room(role).then(|| self.ensure(role)))
+    }
+
+    /// If a folder has the role of one that was promised and that no source has spoken of, it takes its place.
+    fn keep_promise(&mut self, number: FolderNo) {
+        let Some(promised) = self.by_id.get(&self.folder(number).role).copied() else {
+            return;
+        };
+        let folder = self.folder(promised);
+        let stands_in = folder.revision == 0 && folder.id == folder.role && !folder.gone;
+        if promised != number && promised != ROOT && stands_in {
+            self.replaced.push((promised, number));
+        }
+    }
+
+    /// The promised folders in whose place another has come since this was last asked: old and new.
+    pub fn take_replaced(&mut self) -> Vec<(FolderNo, FolderNo)> {
+        std::mem::take(&mut self.replaced)
     }
 
     /// Takes over what a source says of a folder; what it leaves open stays as it was.
@@ -163,6 +197,7 @@ impl Mailbox {
         }
         folder.unread = said.unread.or(folder.unread);
         folder.total = said.total.or(folder.total);
+        self.keep_promise(number);
     }
 
     /// The folder ceases to exist; its number stays known until the history has passed `position`.

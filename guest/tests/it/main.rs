@@ -3,6 +3,7 @@
 mod changes;
 mod faults;
 mod histories;
+mod promised;
 mod pull;
 mod push;
 mod samples;

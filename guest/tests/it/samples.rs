@@ -52,7 +52,7 @@ fn subscribe_requests_are_understood() {
         ("net-Subscribe-pull", "ErrorInvalidSubscriptionRequest"),
         ("net-Subscribe-streaming", "ErrorInvalidSubscriptionRequest"),
         // A watermark (in a wrong namespace) that was never given.
-        ("exchangelib-Subscribe-pull-2", "ErrorFolderNotFound"),
+        ("exchangelib-Subscribe-pull-2", "ErrorInvalidWatermark"),
         // The URLs name a loopback address.
         ("exchangelib-Subscribe-push", "ErrorInvalidPushSubscriptionUrl"),
         ("java-Subscribe-push", "ErrorInvalidPushSubscriptionUrl"),

@@ -24,7 +24,7 @@ fn folders_are_judged() {
         (named("inbox") + &named("drafts"), "NoError"),
         (named("msgfolderroot"), "NoError"),
         (named("root"), "NoError"),
-        (named("sentitems"), "ErrorFolderNotFound"),
+        (named("voicemail"), "ErrorFolderNotFound"),
         (of_other("inbox", "alice@example.org"), "NoError"),
         (of_other("inbox", "bob@example.org"), "ErrorAccessDenied"),
         (r#"<t:FolderId Id="AAABBB"/>"#.into(), "ErrorInvalidIdMalformed"),
@@ -40,7 +40,7 @@ fn folders_are_judged() {
 #[test]
 fn another_mailbox_is_judged_by_the_host() {
     for (standing, expected) in [
-        (Standing::Permitted, "ErrorFolderNotFound"),
+        (Standing::Permitted, "NoError"),
         (Standing::Forbidden, "ErrorAccessDenied"),
         (Standing::Unknown, "ErrorNonExistentMailbox"),
         (Standing::Unavailable, "ErrorMailboxStoreUnavailable"),
