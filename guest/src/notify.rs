@@ -8,7 +8,7 @@ use crate::contract::{
 use crate::ews;
 use crate::ids::Keys;
 use crate::settings::Settings;
-use crate::snapshot::{FORMAT, Loading, Saving};
+use crate::snapshot::{FIRST_FORMAT, FORMAT, Loading, Saving};
 use crate::state::State;
 use crate::turn::Turn;
 
@@ -18,7 +18,7 @@ pub fn describe() -> Manifest {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         routes: vec![ews::route()],
-        state_formats: vec![FORMAT.to_owned()],
+        state_formats: vec![FORMAT.to_owned(), FIRST_FORMAT.to_owned()],
     }
 }
 

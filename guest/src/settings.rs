@@ -23,7 +23,7 @@ pub struct Settings {
     /// `ews-queue-events` (4000; 1 to 1000000): events that one subscription may have pending; with more it has missed
     /// events.
     pub queue_events: u32,
-    /// `ews-queue-bytes` (2097152; 4096 to 1073741824): bytes of events that one subscription may have pending.
+    /// `ews-queue-bytes` (4194304; 4096 to 1073741824): bytes of events that one subscription may have pending.
     pub queue_bytes: u64,
     /// `push-allow` (none): networks in CIDR form, separated by blanks. A push subscription's URL may name addresses in
     /// them, though they are not public. The host gives it, and judges again what a name resolves to.
@@ -58,7 +58,7 @@ impl Default for Settings {
             streams_per_account: 10,
             ids_per_stream: 200,
             queue_events: 4000,
-            queue_bytes: 2 << 20,
+            queue_bytes: 4 << 20,
             push_allow: Vec::new(),
             history_events: 10_000,
             history_bytes: 4 << 20,

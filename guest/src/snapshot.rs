@@ -4,6 +4,8 @@
 //! each record as its length (four bytes, little-endian) and its value in postcard's encoding. Only what cannot be made
 //! from the rest is saved; indices, timers and waiting work are made anew.
 
+mod first;
+
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{CallId, Instant, LoadError, RequestId};
@@ -14,8 +16,11 @@ use crate::settings::Settings;
 use crate::state::State;
 use crate::subscriptions::{Subscription, SubscriptionNo};
 
-/// The format that is written, and the only one that is read. Its number grows with every change of what is saved.
+/// The format that is written. Its number grows with every change of what is saved.
 pub const FORMAT: &str = "postbell-notify/2";
+
+/// The format before, which is still read.
+pub const FIRST_FORMAT: &str = "postbell-notify/1";
 
 /// The largest part.
 const PART: usize = 1 << 20;
@@ -174,11 +179,11 @@ pub struct Loading {
 impl Loading {
     /// Takes a part; with the last one (`more` false), gives the state.
     pub fn part(&mut self, format: &str, part: &[u8], more: bool) -> Result<Option<State>, LoadError> {
-        if format != FORMAT {
+        if ![FORMAT, FIRST_FORMAT].contains(&format) {
             return Err(LoadError::UnknownFormat(format.to_owned()));
         }
         self.left.extend_from_slice(part);
-        self.records()?;
+        self.records(format)?;
         if more {
             return Ok(None);
         }
@@ -186,22 +191,29 @@ impl Loading {
             return Err(corrupt("it is cut short"));
         }
         let mut state = std::mem::take(&mut self.state);
+        if format == FIRST_FORMAT {
+            state.weigh_queues();
+        }
         state.index();
         Ok(Some(state))
     }
 
-    fn records(&mut self) -> Result<(), LoadError> {
+    fn records(&mut self, format: &str) -> Result<(), LoadError> {
         let left = std::mem::take(&mut self.left);
         let mut rest = left.as_slice();
-        if !self.named && rest.len() >= FORMAT.len() {
-            rest = rest.strip_prefix(FORMAT.as_bytes()).ok_or_else(|| corrupt("it does not begin with its format"))?;
+        if !self.named && rest.len() >= format.len() {
+            rest = rest.strip_prefix(format.as_bytes()).ok_or_else(|| corrupt("it does not begin with its format"))?;
             self.named = true;
         }
         while self.named
             && let Some((length, behind)) = rest.split_first_chunk::<4>()
             && let Some((record, behind)) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)
         {
-            let (record, unread) = postcard::take_from_bytes(record).map_err(|_| corrupt("a record is damaged"))?;
+            let read = match format {
+                FIRST_FORMAT => postcard::take_from_bytes::<first::Read>(record).map(|(it, left)| (it.into(), left)),
+                _ => postcard::take_from_bytes(record),
+            };
+            let (record, unread) = read.map_err(|_| corrupt("a record is damaged"))?;
             if !unread.is_empty() {
                 return Err(corrupt("a record is longer than it says"));
             }

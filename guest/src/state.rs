@@ -318,6 +318,16 @@ impl State {
         mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));
     }
 
+    /// Makes anew what the pending events of each subscription count for.
+    pub fn weigh_queues(&mut self) {
+        let Self { subscriptions, mailboxes, .. } = self;
+        let numbers: Vec<_> = subscriptions.iter().map(|(number, _)| number).collect();
+        for number in numbers {
+            subscriptions
+                .alter(number, |subscription| subscription.weigh(&mailboxes.get(subscription.mailbox).history));
+        }
+    }
+
     /// Makes timers and waiting work from the rest of the state.
     pub fn index(&mut self) {
         let deadlines = self

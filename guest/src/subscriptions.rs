@@ -102,6 +102,11 @@ impl Subscription {
         entries.filter(|entry| self.covers(&entry.event))
     }
 
+    /// Makes anew what its pending events count for.
+    pub fn weigh(&mut self, history: &History) {
+        self.pending_bytes = self.pending(history).map(|entry| entry.event.bytes()).sum();
+    }
+
     /// Counts a new event, if it covers it.
     pub fn count(&mut self, entry: &Entry, queue: Queue) {
         if self.missed_for_good() || !self.covers(&entry.event) {

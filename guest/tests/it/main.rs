@@ -2,6 +2,7 @@
 
 mod changes;
 mod faults;
+mod formats;
 mod histories;
 mod promised;
 mod pull;
