@@ -149,7 +149,7 @@ async fn a_call_of_unknown_fate_is_made_again_and_its_late_outcome_is_nobodys() 
     while outcomes().count() < 2 {
         scene.tenant.source_offset("none").await?;
     }
-    assert_eq!(outcomes().last(), Some((second.id, true)));
+    assert_eq!(outcomes().next_back(), Some((second.id, true)));
     assert_eq!(gauge(&scene.tenant, "push_subscriptions_dropped").await, 0.0);
     Ok(())
 }
