@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
+use super::signatures::TrustedKeys;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
 use crate::journal::SyncMode;
@@ -39,6 +40,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// How clients are called.
     pub push: PushConfig,
+    /// Who must have signed components that are not built in.
+    pub trusted_keys: TrustedKeys,
     /// The tenants, at least one.
     pub tenants: Vec<TenantConfig>,
 }
@@ -137,7 +140,16 @@ struct FileTable {
     server: ServerTable,
     #[serde(default)]
     push: PushTable,
+    #[serde(default)]
+    plugins: PluginsTable,
     tenant: Vec<TenantTable>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PluginsTable {
+    #[serde(default)]
+    trusted_keys: Vec<values::TrustedKey>,
 }
 
 #[derive(Deserialize, Default)]
@@ -302,7 +314,7 @@ impl Config {
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
-        let FileTable { server, push, tenant: tenants } = file.parse()?;
+        let FileTable { server, push, plugins, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
         let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
@@ -313,6 +325,7 @@ impl Config {
             limits: server.limits(),
             journal: server.journal(),
             push: push.config(file),
+            trusted_keys: TrustedKeys::new(plugins.trusted_keys.into_iter().map(|key| key.0).collect()),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
             admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
             data: server.data.map(|data| file.resolve(&data)),
@@ -481,6 +494,7 @@ mod tests {
         check("[server]\nlisten = '127.0.0.1'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
+        check("[plugins]\ntrusted-keys = ['RWQ']\n", "2:17", "expected a public key of minisign");
         check("[push]\nallow = ['10.0.0.1/8']\n", "2:10", "expected a network");
         check("[push]\nallow = '10.0.0.0/8'\n", "2:9", "expected a sequence");
         check("[server]\nadmin-key = ''\n", "2:13", "expected a key");

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, PushConfig, Setting, TenantConfig};
 use super::demo::{DOMAIN, PASSWORD};
+use super::signatures::TrustedKeys;
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
 use crate::outbound::addresses::Network;
@@ -39,6 +40,7 @@ pub fn config(
         limits: Limits::default(),
         journal: JournalConfig::default(),
         push: PushConfig { limits: CallerLimits { allow: loopback(), ..CallerLimits::default() }, authorities: None },
+        trusted_keys: TrustedKeys::default(),
         tenants: vec![TenantConfig {
             name: DOMAIN.to_owned(),
             at: None,

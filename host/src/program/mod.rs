@@ -15,6 +15,7 @@ pub mod output;
 pub mod replay;
 pub mod serve;
 pub mod shown;
+pub mod signatures;
 pub mod toml_file;
 pub mod users;
 
@@ -25,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::journal::archive::ArchiveError;
 use crate::plugin::{self, PluginError};
+use signatures::SignatureError;
 
 /// Why the program ends early. The case decides the exit code, the text is the one line on stderr.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,14 @@ pub enum Failure {
         origin: String,
         /// The step, import or export that is wrong.
         source: PluginError,
+    },
+    /// A plugin has no signature that is trusted (exit code 3).
+    #[error("{}: {source}", file.display())]
+    Signature {
+        /// The plugin.
+        file: PathBuf,
+        /// What is wrong.
+        source: SignatureError,
     },
     /// The data directory cannot be used (exit code 4).
     #[error(transparent)]
@@ -68,7 +78,7 @@ impl Failure {
         match self {
             Failure::Running(_) | Failure::History { source: ArchiveError::Io(_), .. } | Failure::Unread => 1,
             Failure::Configuration(_) | Failure::Usage(_) => 2,
-            Failure::Plugin { .. } => 3,
+            Failure::Plugin { .. } | Failure::Signature { .. } => 3,
             Failure::Data(_) | Failure::History { .. } => 4,
         }
     }

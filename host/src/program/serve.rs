@@ -19,6 +19,7 @@ use super::config::{Config, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
 use super::opening::{self, Wanted};
+use super::signatures::TrustedKeys;
 use super::{Failure, demo, demo_config, inspect};
 use crate::admin::{self, AdminTenant};
 use crate::clock::{Clock, SystemClock};
@@ -78,8 +79,8 @@ fn setting(text: &str) -> Result<Setting, String> {
 ///
 /// # Errors
 ///
-/// A mistake in the configuration, a plugin or data directory that cannot be used, a listener that cannot be had. Nothing
-/// is served then.
+/// A mistake in the configuration, a plugin or data directory that cannot be used, a listener that cannot be had.
+/// Nothing is served then.
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
     logging::start(args.log_format);
     let traffic = args.demo && !args.no_traffic;
@@ -150,7 +151,7 @@ fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failur
     for tenant in &config.tenants {
         let plugin = match plugins.entry(tenant.plugin.as_deref()) {
             Entry::Occupied(loaded) => loaded.get().clone(),
-            Entry::Vacant(new) => new.insert(load(host, tenant)?).clone(),
+            Entry::Vacant(new) => new.insert(load(host, tenant, &config.trusted_keys)?).clone(),
         };
         let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
         let domains = ("domains".to_owned(), tenant.domains.join(" "));
@@ -161,8 +162,8 @@ fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failur
     Ok(wanted)
 }
 
-fn load(host: &Host, config: &TenantConfig) -> Result<Plugin, Failure> {
-    let (origin, component) = component(config)?;
+fn load(host: &Host, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
+    let (origin, component) = component(config, trusted)?;
     let refused = |source| Failure::Plugin { origin: origin.clone(), source };
     let plugin = host.load(&component).map_err(refused)?;
     for route in &plugin.manifest().routes {
@@ -180,11 +181,14 @@ fn load(host: &Host, config: &TenantConfig) -> Result<Plugin, Failure> {
     Ok(plugin)
 }
 
-fn component(config: &TenantConfig) -> Result<(String, Vec<u8>), Failure> {
+fn component(config: &TenantConfig, trusted: &TrustedKeys) -> Result<(String, Vec<u8>), Failure> {
     match &config.plugin {
         Some(path) => {
             let unreadable = |error| Failure::Usage(format!("tenant {}: {}: {error}", config.name, path.display()));
-            Ok((path.display().to_string(), std::fs::read(path).map_err(unreadable)?))
+            let component = std::fs::read(path).map_err(unreadable)?;
+            let untrusted = |source| Failure::Signature { file: path.clone(), source };
+            trusted.verify(path, &component).map_err(untrusted)?;
+            Ok((path.display().to_string(), component))
         }
         #[cfg(feature = "bundled-plugin")]
         None => Ok(("the built-in plugin".to_owned(), crate::plugin::bundled().to_vec())),

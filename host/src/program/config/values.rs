@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use minisign_verify::PublicKey;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
@@ -29,6 +30,9 @@ pub(super) struct Key(pub(super) Zeroizing<String>);
 
 /// A range of addresses.
 pub(super) struct AllowedNetwork(pub(super) Network);
+
+/// Who may sign components.
+pub(super) struct TrustedKey(pub(super) PublicKey);
 
 /// The text of a plugin's setting.
 pub(super) struct SettingValue(pub(super) String);
@@ -95,6 +99,13 @@ impl<'de> Deserialize<'de> for AllowedNetwork {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AllowedNetwork, D::Error> {
         let expected = "a network, such as 192.0.2.0/24 or 2001:db8::/32, without bits beyond its length";
         deserializer.deserialize_str(Text { expected, make: |text| text.parse().ok().map(AllowedNetwork) })
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<TrustedKey, D::Error> {
+        let expected = "a public key of minisign, the second line of its file";
+        deserializer.deserialize_str(Text { expected, make: |text| PublicKey::from_base64(text).ok().map(TrustedKey) })
     }
 }
 
