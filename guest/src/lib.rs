@@ -1,8 +1,8 @@
 //! Mail notification logic as a pure state machine.
 //!
-//! [`Notify`] takes inputs (changes of mailboxes, requests of clients, the passing of time), one at a time, each with its
-//! moment, and answers each with a [`contract::Reaction`]. It has no clock, no chance and no I/O: the same inputs give
-//! the same reactions, natively and as the WebAssembly component that this crate also is.
+//! [`Notify`] takes inputs (changes of mailboxes, requests of clients, the passing of time), one at a time, each with
+//! its moment, and answers each with a [`contract::Reaction`]. It has no clock, no chance and no I/O: the same inputs
+//! give the same reactions, natively and as the WebAssembly component that this crate also is.
 //!
 //! In the order of the data: `changes` (what arrives), `mailboxes` (accounts, folders) and their `history` (events),
 //! `subscriptions` (who wants to hear of what), `ews` (one file per operation), `reply` (text of answers).

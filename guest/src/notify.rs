@@ -69,8 +69,8 @@ impl Notify {
         self.input(at, |state, turn| state.cut_histories(turn))
     }
 
-    /// The host came back: every stream is gone, calls in flight are made again, and idle lives go on where they were. If the state has regressed, no
-    /// watermark is good any more and every subscription has missed events.
+    /// The host came back: every stream is gone, calls in flight are made again, and idle lives go on where they were.
+    /// If the state has regressed, no watermark is good any more and every subscription has missed events.
     pub fn restarted(&mut self, at: Moment, how: Restart) -> Reaction {
         let mut turn = Turn::new(at);
         turn.changed = true;

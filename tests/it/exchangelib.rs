@@ -333,8 +333,9 @@ fn impersonation_refused() -> Result<()> {
     Ok(())
 }
 
-/// Its listener reads what is pushed, and is understood. Time and calls are the test's own: the first call goes out with the
-/// answer to Subscribe, one that is not answered is made again after half a minute, `Unsubscribe` is the last word.
+/// Its listener reads what is pushed, and is understood. Time and calls are the test's own: the first call goes out
+/// with the answer to Subscribe, one that is not answered is made again after half a minute, `Unsubscribe` is the last
+/// word.
 #[test]
 fn a_listener_reads_what_is_pushed() -> Result<()> {
     let server = demo()?;

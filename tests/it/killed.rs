@@ -40,8 +40,8 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     Ok(())
 }
 
-/// A server that takes snapshots often, and whose limits are out of reach: who is idle while it is killed again and again
-/// has missed nothing.
+/// A server that takes snapshots often, and whose limits are out of reach: who is idle while it is killed again and
+/// again has missed nothing.
 fn start(sync: &str) -> Result<Start> {
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\

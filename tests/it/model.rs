@@ -1,7 +1,8 @@
 //! Random subscriptions, changes, polls, streams, lost answers, restarts: every subscription gets every event that it
 //! covers, in order, at least once, and never one that it does not cover, or is told that it missed some.
 //!
-//! The native logic is driven directly and time is the test's own. A history follows from its seed: a failure names it, and
+//! The native logic is driven directly and time is the test's own. A history follows from its seed: a failure names it,
+//! and
 //! `POSTBELL_SEED=<seed>` runs it alone and tells its steps; `POSTBELL_HISTORIES=<how many>` runs more.
 
 mod asking;

@@ -1,5 +1,5 @@
-//! Every kind of answer, so that Microsoft's schemas may judge it: the client of the tests has each new shape of an answer
-//! judged, in these tests and in all others, where the variable POSTBELL_SCHEMAS names their folder.
+//! Every kind of answer, so that Microsoft's schemas may judge it: the client of the tests has each new shape of an
+//! answer judged, in these tests and in all others, where the variable POSTBELL_SCHEMAS names their folder.
 
 use anyhow::{Context, Result, ensure};
 use postbell_notify::contract::{Refusal, RequestHead};

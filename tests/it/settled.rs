@@ -1,4 +1,5 @@
-//! What a client has is not sent to it again, and what it does not have is: over real sockets, whose ends say what arrived.
+//! What a client has is not sent to it again, and what it does not have is: over real sockets, whose ends say what
+//! arrived.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -94,8 +95,8 @@ fn who_takes_nothing_is_closed_and_loses_nothing() -> Result<()> {
     check_all_come(alice.stream_with(&[], &[&subscription])?, &names)
 }
 
-/// A server that waits for a client to take what is sent to it for no more than a second, and keeps more for it than the
-/// operating system buffers.
+/// A server that waits for a client to take what is sent to it for no more than a second, and keeps more for it than
+/// the operating system buffers.
 fn impatient() -> Result<Server> {
     let configuration = "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'demo-admin'\n\
         send-seconds = 1\n[[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\n\
@@ -105,7 +106,8 @@ fn impatient() -> Result<Server> {
     Start::configured(PROGRAM, configuration)?.file("users.toml", &users)?.start()
 }
 
-/// A stream that has begun, of a client that has hardly room for it and does not read; dropped, it resets the connection.
+/// A stream that has begun, of a client that has hardly room for it and does not read; dropped, it resets the
+/// connection.
 fn stall(server: &Server, client: &Client, subscription: &str) -> Result<TcpStream> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let stream = runtime.block_on(async {

@@ -39,8 +39,8 @@ pub fn run<S: Into<OsString>>(program: &str, arguments: impl IntoIterator<Item =
     Ok(Finished { code: status.code().unwrap_or(-1), stdout, stderr })
 }
 
-/// A running `postbell serve`. Dropping it stops it as an operator would, and fails the test if it does not end with 0 or
-/// if it logged an error.
+/// A running `postbell serve`. Dropping it stops it as an operator would, and fails the test if it does not end with 0
+/// or if it logged an error.
 #[derive(Debug)]
 pub struct Server {
     process: Option<Process>,

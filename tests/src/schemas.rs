@@ -2,7 +2,8 @@
 //!
 //! They may not be in the tree: the variable POSTBELL_SCHEMAS names the folder that holds them (`ews/ews-all.xsd`, and
 //! `ews/wire/ews-all.xsd` with what real streams and pushes have in another namespace). Without it nothing is judged.
-//! Answers of one shape are judged once, so that a suite that sees thousands of them has no more than a few dozen judged.
+//! Answers of one shape are judged once, so that a suite that sees thousands of them has no more than a few dozen
+//! judged.
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -1,18 +1,18 @@
 //! Push subscriptions (MS-OXWSPSNTIF): calls of SendNotification to the client's own URL.
 //!
-//! One call is in flight per subscription. The first goes out with the answer to Subscribe, the next when there is news,
-//! and a status event when nothing was sent for the status frequency. The watermark of a status event moves forward with
-//! the mailbox, so that a client which hears of nothing else holds one that stays good.
+//! One call is in flight per subscription. The first goes out with the answer to Subscribe, the next when there is
+//! news, and a status event when nothing was sent for the status frequency. The watermark of a status event moves
+//! forward with the mailbox, so that a client which hears of nothing else holds one that stays good.
 //!
 //! A call counts as delivered if the client answers HTTP 200 and a SendNotificationResult of OK: its events are
-//! acknowledged and what is left follows at once. `Unsubscribe` ends the subscription. Everything else is a failure: it is
-//! tried again from the same watermark after 30 seconds, then twice as long each time; once the wait would be longer than
-//! the status frequency, the subscription is dropped. So it is when the host will not make the call.
+//! acknowledged and what is left follows at once. `Unsubscribe` ends the subscription. Everything else is a failure: it
+//! is tried again from the same watermark after 30 seconds, then twice as long each time; once the wait would be longer
+//! than the status frequency, the subscription is dropped. So it is when the host will not make the call.
 //!
 //! Where events were missed (a queue that overflowed, a gap, a history that was cut or lost), the client is pushed
-//! ErrorReadEventsFailed, and the subscription ends once that was delivered, or dropped as above: it is the one error that
-//! Exchange is known to push, its meaning to clients is "deleted, subscribe again", and an error message carries no
-//! watermark from which a subscription could go on without a hole that the client cannot see.
+//! ErrorReadEventsFailed, and the subscription ends once that was delivered, or dropped as above: it is the one error
+//! that Exchange is known to push, its meaning to clients is "deleted, subscribe again", and an error message carries
+//! no watermark from which a subscription could go on without a hole that the client cannot see.
 //! ErrorMissedNotificationEvents is left to streams, whose clients are known to go on after it.
 
 use crate::contract::{Call, CallId, CallTarget, HttpTarget, LogLevel, Outcome, Response};

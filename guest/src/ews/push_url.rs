@@ -2,9 +2,9 @@
 //! can take it for another address than the one that was judged here.
 //!
 //! It is ASCII, `http` or `https`, with a host and perhaps a port. User information is refused: a password would stand
-//! in the journal. A fragment is cut off: nobody would be sent it. A host whose last label is a number is an IPv4 address
-//! to a browser (`0x7f.1`, `2130706433`, `127.1`): it is accepted in the usual spelling of four decimal numbers only. A
-//! host name is resolved, and judged, by whoever makes the call.
+//! in the journal. A fragment is cut off: nobody would be sent it. A host whose last label is a number is an IPv4
+//! address to a browser (`0x7f.1`, `2130706433`, `127.1`): it is accepted in the usual spelling of four decimal numbers
+//! only. A host name is resolved, and judged, by whoever makes the call.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -356,8 +356,8 @@ pub fn settle(state: &mut State, turn: &mut Turn, settlement: &Settlement) {
     }
 }
 
-/// What a stream said of misses counts for the subscriptions that it still has: another may have been told since, and may
-/// have missed something else.
+/// What a stream said of misses counts for the subscriptions that it still has: another may have been told since, and
+/// may have missed something else.
 fn acknowledge(state: &mut State, request: RequestId, part: Part) {
     for (number, upto) in part.events {
         state.acknowledge(number, upto);

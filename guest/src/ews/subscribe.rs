@@ -1,8 +1,8 @@
 //! Subscribe (MS-OXWSNTIF 3.1.4.3): pull, streaming and push subscriptions.
 //!
 //! A request that names neither folders nor all folders means all of them. A watermark after which more has happened
-//! than a subscription may have pending is too old. `CallerData` is read and forgotten: nothing that a client is sent has
-//! a place for it.
+//! than a subscription may have pending is too old. `CallerData` is read and forgotten: nothing that a client is sent
+//! has a place for it.
 
 use crate::contract::{Account, AccountName, Reply, Request};
 use crate::history::Position;

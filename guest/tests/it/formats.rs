@@ -8,8 +8,8 @@ use crate::world::{START, World, delivered, events, get_events, said};
 const PULL: &str = "jGdiBgQ9e6MwKd1-u4408A";
 const WATERMARK: &str = "AAAAAAAAAAEAAAAAB4bfVBgW36yN";
 
-/// As it was saved by the version that wrote `postbell-notify/1`: alice, a pull subscription that has not asked yet, one on a
-/// stream, nine to her drafts whose queue of seven overflowed.
+/// As it was saved by the version that wrote `postbell-notify/1`: alice, a pull subscription that has not asked yet,
+/// one on a stream, nine to her drafts whose queue of seven overflowed.
 fn first() -> World {
     let mut notify = Notify::default();
     notify.load("postbell-notify/1", include_bytes!("../samples/first.snapshot"), false).expect("it is still read");

@@ -13,7 +13,8 @@
 //! | `postbell_instance_memory_bytes` | `tenant` | memory of the live instance |
 //! | `postbell_changes_total` | `tenant`, `outcome` | units that sources sent: accepted, rejected, repeated |
 //! | `postbell_client_connections` | | connections of mail clients, now |
-//! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`, ... |
+//! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`,
+//! ... |
 //! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
 //! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
 

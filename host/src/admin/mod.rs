@@ -4,7 +4,8 @@
 //!   [`State`].
 //! - `GET /v1/journal`, `GET /v1/backup`, `GET /v1/tenants/{tenant}/backup`: what is kept of the tenants, with an admin
 //!   key.
-//! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and counts,
+//! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
+//! counts,
 //!   so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
@@ -73,9 +74,10 @@ pub struct AdminTenant {
 
 /// Who is served. Cheap to clone.
 ///
-/// Changes of a tenant are taken from who has its ingest key, its admin key or the server's admin key; what is kept of it
-/// is given to who has one of the admin keys, and what is kept of all to who has the server's. Without any of them nobody is served: a key that is not set opens nothing. Who has a key of this server, but not this tenant's,
-/// learns whether a tenant exists (404 or 401); who has none always gets 401.
+/// Changes of a tenant are taken from who has its ingest key, its admin key or the server's admin key; what is kept of
+/// it is given to who has one of the admin keys, and what is kept of all to who has the server's. Without any of them
+/// nobody is served: a key that is not set opens nothing. Who has a key of this server, but not this tenant's, learns
+/// whether a tenant exists (404 or 401); who has none always gets 401.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
 

@@ -1,10 +1,11 @@
 //! Archives: what a journal has of some seats, as one stream of bytes. A backup is an archive, and so is what a server
 //! gives its tools.
 //!
-//! [`write`] works while the host serves. Of each seat it gives the horizon's snapshot, then records and later snapshots
-//! in the order of their sequence, up to the record that was the last one when it began. Where the journal is cut beyond
-//! what is written already, the new horizon's snapshot follows and says that it voids what the archive has of the seat so
-//! far. What the journal cannot read is named and passed over. [`Reader`] gives all of it back, verified.
+//! [`write`] works while the host serves. Of each seat it gives the horizon's snapshot, then records and later
+//! snapshots in the order of their sequence, up to the record that was the last one when it began. Where the journal is
+//! cut beyond what is written already, the new horizon's snapshot follows and says that it voids what the archive has
+//! of the seat so far. What the journal cannot read is named and passed over. [`Reader`] gives all of it back,
+//! verified.
 //!
 //! # The format, version 1
 //!
@@ -22,7 +23,8 @@
 //! | kind | payload |
 //! |---|---|
 //! | 1, seat | a CBOR map: `tenant`, `plugin`, `partition`. The frames up to the next seat are about it |
-//! | 2, snapshot | its sequence, 8 bytes little-endian; a byte, 1 if it voids what came before it of its seat, else 0; its head |
+//! | 2, snapshot | its sequence, 8 bytes little-endian; a byte, 1 if it voids what came before it of its seat, else 0;
+//! its head |
 //! | 3, piece | the next piece of that snapshot's state. There are as many as the head says that the state has bytes |
 //! | 4, record | its sequence, 8 bytes little-endian; the record |
 //! | 5, damage | a CBOR map: `sequence`, `what`. The record or snapshot there could not be read |

@@ -8,15 +8,16 @@
 //! | `journal`   | none                                   | what belongs to the journal itself             |
 //! | `seats`     | tenant, plugin, partition              | the seat's number                              |
 //! | `records`   | seat's number, sequence                | a record                                       |
-//! | `snapshots` | seat's number, sequence                | the head of a snapshot; while it is there, so is the snapshot |
+//! | `snapshots` | seat's number, sequence                | the head of a snapshot; while it is there, so is the
+//! snapshot |
 //! | `pieces`    | seat's number, snapshot, piece from 0  | a piece of a snapshot's state                  |
 //!
 //! What a crash leaves behind is harmless: pieces of a snapshot without a head, and records up to the horizon. The
 //! seat's next cut that passes them removes them.
 //!
-//! redb verifies its pages only where a file was not closed in order: it then reads the whole file, and refuses it if a page
-//! that was synced is damaged. Otherwise `pages` compares what leads to the records, and each record has a checksum of
-//! its own: so damage in one seat's records is no other's.
+//! redb verifies its pages only where a file was not closed in order: it then reads the whole file, and refuses it if a
+//! page that was synced is damaged. Otherwise `pages` compares what leads to the records, and each record has a
+//! checksum of its own: so damage in one seat's records is no other's.
 //!
 //! When something fails, one place (`store`) decides what becomes of the journal. After a failed write it is closed and
 //! opened again at a later call, with what was acknowledged. After a failed sync, and after a panic of the store, which
@@ -121,8 +122,8 @@ impl DatabaseJournal {
         Ok(DatabaseJournal { store: Store::open(Box::new(storage), options, true)? })
     }
 
-    /// Syncs what was appended and closes the file: the next one to open it finds it in order. Nothing is taken or given
-    /// any more then.
+    /// Syncs what was appended and closes the file: the next one to open it finds it in order. Nothing is taken or
+    /// given any more then.
     ///
     /// # Errors
     ///

@@ -14,13 +14,14 @@
 //! | kind                | letter | place                          | keys of the content                          |
 //! | ------------------- | ------ | ------------------------------ | -------------------------------------------- |
 //! | record              | `r`    | seat's number, sequence        | `wit`, `now`, `component`, `reaction`, `input` |
-//! | snapshot            | `s`    | seat's number, sequence        | `now`, `format`, `parts`, `offsets`, `settings`, `history_bytes` |
+//! | snapshot            | `s`    | seat's number, sequence        | `now`, `format`, `parts`, `offsets`, `settings`,
+//! `history_bytes` |
 //! | piece of a snapshot | `p`    | seat's number, sequence, piece |                                              |
 //! | seat                | `t`    | tenant, plugin, partition      | `number`, `told`                             |
 //! | the journal itself  | `j`    |                                | `regressions`, `unsynced`                    |
 //!
-//! What the keys hold is said at the types. A key that a reader does not know it passes over; so a later version may add
-//! keys without a new version of the format. A key that says "absent" there may be absent.
+//! What the keys hold is said at the types. A key that a reader does not know it passes over; so a later version may
+//! add keys without a new version of the format. A key that says "absent" there may be absent.
 
 mod input;
 mod snapshot;

@@ -1,7 +1,7 @@
 //! The journal: every input that was acknowledged, in order. A tenant's state is a cache of it.
 //!
-//! A seat's journal is its snapshots and its records, each record one input. Once it was cut, its oldest snapshot is the
-//! horizon: what came before is gone. Until then the records reach back to `open`.
+//! A seat's journal is its snapshots and its records, each record one input. Once it was cut, its oldest snapshot is
+//! the horizon: what came before is gone. Until then the records reach back to `open`.
 
 pub mod archive;
 mod committer;
@@ -102,8 +102,8 @@ pub struct SeatFacts {
 }
 
 impl SeatFacts {
-    /// Where the history that can be replayed begins: behind this input. 0: with `open`. Else it is the oldest snapshot's;
-    /// records before that may be left of a cut, and lead nowhere.
+    /// Where the history that can be replayed begins: behind this input. 0: with `open`. Else it is the oldest
+    /// snapshot's; records before that may be left of a cut, and lead nowhere.
     pub fn horizon(&self) -> u64 {
         if self.first <= 1 {
             return 0;
@@ -201,7 +201,8 @@ pub trait Journal: Send + Sync + 'static {
     /// The store failed, or the snapshot is damaged.
     fn snapshot(&self, seat: &Seat, sequence: u64) -> Result<Option<Arc<Snapshot>>, JournalError>;
 
-    /// Makes the snapshot at `horizon` the oldest, if it is there: what came before it is gone. Appends go on meanwhile.
+    /// Makes the snapshot at `horizon` the oldest, if it is there: what came before it is gone. Appends go on
+    /// meanwhile.
     ///
     /// # Errors
     ///
@@ -209,8 +210,8 @@ pub trait Journal: Send + Sync + 'static {
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError>;
 }
 
-/// A seat's records from `from` to `to`, both included, or to the last one, read as they are needed. Ends after the first
-/// error.
+/// A seat's records from `from` to `to`, both included, or to the last one, read as they are needed. Ends after the
+/// first error.
 pub fn records<'a>(
     journal: &'a dyn Journal,
     seat: &'a Seat,

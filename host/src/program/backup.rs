@@ -22,9 +22,9 @@ const INCOMPLETE: u8 = 1;
 
 /// Write what is kept of all tenants to a file, while the server serves
 ///
-/// The file is verified while it is written, and appears only when it is whole. If something of the journal is damaged, the
-/// rest is written to FILE.damaged, which `journal list` and `replay` read, and the exit code is 1. The file holds what
-/// mails, requests and settings contain.
+/// The file is verified while it is written, and appears only when it is whole. If something of the journal is damaged,
+/// the rest is written to FILE.damaged, which `journal list` and `replay` read, and the exit code is 1. The file holds
+/// what mails, requests and settings contain.
 #[derive(Args, Debug)]
 pub struct BackupArgs {
     /// Where to; it must not exist
@@ -38,8 +38,8 @@ pub struct BackupArgs {
 
 /// Make a data directory of what `postbell backup` wrote
 ///
-/// What is restored is older than what clients have been told; when a server next serves it, it tells them so. Give it a
-/// directory of its own, stop the server, and start it with the new directory.
+/// What is restored is older than what clients have been told; when a server next serves it, it tells them so. Give it
+/// a directory of its own, stop the server, and start it with the new directory.
 #[derive(Args, Debug)]
 pub struct RestoreArgs {
     /// The file

@@ -1,7 +1,7 @@
 //! The data directory: held by one process at a time, and of a known version.
 //!
-//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb` (what
-//! must not be lost) and `cache` (compiled plugins, which may be deleted while no server runs).
+//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb`
+//! (what must not be lost) and `cache` (compiled plugins, which may be deleted while no server runs).
 
 mod new;
 

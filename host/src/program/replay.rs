@@ -1,5 +1,5 @@
-//! `postbell replay`: a tenant's history through a plugin, for whoever looks for the reason of something, or wants to know
-//! what another version of the plugin would have done.
+//! `postbell replay`: a tenant's history through a plugin, for whoever looks for the reason of something, or wants to
+//! know what another version of the plugin would have done.
 
 mod judge;
 mod run;
@@ -26,8 +26,8 @@ const DIFFERENT: u8 = 1;
 
 /// Feed a tenant's history to a plugin, and print its reactions
 ///
-/// Each is an object on a line of its own. The plugin begins with the newest snapshot before --from that it can load, or at
-/// the tenant's first input. Nothing is written anywhere, and no reaction is carried out.
+/// Each is an object on a line of its own. The plugin begins with the newest snapshot before --from that it can load,
+/// or at the tenant's first input. Nothing is written anywhere, and no reaction is carried out.
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
     #[command(flatten)]

@@ -1,9 +1,9 @@
 //! What a connection's peer has of the answers that were sent to it.
 //!
-//! A body notes each part that it hands out. The connection notes, when everything handed out is written, how many bytes
-//! that were; and later, how many of its bytes the peer has acknowledged. A confirmed part counts as received once a later
-//! part of its answer is acknowledged whole, the last one once the end of the answer is. What a broken connection leaves
-//! open is lost.
+//! A body notes each part that it hands out. The connection notes, when everything handed out is written, how many
+//! bytes that were; and later, how many of its bytes the peer has acknowledged. A confirmed part counts as received
+//! once a later part of its answer is acknowledged whole, the last one once the end of the answer is. What a broken
+//! connection leaves open is lost.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,7 +163,8 @@ pub mod testing {
 
     use super::*;
 
-    /// What the receipts of a test were told, in order: `1: 2` for two parts of the first answer, `1: complete`, `1: gone`.
+    /// What the receipts of a test were told, in order: `1: 2` for two parts of the first answer, `1: complete`, `1:
+    /// gone`.
     #[derive(Clone, Default)]
     pub struct Told(Arc<Mutex<Vec<String>>>);
 

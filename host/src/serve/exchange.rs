@@ -175,7 +175,8 @@ fn wrong_method(route: &Route) -> ClientResponse {
     response
 }
 
-/// The host that a request is for, in lower case and without port: of its target, where that is absolute, else of `Host`.
+/// The host that a request is for, in lower case and without port: of its target, where that is absolute, else of
+/// `Host`.
 fn host(head: &Head) -> Option<String> {
     let of_target = head.uri.authority().cloned();
     let of_header = || head.headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();

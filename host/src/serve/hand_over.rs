@@ -16,8 +16,8 @@ use crate::tenant::{Request, RequestError};
 /// How many accounts are resolved for one request.
 const ACCOUNTS: usize = 4096;
 
-/// Asks the plugin what the request says of itself, finds out whether that is so, and hands the request over. `login`: by
-/// header, where the route wants one.
+/// Asks the plugin what the request says of itself, finds out whether that is so, and hands the request over. `login`:
+/// by header, where the route wants one.
 pub async fn hand_over(
     served: &ClientTenant,
     route: &Route,

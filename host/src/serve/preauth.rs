@@ -1,8 +1,8 @@
 //! Zimbra's preauth: a login that a trusted third party vouches for, with a key that it shares with the tenant.
 //!
-//! The digest is the HMAC-SHA1, in hexadecimal, of the values joined by `|` in the order of their names: account, (admin,)
-//! by, expires, timestamp. The key of the HMAC is the text of the preauth key, not the bytes that it writes in hexadecimal.
-//! Source: Zimbra's wiki, page "Preauth", whose example is the test below.
+//! The digest is the HMAC-SHA1, in hexadecimal, of the values joined by `|` in the order of their names: account,
+//! (admin,) by, expires, timestamp. The key of the HMAC is the text of the preauth key, not the bytes that it writes in
+//! hexadecimal. Source: Zimbra's wiki, page "Preauth", whose example is the test below.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;

@@ -60,9 +60,9 @@ async fn collect<B: Body<Data = Bytes> + Unpin>(body: &mut B, most: usize) -> Re
     Ok(bytes)
 }
 
-/// Reads a body and throws it away, within limits: a client that is still sending does not read, and closing upon what it
-/// has sent would take the answer from it. A client that waits for a go-ahead (`Expect`) with a body that is too large is
-/// not given it.
+/// Reads a body and throws it away, within limits: a client that is still sending does not read, and closing upon what
+/// it has sent would take the answer from it. A client that waits for a go-ahead (`Expect`) with a body that is too
+/// large is not given it.
 pub async fn discard<B: Body<Data = Bytes> + Unpin>(headers: &HeaderMap, mut body: B, limits: BodyLimits) {
     if headers.contains_key(header::EXPECT) && body.size_hint().lower() > limits.bytes as u64 {
         return;

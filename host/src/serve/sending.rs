@@ -36,7 +36,8 @@ impl SendQueue for TcpStream {
 }
 
 /// A stream that tells [`Deliveries`] what of it has arrived: while there is something to tell, at each flush, when the
-/// peer says something, after a pause, and at the end. Where the stream does not know, what is written counts as arrived.
+/// peer says something, after a pause, and at the end. Where the stream does not know, what is written counts as
+/// arrived.
 ///
 /// To shut it down is to wait until the answers on it are settled, or the peer is gone.
 pub struct Sending<S: SendQueue> {

@@ -1,7 +1,7 @@
 //! Tokens that stand for a login: made by the host, signed, good until they expire or are revoked.
 //!
-//! A token is `claims.signature`, both in base64url: the claims are readable, the signature is an HMAC-SHA256 with a key of
-//! this process. A restart therefore ends every login; clients log in again.
+//! A token is `claims.signature`, both in base64url: the claims are readable, the signature is an HMAC-SHA256 with a
+//! key of this process. A restart therefore ends every login; clients log in again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

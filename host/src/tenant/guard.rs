@@ -15,7 +15,8 @@ const MOST_BYTES: usize = 1 << 20;
 /// How many runs of numbers are remembered. A plugin that counts has one.
 const MOST_RUNS: usize = 1_024;
 
-/// The requests that the plugin may reply to, as the inputs that it was fed let it know them, and the calls that it made.
+/// The requests that the plugin may reply to, as the inputs that it was fed let it know them, and the calls that it
+/// made.
 #[derive(Default)]
 pub(super) struct Guard {
     answerable: BTreeSet<u64>,
@@ -27,8 +28,8 @@ pub(super) struct Guard {
 struct Numbers(BTreeMap<u64, u64>);
 
 impl Guard {
-    /// A guard for an instance that was loaded, knows of these requests and waits for these calls. Which other calls were
-    /// made before, it does not know.
+    /// A guard for an instance that was loaded, knows of these requests and waits for these calls. Which other calls
+    /// were made before, it does not know.
     pub(super) fn after_load(requests: &[u64], calls: &[u64]) -> Guard {
         let mut guard = Guard { answerable: requests.iter().copied().collect(), calls: Numbers::default() };
         for call in calls {

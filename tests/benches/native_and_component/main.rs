@@ -1,8 +1,8 @@
 //! Native code and component side by side: what the sandbox costs.
 //!
 //! Both are given the same inputs, made before the clock runs: the native code values of its own types, to keep; the
-//! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has them. An
-//! argument names the part to run.
+//! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has
+//! them. An argument names the part to run.
 
 mod interests;
 mod pair;

@@ -313,9 +313,9 @@ pub fn coalesced(events: Vec<Event>) -> Vec<Event> {
     kept
 }
 
-/// Whether a subscription to these kinds, of these folders or of all, is to hear of an event: of what happens to items in
-/// its folders, to the folders themselves, and to folders that come to be in, leave or cease to be in them. What changes
-/// inside a folder below is not its own.
+/// Whether a subscription to these kinds, of these folders or of all, is to hear of an event: of what happens to items
+/// in its folders, to the folders themselves, and to folders that come to be in, leave or cease to be in them. What
+/// changes inside a folder below is not its own.
 pub fn covers(kinds: &[&str], folders: Option<&BTreeSet<String>>, event: &Event) -> bool {
     let Some(folders) = folders else { return kinds.contains(&event.kind.as_str()) };
     let among = |folder: &Option<String>| folder.as_ref().is_some_and(|folder| folders.contains(folder));

@@ -1,8 +1,9 @@
 //! A server under load that is killed again and again, and a model that knows what must be there all the same.
 //!
-//! Several sources send changes, several clients subscribe, poll and listen, while the server is killed at random moments
-//! and started again on the same data directory. At the end the sources come to their ends, the clients hear what is left,
-//! and [`verdict`] compares. What is random follows from the seed; which thread is how far when the server dies does not.
+//! Several sources send changes, several clients subscribe, poll and listen, while the server is killed at random
+//! moments and started again on the same data directory. At the end the sources come to their ends, the clients hear
+//! what is left, and [`verdict`] compares. What is random follows from the seed; which thread is how far when the
+//! server dies does not.
 
 pub mod heard;
 pub mod numbers;
@@ -48,8 +49,8 @@ const MOST_ANSWERS: u64 = 400;
 /// At the end, so many of the watermarks that were seen are gone back to, in each account.
 const GONE_BACK: u64 = 4;
 
-/// Lets the server that `start` starts be used, and killed so many times. Fails if it breaks its promise; otherwise says
-/// what happened.
+/// Lets the server that `start` starts be used, and killed so many times. Fails if it breaks its promise; otherwise
+/// says what happened.
 pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(promise), Numbers::default());
@@ -187,7 +188,8 @@ fn restart(site: &Site, server: &mut Option<Server>, random: &mut Random, end: E
     Ok(())
 }
 
-/// Nothing more comes to who has heard everything, and what follows a watermark, however old, is what followed it before.
+/// Nothing more comes to who has heard everything, and what follows a watermark, however old, is what followed it
+/// before.
 fn look_back(poller: &mut Poller, life: Life, numbers: &Numbers, random: &mut Random) -> Result<()> {
     poller.check_gone(life)?;
     for chosen in 0..poller.polled.len() {

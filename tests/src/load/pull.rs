@@ -1,4 +1,5 @@
-//! A client that polls: it asks for what came after the last event that it has processed, and sometimes for the same again.
+//! A client that polls: it asks for what came after the last event that it has processed, and sometimes for the same
+//! again.
 
 use anyhow::{Context, Result, bail, ensure};
 

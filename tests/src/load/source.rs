@@ -1,4 +1,5 @@
-//! A source of changes: it sends, and after a crash finds out where to go on, in one of the ways that the README gives it.
+//! A source of changes: it sends, and after a crash finds out where to go on, in one of the ways that the README gives
+//! it.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -58,8 +59,8 @@ impl<'s> Source<'s> {
         Ok(Step::More)
     }
 
-    /// The server has so many changes. What was in flight is applied as a whole, or not at all. What was there when this
-    /// life began cannot be lost any more.
+    /// The server has so many changes. What was in flight is applied as a whole, or not at all. What was there when
+    /// this life began cannot be lost any more.
     fn go_on_from(&mut self, life: Life, offset: u64) -> Result<()> {
         let acknowledged = self.next.checked_sub(1).map_or(0, |last| self.plan.batches[last].end());
         let in_flight = self.plan.batches.get(self.next).filter(|_| self.unsure).map(Batch::end);

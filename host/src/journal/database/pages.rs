@@ -1,9 +1,10 @@
-//! The pages that lead to the records, checked before redb opens a file that was closed in order: it would believe them.
+//! The pages that lead to the records, checked before redb opens a file that was closed in order: it would believe
+//! them.
 //!
-//! redb verifies pages only when it repairs. Otherwise it follows what a damaged page says, which may be to take terabytes
-//! of memory or to write over pages that are in use. Here the checksums are compared from the header down, by redb's file
-//! format 3 (its `docs/design.md`), but for the leaves with records and pieces of snapshots, which are most of the file
-//! and have checksums of their own.
+//! redb verifies pages only when it repairs. Otherwise it follows what a damaged page says, which may be to take
+//! terabytes of memory or to write over pages that are in use. Here the checksums are compared from the header down, by
+//! redb's file format 3 (its `docs/design.md`), but for the leaves with records and pieces of snapshots, which are most
+//! of the file and have checksums of their own.
 
 use xxhash_rust::xxh3::xxh3_128;
 

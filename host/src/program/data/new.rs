@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{DataDirectory, DataError, JOURNAL, LOCK, NEW_VERSION, State, check, lock, write_version};
 use crate::journal::{DatabaseJournal, SyncMode};
 
-/// A data directory that is being filled. Until it is complete it has no `version`, so no server takes it; if it is dropped
-/// before, it is emptied.
+/// A data directory that is being filled. Until it is complete it has no `version`, so no server takes it; if it is
+/// dropped before, it is emptied.
 #[derive(Debug)]
 pub struct NewDataDirectory {
     directory: DataDirectory,

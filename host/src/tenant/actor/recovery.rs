@@ -1,5 +1,5 @@
-//! How a tenant comes to an instance: the journal is replayed into a new one, in the background, when the tenant opens and
-//! whenever the former one failed.
+//! How a tenant comes to an instance: the journal is replayed into a new one, in the background, when the tenant opens
+//! and whenever the former one failed.
 
 use std::collections::BTreeSet;
 
