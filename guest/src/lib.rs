@@ -5,7 +5,7 @@
 //! give the same reactions, natively and as the WebAssembly component that this crate also is.
 //!
 //! In the order of the data: `changes` (what arrives), `mailboxes` (accounts, folders) and their `history` (events),
-//! `subscriptions` (who wants to hear of what), `ews` (one file per operation), `reply` (text of answers).
+//! `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` (one file per operation), `reply`
 
 pub mod contract;
 
@@ -14,6 +14,7 @@ mod history;
 mod mailboxes;
 mod subscriptions;
 
+mod dialects;
 mod ews;
 mod soap;
 

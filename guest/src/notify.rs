@@ -5,6 +5,7 @@ use crate::contract::{
     Batch, CallId, Claims, Gauge, LoadError, Manifest, Moment, Outcome, Pending, Reaction, Refusal, Reply, Request,
     RequestHead, Restart, Settlement,
 };
+use crate::dialects;
 use crate::ews;
 use crate::ids::Keys;
 use crate::settings::Settings;
@@ -17,19 +18,19 @@ pub fn describe() -> Manifest {
     Manifest {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        routes: vec![ews::route()],
+        routes: dialects::routes(),
         state_formats: vec![FORMAT.to_owned(), FIRST_FORMAT.to_owned()],
     }
 }
 
 /// What a request says of itself. Uses no state and never fails: what cannot be read claims nothing.
-pub fn identify(_head: &RequestHead, body: &[u8]) -> Claims {
-    ews::identify(body)
+pub fn identify(head: &RequestHead, body: &[u8]) -> Claims {
+    dialects::identify(head, body)
 }
 
 /// Refuses a request in the host's name, in the dialect of its route. Uses no state.
-pub fn refuse(_head: &RequestHead, _body: &[u8], why: Refusal) -> Reply {
-    ews::refuse(why)
+pub fn refuse(head: &RequestHead, body: &[u8], why: Refusal) -> Reply {
+    dialects::refuse(head, body, why)
 }
 
 /// One tenant's notification logic: a state machine without clock, chance or I/O.
@@ -144,7 +145,7 @@ impl Notify {
 
     /// A client's request.
     pub fn answer(&mut self, at: Moment, request: &Request) -> Reaction {
-        self.input(at, |state, turn| ews::answer(state, turn, request))
+        self.input(at, |state, turn| dialects::answer(state, turn, request))
     }
 
     /// What became of confirmed parts. Unknown requests are ignored.

@@ -1,0 +1,46 @@
+//! The protocols that are served, told apart by the path of a request: one line for each in every match.
+
+use crate::contract::{Claims, Refusal, Reply, Request, RequestHead, Route};
+use crate::ews;
+use crate::state::State;
+use crate::turn::Turn;
+
+/// A protocol of mail clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    /// Exchange Web Services.
+    Ews,
+}
+
+/// The routes of all protocols.
+pub fn routes() -> Vec<Route> {
+    vec![ews::route()]
+}
+
+/// What a request says of itself.
+pub fn identify(head: &RequestHead, body: &[u8]) -> Claims {
+    match Dialect::of(head) {
+        Dialect::Ews => ews::identify(body),
+    }
+}
+
+/// Refuses a request for the host.
+pub fn refuse(head: &RequestHead, _body: &[u8], why: Refusal) -> Reply {
+    match Dialect::of(head) {
+        Dialect::Ews => ews::refuse(why),
+    }
+}
+
+/// Answers a request, or parks it.
+pub fn answer(state: &mut State, turn: &mut Turn, request: &Request) {
+    match Dialect::of(&request.head) {
+        Dialect::Ews => ews::answer(state, turn, request),
+    }
+}
+
+impl Dialect {
+    /// The protocol of a request's route: the host hands over none that no route matches.
+    fn of(_head: &RequestHead) -> Dialect {
+        Dialect::Ews
+    }
+}
