@@ -5,7 +5,8 @@
 //! give the same reactions, natively and as the WebAssembly component that this crate also is.
 //!
 //! In the order of the data: `changes` (what arrives), `mailboxes` (accounts, folders) and their `history` (events),
-//! `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` (one file per operation), `reply`
+//! `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` (one file per operation),
+//! `reply` (text of answers).
 
 pub mod contract;
 
