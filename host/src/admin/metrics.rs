@@ -15,6 +15,7 @@
 //! | `postbell_client_connections` | | connections of mail clients, now |
 //! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`,
 //! ... |
+//! | `postbell_client_failed_handshakes_total` | | connections that came to no TLS |
 //! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
 //! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
 
@@ -222,6 +223,12 @@ fn client_families(clients: &ClientCounters) -> Vec<Family> {
             "Answers to mail clients, by the class of their status",
             MetricType::Counter,
             counted("class", clients.responses()),
+        ),
+        family(
+            "postbell_client_failed_handshakes",
+            "Connections that came to no TLS, for another reason than time",
+            MetricType::Counter,
+            vec![(Vec::new(), Figure::Count(clients.failed_handshakes()))],
         ),
         family(
             "postbell_client_refusals",

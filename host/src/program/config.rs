@@ -1,10 +1,12 @@
 //! The configuration of `postbell serve`: a TOML file, checked as a whole before anything starts.
 
+mod edge;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,7 +21,9 @@ use crate::outbound::caller::CallerLimits;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
+use crate::serve::proxies::Proxies;
 use crate::serve::receive::BodyLimits;
+use crate::serve::tls::Tls;
 use crate::tenant::{self, Retention};
 use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue, TenantName};
 
@@ -28,6 +32,10 @@ use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The clients' certificate; none: without TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// The proxies that clients may come through.
+    pub proxies: Proxies,
     /// Where sources, operators and metrics collectors connect.
     pub admin_listen: SocketAddr,
     /// The data directory; none: nothing is kept on disk.
@@ -169,6 +177,11 @@ struct PushTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ServerTable {
     listen: Option<Address>,
+    tls_certificate: Option<Spanned<PathBuf>>,
+    tls_key: Option<Spanned<PathBuf>>,
+    tls_handshake_seconds: Option<Count<1, 300>>,
+    #[serde(default)]
+    trusted_proxies: Vec<AllowedNetwork>,
     admin_listen: Option<Address>,
     data: Option<PathBuf>,
     admin_key: Option<Key>,
@@ -256,6 +269,7 @@ impl ServerTable {
                     idle: seconds(values::or(&self.idle_seconds, 120)),
                 },
                 send_time: seconds(values::or(&self.send_seconds, 60)),
+                handshake_time: seconds(values::or(&self.tls_handshake_seconds, 10)),
             },
             body: BodyLimits {
                 bytes: values::or(&self.body_bytes, 1_048_576) as usize,
@@ -322,6 +336,8 @@ impl Config {
         let domains = tenants.iter().flat_map(|tenant| tenant.domains.get_ref());
         refuse_repeated(file, "domain", domains.map(Text::as_text))?;
         Ok(Config {
+            tls: server.tls(file)?,
+            proxies: server.proxies(),
             limits: server.limits(),
             journal: server.journal(),
             push: push.config(file),
@@ -440,6 +456,8 @@ mod tests {
         let text = "
             [server]
             listen = '[::1]:80'
+            trusted-proxies = ['127.0.0.0/8']
+            tls-handshake-seconds = 7
             admin-listen = '127.0.0.1:0'
             data = 'data'
             admin-key = 'k'
@@ -468,6 +486,8 @@ mod tests {
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
         assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
+        assert_eq!(config.limits.connection.handshake_time.as_secs(), 7);
+        assert!(config.proxies.trusts("127.0.0.1".parse().expect("an address")));
         assert_eq!(config.journal.sync, SyncMode::Every(50));
         let Retention { snapshot_milliseconds, history_milliseconds, .. } = config.journal.retention;
         assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
@@ -482,7 +502,7 @@ mod tests {
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((20, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((22, 26)));
     }
 
     #[test]
@@ -495,6 +515,14 @@ mod tests {
         check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
         check("[plugins]\ntrusted-keys = ['RWQ']\n", "2:17", "expected a public key of minisign");
+        check("[server]\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n", "2:11", "`tls-certificate`");
+        check("[server]\ntls-certificate = 'no/such.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n", "2:19", "`tls-key`");
+        check(
+            "[server]\ntls-certificate = 'c.pem'\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
+            "2:19",
+            "/etc/c.pem: ",
+        );
+        check("[server]\ntrusted-proxies = ['10.0.0.1']\n", "2:20", "expected a network");
         check("[push]\nallow = ['10.0.0.1/8']\n", "2:10", "expected a network");
         check("[push]\nallow = '10.0.0.0/8'\n", "2:9", "expected a sequence");
         check("[server]\nadmin-key = ''\n", "2:13", "expected a key");

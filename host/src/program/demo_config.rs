@@ -16,6 +16,7 @@ use crate::outbound::addresses::Network;
 use crate::outbound::caller::CallerLimits;
 use crate::serve::directory::{Directory, MayActFor, User};
 use crate::serve::passwords;
+use crate::serve::proxies::Proxies;
 
 const INGEST_KEY: &str = "demo";
 const ADMIN_KEY: &str = "demo-admin";
@@ -34,6 +35,8 @@ pub fn config(
     let key = |text: &str| Some(Zeroizing::new(text.to_owned()));
     Ok(Config {
         listen: listen.unwrap_or(LISTEN.parse().expect("an address")),
+        tls: None,
+        proxies: Proxies::default(),
         admin_listen: admin_listen.unwrap_or(ADMIN_LISTEN.parse().expect("an address")),
         data,
         admin_key: key(ADMIN_KEY),

@@ -217,6 +217,7 @@ async fn serve(
     let (limits, admin_key) = (config.limits, config.admin_key.clone());
     let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
     let admin_tenants = admin_tenants.collect();
+    let tls = config.tls.clone();
     let front = front(config, &tenants, clock)?;
     let admin_key = admin_key.as_ref().map(|key| key.as_str());
     let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal);
@@ -225,9 +226,13 @@ async fn serve(
     let mut listeners = JoinSet::new();
     listeners.spawn(front::listen(clients, front, stopping.clone()));
     listeners.spawn(admin::listen(admins, state, stopping));
-    let clients_url = format!("http://{client_address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let clients_url = format!("{scheme}://{client_address}");
     announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
     let mut background = JoinSet::new();
+    if let Some(tls) = tls {
+        background.spawn(tls.watch());
+    }
     if traffic {
         background.spawn(demo::play(tenants[0].clone()));
         background.spawn(demo::listen(clients_url));
@@ -292,8 +297,8 @@ fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::R
         let logins = Logins::new(config.users, config.preauth_key, passwords.clone(), clock.clone())?;
         served.push(ClientTenant { tenant: tenant.clone(), hosts: config.hosts, domains: config.domains, logins });
     }
-    let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock);
-    Ok(Arc::new(Front { exchange, limits: config.limits.connection, counters }))
+    let exchange = Exchange::new(served, config.proxies, config.limits.body, counters.clone(), clock);
+    Ok(Arc::new(Front { exchange, tls: config.tls, limits: config.limits.connection, counters }))
 }
 
 /// The one line on stdout. That nobody may read it is no reason to stop.

@@ -18,19 +18,22 @@ pub enum Limit {
     IdleSeconds,
     /// `send-seconds`: a client took nothing of what was sent to it.
     SendSeconds,
+    /// `tls-handshake-seconds`: a TLS handshake took too long.
+    HandshakeSeconds,
     /// `logins-waiting`: too many logins waited for being verified.
     LoginsWaiting,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Limit; 7] = [
+    pub const ALL: [Limit; 8] = [
         Limit::Connections,
         Limit::HeaderSeconds,
         Limit::BodyBytes,
         Limit::BodySeconds,
         Limit::IdleSeconds,
         Limit::SendSeconds,
+        Limit::HandshakeSeconds,
         Limit::LoginsWaiting,
     ];
 
@@ -43,6 +46,7 @@ impl Limit {
             Limit::BodySeconds => "body-seconds",
             Limit::IdleSeconds => "idle-seconds",
             Limit::SendSeconds => "send-seconds",
+            Limit::HandshakeSeconds => "tls-handshake-seconds",
             Limit::LoginsWaiting => "logins-waiting",
         }
     }
@@ -54,6 +58,7 @@ pub struct Counters {
     open: AtomicU64,
     refusals: [AtomicU64; Limit::ALL.len()],
     responses: [AtomicU64; 5],
+    failed_handshakes: AtomicU64,
 }
 
 impl Counters {
@@ -66,6 +71,16 @@ impl Counters {
     pub fn responded(&self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.responses[class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that came to no TLS, for another reason than time.
+    pub fn handshake_failed(&self) {
+        self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that came to no TLS, for another reason than time.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
     }
 
     /// Counts a connection as long as the result lives.

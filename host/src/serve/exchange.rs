@@ -15,6 +15,7 @@ use super::basic::Basic;
 use super::counters::{Counters, Limit};
 use super::hand_over::{hand_over, request_head};
 use super::logins::Logins;
+use super::proxies::{Origin, Proxies};
 use super::receive::{self, BodyLimits, Unreceived};
 use crate::clock::Clock;
 use crate::contract::lifecycle::Route;
@@ -39,6 +40,7 @@ pub struct Exchange {
     tenants: Vec<ClientTenant>,
     by_host: HashMap<String, usize>,
     by_domain: HashMap<String, usize>,
+    proxies: Proxies,
     limits: BodyLimits,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
@@ -48,6 +50,7 @@ impl Exchange {
     /// Hosts and domains of the tenants do not overlap.
     pub fn new(
         tenants: Vec<ClientTenant>,
+        proxies: Proxies,
         limits: BodyLimits,
         counters: Arc<Counters>,
         clock: Arc<dyn Clock>,
@@ -57,18 +60,21 @@ impl Exchange {
             each.flat_map(|(index, tenant)| names(tenant).iter().map(move |name| (name.clone(), index))).collect()
         };
         let (by_host, by_domain) = (index(|tenant| &tenant.hosts), index(|tenant| &tenant.domains));
-        Exchange { tenants, by_host, by_domain, limits, counters, clock }
+        Exchange { tenants, by_host, by_domain, proxies, limits, counters, clock }
     }
 
-    /// Answers one request. Dropping the future, or the answer's body before its end, hangs up.
-    pub async fn answer(&self, request: Request<Incoming>) -> ClientResponse {
+    /// Answers one request that came on a connection of this origin. Dropping the future, or the answer's body before its
+    /// end, hangs up.
+    pub async fn answer(&self, mut request: Request<Incoming>, connection: Origin) -> ClientResponse {
+        let origin = self.proxies.origin(connection, request.headers_mut());
+        request.extensions_mut().insert(origin);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let began = self.clock.monotonic();
         let response = self.respond(request).await;
         let (status, ms) = (response.status().as_u16(), self.clock.monotonic() - began);
         self.counters.responded(status);
         // Without the query, which may hold a secret.
-        tracing::debug!(%method, path, status, ms, "answered");
+        tracing::debug!(client = %origin.address, %method, path, status, ms, "answered");
         response
     }
 

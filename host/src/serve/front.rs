@@ -1,4 +1,4 @@
-//! The clients' listener: a task for each connection, HTTP/1.1 on it, and an orderly end.
+//! The clients' listener: a task for each connection, TLS where it is wanted, HTTP/1.1 on it, and an orderly end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,10 @@ use super::connection::{Activity, Connection, Patience};
 use super::counters::{Counters, Limit};
 use super::delivery::Deliveries;
 use super::exchange::Exchange;
+use super::proxies::Origin;
 use super::sending::Sending;
+use super::socket::{ClientStream, Socket};
+use super::tls::Tls;
 
 /// How long to wait before accepting again after the operating system refused (no file descriptor is free).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -38,12 +41,16 @@ pub struct ConnectionLimits {
     pub patience: Patience,
     /// How long a client may take nothing of what is sent to it, and be silent without being probed.
     pub send_time: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_time: Duration,
 }
 
 /// The clients' side of the program.
 pub struct Front {
     /// Answers the requests.
     pub exchange: Exchange,
+    /// The certificate; none: without TLS.
+    pub tls: Option<Arc<Tls>>,
     /// What connections may take.
     pub limits: ConnectionLimits,
     /// What is counted.
@@ -65,13 +72,13 @@ pub async fn listen(listener: TcpListener, front: Arc<Front>, mut stop: watch::R
             (Ok((stream, peer)), Ok(place)) => {
                 let (front, stop) = (front.clone(), stop.clone());
                 connections.spawn(async move {
-                    serve_connection(stream, peer, &front, stop).await;
+                    admit(stream, peer, &front, stop).await;
                     drop(place);
                 });
             }
             (Ok((stream, _)), Err(_)) => {
                 front.counters.refused(Limit::Connections);
-                turn_away(stream).await;
+                turn_away(stream, &front).await;
             }
             (Err(error), _) => {
                 tracing::warn!(%error, "no connection was accepted");
@@ -83,12 +90,41 @@ pub async fn listen(listener: TcpListener, front: Arc<Front>, mut stop: watch::R
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mut stop: watch::Receiver<bool>) {
+async fn admit(stream: TcpStream, peer: SocketAddr, front: &Front, stop: watch::Receiver<bool>) {
     let _connected = front.counters.connected();
     if let Err(error) = prepare(&stream, front.limits.send_time) {
         tracing::debug!(%peer, %error, "the connection was gone before its first request");
         return;
     }
+    let origin = Origin { address: peer.ip().to_canonical(), secure: front.tls.is_some() };
+    match secured(Socket::new(stream), front, stop.clone()).await {
+        Ok(stream) => serve_connection(stream, origin, front, stop).await,
+        Err(error) => tracing::debug!(%peer, %error, "there is no TLS on the connection"),
+    }
+}
+
+/// The connection after its TLS handshake, if it is to have one.
+async fn secured(socket: Socket, front: &Front, mut stop: watch::Receiver<bool>) -> io::Result<ClientStream> {
+    let Some(tls) = &front.tls else { return Ok(ClientStream::Plain(socket)) };
+    let handshake = tokio::time::timeout(front.limits.handshake_time, tls.accept(socket));
+    let handshake = tokio::select! {
+        ended = handshake => ended,
+        _ = stop.wait_for(|stop| *stop) => return Err(io::Error::other("the server stops")),
+    };
+    match handshake {
+        Ok(Ok(stream)) => Ok(ClientStream::Secured(Box::new(stream))),
+        Ok(Err(error)) => {
+            front.counters.handshake_failed();
+            Err(error)
+        }
+        Err(_) => {
+            front.counters.refused(Limit::HandshakeSeconds);
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+}
+
+async fn serve_connection(stream: ClientStream, origin: Origin, front: &Front, mut stop: watch::Receiver<bool>) {
     let (activity, deliveries) = (Activity::default(), Deliveries::default());
     let ConnectionLimits { patience, send_time, .. } = front.limits;
     let stream = Sending::new(stream, deliveries.clone(), send_time, front.counters.clone());
@@ -96,7 +132,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mu
     let service = service_fn(|request| {
         let (in_flight, deliveries) = (activity.begin(), &deliveries);
         async move {
-            let mut response = front.exchange.answer(request).await;
+            let mut response = front.exchange.answer(request, origin).await;
             response.body_mut().hold(in_flight, deliveries);
             Ok::<_, std::convert::Infallible>(response)
         }
@@ -119,7 +155,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, front: &Front, mu
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, error = %Causes(&error), "the connection broke off");
+        tracing::debug!(client = %origin.address, error = %Causes(&error), "the connection broke off");
     }
 }
 
@@ -134,11 +170,14 @@ fn prepare(stream: &TcpStream, send_time: Duration) -> io::Result<()> {
     Ok(())
 }
 
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: TcpStream, front: &Front) {
     const ANSWER: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    // A courtesy: whether it arrives does not matter, and a fresh socket's queue takes it without waiting.
-    let _ = stream.try_write(ANSWER);
+    // A courtesy: whether it arrives does not matter, and a fresh socket's queue takes it without waiting. A handshake
+    // only to say so would cost what the limit is to save.
+    if front.tls.is_none() {
+        let _ = stream.try_write(ANSWER);
+    }
     let _ = stream.shutdown().await;
 }
 
