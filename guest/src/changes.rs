@@ -1,4 +1,4 @@
-//! What arrives: changes of mailboxes, judged, applied, and told as EWS events.
+//! What arrives: changes of mailboxes, judged, applied, and told as EWS events; and of the address book.
 //!
 //! One input's events of a mailbox are gathered and appended together. Within it, a later "folder modified" takes the
 //! place of an earlier one of the same folder: a burst of deliveries tells the folder's count once.
@@ -41,7 +41,7 @@ pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
     }
     intake.flush_all();
     for (place, change) in (0..).zip(batch.book) {
-        match validity::book_change(&change) {
+        match validity::book_change(&change).and_then(|()| state.book.apply(change, turn.at.now, &state.settings)) {
             Ok(()) => {
                 turn.changed = true;
                 state.book_changes += 1;

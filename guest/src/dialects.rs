@@ -2,6 +2,7 @@
 
 use crate::contract::{Claims, Refusal, Reply, Request, RequestHead, Route};
 use crate::ews;
+use crate::groupwise;
 use crate::state::State;
 use crate::turn::Turn;
 
@@ -10,17 +11,20 @@ use crate::turn::Turn;
 enum Dialect {
     /// Exchange Web Services.
     Ews,
+    /// GroupWise Web Services.
+    GroupWise,
 }
 
 /// The routes of all protocols.
 pub fn routes() -> Vec<Route> {
-    vec![ews::route()]
+    vec![ews::route(), groupwise::route()]
 }
 
 /// What a request says of itself.
 pub fn identify(head: &RequestHead, body: &[u8]) -> Claims {
     match Dialect::of(head) {
         Dialect::Ews => ews::identify(body),
+        Dialect::GroupWise => groupwise::identify(body),
     }
 }
 
@@ -28,6 +32,7 @@ pub fn identify(head: &RequestHead, body: &[u8]) -> Claims {
 pub fn refuse(head: &RequestHead, _body: &[u8], why: Refusal) -> Reply {
     match Dialect::of(head) {
         Dialect::Ews => ews::refuse(why),
+        Dialect::GroupWise => groupwise::refuse(why),
     }
 }
 
@@ -35,12 +40,13 @@ pub fn refuse(head: &RequestHead, _body: &[u8], why: Refusal) -> Reply {
 pub fn answer(state: &mut State, turn: &mut Turn, request: &Request) {
     match Dialect::of(&request.head) {
         Dialect::Ews => ews::answer(state, turn, request),
+        Dialect::GroupWise => groupwise::answer(state, turn, request),
     }
 }
 
 impl Dialect {
     /// The protocol of a request's route: the host hands over none that no route matches.
-    fn of(_head: &RequestHead) -> Dialect {
-        Dialect::Ews
+    fn of(head: &RequestHead) -> Dialect {
+        if groupwise::serves(&head.path) { Dialect::GroupWise } else { Dialect::Ews }
     }
 }

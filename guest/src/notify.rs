@@ -1,5 +1,6 @@
 //! The plugin as a whole: inputs in, reactions out.
 
+use crate::book::Book;
 use crate::changes;
 use crate::contract::{
     Batch, CallId, Claims, Gauge, LoadError, Manifest, Moment, Outcome, Pending, Reaction, Refusal, Reply, Request,
@@ -46,12 +47,13 @@ pub struct Notify {
 
 impl Notify {
     /// The first input of a new tenant. An error names the setting, or says that `seed` is not 32 bytes.
-    pub fn open(&mut self, _at: Moment, seed: &[u8], settings: &[(String, String)]) -> Result<(), String> {
+    pub fn open(&mut self, at: Moment, seed: &[u8], settings: &[(String, String)]) -> Result<(), String> {
         let seed = seed.try_into().map_err(|_| "the seed is not 32 bytes long".to_owned())?;
         let settings = Settings::read(settings)?;
         self.state = State::default();
         self.state.keys = Keys::from_seed(seed);
         self.state.settings = settings;
+        self.state.book = Book::new(at.now);
         Ok(())
     }
 
@@ -118,7 +120,7 @@ impl Notify {
 
     /// Figures about the state.
     pub fn inspect(&self) -> Vec<Gauge> {
-        let State { mailboxes, subscriptions, streams, book_changes, .. } = &self.state;
+        let State { mailboxes, subscriptions, streams, book, book_changes, sessions, .. } = &self.state;
         let counts = subscriptions.counts();
         let kind = |kind: &str| vec![("kind".to_owned(), kind.to_owned())];
         let why = |why: &str| vec![("why".to_owned(), why.to_owned())];
@@ -135,6 +137,12 @@ impl Notify {
             gauge("history_events", Vec::new(), mailboxes.events()),
             gauge("history_bytes", Vec::new(), mailboxes.bytes()),
             gauge("book_changes", Vec::new(), *book_changes),
+            gauge("book_entries", Vec::new(), book.entries.count() as u64),
+            gauge("book_bytes", Vec::new(), book.entries.bytes()),
+            gauge("book_deltas", Vec::new(), book.deltas.count() as u64),
+            gauge("groupwise_sessions", Vec::new(), sessions.count() as u64),
+            gauge("groupwise_sessions_displaced", Vec::new(), sessions.displaced),
+            gauge("groupwise_cursors_displaced", Vec::new(), sessions.cursors_displaced),
         ]
     }
 

@@ -5,6 +5,7 @@
 //! from the rest is saved; indices, timers and waiting work are made anew.
 
 mod first;
+mod groupwise;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,7 @@ enum Written<'s> {
     Mailbox(MailboxNo, &'s Mailbox),
     Subscription(SubscriptionNo, &'s Subscription),
     Stream(RequestId, &'s Stream),
+    GroupWise(groupwise::Written<'s>),
     End,
 }
 
@@ -56,6 +58,7 @@ enum Read {
     Mailbox(MailboxNo, Mailbox),
     Subscription(SubscriptionNo, Subscription),
     Stream(RequestId, Stream),
+    GroupWise(groupwise::Read),
     End,
 }
 
@@ -68,13 +71,14 @@ pub struct Saving {
 }
 
 /// The record to be written next.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum Place {
     #[default]
     Head,
     Mailbox(MailboxNo),
     Subscription(SubscriptionNo),
     Stream(RequestId),
+    GroupWise(groupwise::Place),
     End,
     Done,
 }
@@ -107,7 +111,7 @@ impl Saving {
 
     /// Writes the record at the place, if there is one, and goes on to the next.
     fn write(&mut self, state: &State) {
-        match self.place {
+        match self.place.clone() {
             Place::Head => {
                 self.record(&Written::Head(head(state)));
                 self.place = Place::Mailbox(0);
@@ -129,10 +133,16 @@ impl Saving {
             Place::Stream(from) => match state.streams.range(from..).next() {
                 Some((request, stream)) => {
                     self.record(&Written::Stream(*request, stream));
-                    self.place = request.checked_add(1).map_or(Place::End, Place::Stream);
+                    let beyond = Place::GroupWise(groupwise::Place::Head);
+                    self.place = request.checked_add(1).map_or(beyond, Place::Stream);
                 }
-                None => self.place = Place::End,
+                None => self.place = Place::GroupWise(groupwise::Place::Head),
             },
+            Place::GroupWise(place) => {
+                let (record, next) = place.record(state);
+                record.into_iter().for_each(|record| self.record(&Written::GroupWise(record)));
+                self.place = next.map_or(Place::End, Place::GroupWise);
+            }
             Place::End => {
                 self.record(&Written::End);
                 self.place = Place::Done;
@@ -252,6 +262,7 @@ impl Loading {
                 state.subscriptions.insert(number, subscription);
             }
             Read::Stream(request, stream) => drop(state.streams.insert(request, stream)),
+            Read::GroupWise(record) => record.take(state).map_err(corrupt)?,
             Read::End => self.ended = true,
         }
         Ok(())

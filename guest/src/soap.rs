@@ -47,6 +47,8 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Document<'a> {
     source: &'a str,
+    /// How many bytes of the body stand before the source: a byte order mark, or none.
+    skipped: usize,
     elements: Vec<Element<'a>>,
     attributes: Vec<(&'a str, Cow<'a, str>)>,
 }
@@ -56,6 +58,8 @@ struct Element<'a> {
     name: &'a str,
     text: Cow<'a, str>,
     offset: usize,
+    /// Where what stands between its tags begins and ends.
+    content: (usize, usize),
     attributes: (usize, usize),
     first_child: Option<Node>,
     last_child: Option<Node>,
@@ -67,7 +71,12 @@ impl<'a> Document<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let source = decode(body)?;
         let mut builder = Builder {
-            document: Document { source, elements: Vec::with_capacity(24), attributes: Vec::with_capacity(16) },
+            document: Document {
+                source,
+                skipped: body.len() - source.len(),
+                elements: Vec::with_capacity(24),
+                attributes: Vec::with_capacity(16),
+            },
             open: Vec::with_capacity(8),
         };
         let mut reader = Reader::from_str(source);
@@ -80,7 +89,7 @@ impl<'a> Document<'a> {
             if let Event::Eof = event {
                 break;
             }
-            builder.take(event, offset).map_err(|reason| Malformed { offset, reason })?;
+            builder.take(event, (offset, position(&reader))).map_err(|reason| Malformed { offset, reason })?;
         }
         builder.finish().map_err(|reason| Malformed { offset: source.len(), reason })
     }
@@ -98,6 +107,22 @@ impl<'a> Document<'a> {
     /// The text directly in an element, without the white space around it.
     pub fn text(&self, node: Node) -> &str {
         self.elements[node].text.trim_matches(is_space)
+    }
+
+    /// The text directly in an element, white space and all.
+    pub fn whole_text(&self, node: Node) -> &str {
+        &self.elements[node].text
+    }
+
+    /// Where in the body an element's content stands: offset and length in bytes.
+    pub fn content_place(&self, node: Node) -> (usize, usize) {
+        let (from, to) = self.elements[node].content;
+        (self.skipped + from, to - from)
+    }
+
+    /// Every element with this local name, in the order of the body.
+    pub fn all<'n>(&'n self, name: &'n str) -> impl Iterator<Item = Node> + 'n {
+        (0..self.elements.len()).filter(move |node| self.elements[*node].name == name)
     }
 
     /// The attribute with this local name.
@@ -161,15 +186,20 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn take(&mut self, event: Event<'a>, offset: usize) -> Result<(), &'static str> {
+    /// Takes what stands between two offsets.
+    fn take(&mut self, event: Event<'a>, (offset, end): (usize, usize)) -> Result<(), &'static str> {
         match event {
             Event::Start(start) => {
-                let node = self.element(&start, offset)?;
+                let node = self.element(&start, (offset, end))?;
                 self.open.push(node);
                 if self.open.len() > MAX_DEPTH { Err("nested too deeply") } else { Ok(()) }
             }
-            Event::Empty(start) => self.element(&start, offset).map(drop),
-            Event::End(_) => self.open.pop().map(drop).ok_or("an end tag without a start tag"),
+            Event::Empty(start) => self.element(&start, (offset, end)).map(drop),
+            Event::End(_) => {
+                let node = self.open.pop().ok_or("an end tag without a start tag")?;
+                self.document.elements[node].content.1 = offset;
+                Ok(())
+            }
             Event::Text(text) => self.text(text.xml10_content()),
             Event::CData(text) if !self.open.is_empty() => self.text(text.xml10_content()),
             Event::CData(_) => Err("text outside the document element"),
@@ -184,7 +214,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn element(&mut self, start: &BytesStart<'a>, offset: usize) -> Result<Node, &'static str> {
+    fn element(&mut self, start: &BytesStart<'a>, (offset, end): (usize, usize)) -> Result<Node, &'static str> {
         let elements = &mut self.document.elements;
         let node = elements.len();
         if node >= MAX_ELEMENTS {
@@ -204,7 +234,9 @@ impl<'a> Builder<'a> {
         let name = self.tag_name(start)?;
         let attributes = self.attributes(start)?;
         let text = Cow::Borrowed("");
-        let element = Element { name, text, offset, attributes, first_child: None, last_child: None, next: None };
+        let content = (end, end);
+        let element =
+            Element { name, text, offset, content, attributes, first_child: None, last_child: None, next: None };
         self.document.elements.push(element);
         Ok(node)
     }
