@@ -3,6 +3,7 @@
 mod changes;
 mod faults;
 mod formats;
+mod groupwise;
 mod histories;
 mod promised;
 mod pull;
