@@ -5,8 +5,8 @@
 //! give the same reactions, natively and as the WebAssembly component that this crate also is.
 //!
 //! In the order of the data: `changes` (what arrives), `mailboxes` (accounts, folders) and their `history` (events),
-//! `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` (one file per operation),
-//! `reply` (text of answers).
+//! `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` and `zimbra` (one file per
+//! operation), `reply` (text of answers).
 
 pub mod contract;
 
@@ -18,6 +18,7 @@ mod subscriptions;
 mod dialects;
 mod ews;
 mod soap;
+mod zimbra;
 
 mod reply;
 mod turn;

@@ -12,6 +12,7 @@ use crate::mailboxes::{MailboxNo, Mailboxes};
 use crate::settings::Settings;
 use crate::subscriptions::{Push, Stage, Subscription, SubscriptionNo, Subscriptions};
 use crate::turn::{MAX_TIMERS, Turn};
+use crate::zimbra::{self, Sets};
 
 /// What a timer is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,8 @@ pub struct State {
     pub subscriptions: Subscriptions,
     /// Open answers to GetStreamingEvents, and closed ones whose last parts are not yet settled.
     pub streams: BTreeMap<RequestId, Stream>,
+    /// WaitSets, and what they wait for.
+    pub waitsets: Sets,
     /// How many changes of the address book were heard. Nothing subscribes to the book in EWS, so they are only counted.
     pub book_changes: u64,
     /// Since when streams or pushes wait because a reaction was full.
@@ -62,7 +65,8 @@ pub struct State {
 impl State {
     /// When `tick` is next due.
     pub fn wake_at(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|(due, _)| *due);
+        let timers = [self.timers.first().map(|(due, _)| *due), self.waitsets.next_timer().map(|(due, _)| due)];
+        let timer = timers.into_iter().flatten().min();
         match self.backlog_since {
             Some(since) => Some(timer.map_or(since, |due| due.min(since))),
             None => timer,
@@ -71,6 +75,7 @@ impl State {
 
     /// Lets run out what is due.
     pub fn run_timers(&mut self, turn: &mut Turn) {
+        zimbra::waiters::run_timers(self, turn);
         for _ in 0..MAX_TIMERS {
             let Some(&(due, timer)) = self.timers.first() else {
                 break;
@@ -313,6 +318,7 @@ impl State {
         self.keys.era = at.now.max(self.keys.era.saturating_add(1));
         // Calls that were forgotten had numbers, too: fewer than a thousand for every millisecond there ever was.
         self.last_call = self.last_call.max(at.now.saturating_mul(1024));
+        zimbra::waiters::regress(self);
         self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
         mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));

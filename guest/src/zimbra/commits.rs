@@ -94,7 +94,7 @@ impl Commits {
         let mut ways: Vec<_> = types.each().map(|bit| self.after(bit, place).peekable()).collect();
         std::iter::from_fn(move || {
             let first = ways.iter_mut().filter_map(|way| way.peek().copied()).min()?;
-            ways.iter_mut().find(|way| way.peek() == Some(&first))?.next()
+            ways.iter_mut().find_map(|way| way.next_if_eq(&first))
         })
     }
 

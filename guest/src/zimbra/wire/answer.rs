@@ -120,6 +120,18 @@ impl Node {
         self
     }
 
+    /// Whether it has this attribute.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| matches!(field, Field::Attribute(known, _) if *known == name))
+    }
+
+    /// How many bytes it comes to as JSON, which is about as many as XML.
+    pub fn bytes(&self) -> usize {
+        let mut written = Vec::new();
+        self.write_json(&mut written);
+        written.len()
+    }
+
     fn write_xml(&self, out: &mut Vec<u8>) {
         out.push(b'<');
         out.raw(self.name);

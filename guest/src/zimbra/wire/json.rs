@@ -19,6 +19,9 @@ const SYNTAX: ParseOptions = ParseOptions {
     allow_single_quoted_strings: true,
     allow_hexadecimal_numbers: false,
     allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_extended_string_escapes: false,
+    allow_non_finite_numbers: false,
 };
 
 /// Reads a body.

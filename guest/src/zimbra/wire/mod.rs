@@ -6,8 +6,8 @@ mod json;
 mod tree;
 mod xml;
 
-pub use answer::{Field, Format, Node, Value, header, reply};
-pub use context::{Context, Incoming, open, secrets, sniff};
+pub use answer::{Format, Node, Value, header, reply};
+pub use context::{Context, Incoming, named, open, secrets, sniff};
 pub use tree::Element;
 
 /// Why a body could not be read.
