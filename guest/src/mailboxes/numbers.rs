@@ -1,7 +1,7 @@
 //! Integer ids of folders, which Zimbra's clients use: the source's own, those that well-known folders have in every
 //! Zimbra mailbox, and for others the next free one from 257 on, in the order of their appearance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,10 @@ pub struct Numbers {
     given: BTreeMap<FolderNo, i64>,
     /// Those that were made up here.
     made: BTreeMap<FolderNo, i64>,
-    highest: i64,
+    /// The last that was made up.
+    last: i64,
+    /// What the source says, to be left out.
+    taken: BTreeSet<i64>,
     /// Folders from this one on have not been looked at.
     next: FolderNo,
     /// Whether the changes of the mailbox are numbered here, because its source does not.
@@ -29,7 +32,7 @@ impl Numbers {
     pub fn give(&mut self, folder: FolderNo, number: u64) {
         if let Ok(number) = i64::try_from(number) {
             self.given.insert(folder, number);
-            self.highest = self.highest.max(number);
+            self.taken.insert(number);
         }
     }
 
@@ -38,8 +41,18 @@ impl Numbers {
         for (folder, role) in folders {
             self.next = folder + 1;
             if !self.given.contains_key(&folder) && well_known(folder, role).is_none() {
-                self.highest = self.highest.max(FIRST - 1) + 1;
-                self.made.insert(folder, self.highest);
+                let number = self.free();
+                self.made.insert(folder, number);
+            }
+        }
+    }
+
+    /// The next number that nobody has.
+    fn free(&mut self) -> i64 {
+        loop {
+            self.last = self.last.max(FIRST - 1) + 1;
+            if !self.taken.contains(&self.last) {
+                return self.last;
             }
         }
     }

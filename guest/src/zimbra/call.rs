@@ -213,7 +213,9 @@ pub fn with_request_id(node: Node, operation: &Element<'_>) -> Node {
 
 /// The truth of an attribute; absent: not true.
 pub fn truth(operation: &Element<'_>, name: &str) -> Result<bool, Fault> {
+    let is_more = |child: &Element<'_>| !child.children.is_empty() || !child.attributes.is_empty();
     match operation.value(name).map(str::trim) {
+        Some("") if operation.child(name).is_some_and(is_more) => Err(Fault::invalid(&["'", name, "' is no value"])),
         Some(text) if text == "1" || text.eq_ignore_ascii_case("true") => Ok(true),
         None | Some("" | "0") => Ok(false),
         Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),

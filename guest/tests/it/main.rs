@@ -11,3 +11,4 @@ mod samples;
 mod streams;
 mod subscribe;
 mod world;
+mod zimbra;
