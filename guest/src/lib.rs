@@ -5,9 +5,8 @@
 //! give the same reactions, natively and as the WebAssembly component that this crate also is.
 //!
 //! In the order of the data: `changes` (what arrives), `book` (the address book and its deltas), `mailboxes` (accounts,
-//! folders) and their `history` (events), `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` and
-//! `groupwise` (one file per operation),
-//! `reply` (text of answers).
+//! folders) and their `history` (events), `subscriptions` (who wants to hear of what), `dialects` (whose request it is),
+//! `ews`, `zimbra` and `groupwise` (one file per operation), `reply` (text of answers).
 
 pub mod contract;
 
@@ -21,6 +20,7 @@ mod dialects;
 mod ews;
 mod groupwise;
 mod soap;
+mod zimbra;
 
 mod reply;
 mod turn;

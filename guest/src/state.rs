@@ -14,6 +14,7 @@ use crate::mailboxes::{MailboxNo, Mailboxes};
 use crate::settings::Settings;
 use crate::subscriptions::{Push, Stage, Subscription, SubscriptionNo, Subscriptions};
 use crate::turn::{MAX_TIMERS, Turn};
+use crate::zimbra::{self, Sets};
 
 /// What a timer is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub struct State {
     pub streams: BTreeMap<RequestId, Stream>,
     /// The address book of the tenant.
     pub book: Book,
+    /// WaitSets, and what they wait for.
+    pub waitsets: Sets,
     /// How many changes of the address book were heard.
     pub book_changes: u64,
     /// Logins of GroupWise clients.
@@ -68,7 +71,8 @@ pub struct State {
 impl State {
     /// When `tick` is next due.
     pub fn wake_at(&self) -> Option<Instant> {
-        let timers = [self.timers.first().map(|(due, _)| *due), self.sessions.next_deadline()];
+        let sets = self.waitsets.next_timer().map(|(due, _)| due);
+        let timers = [self.timers.first().map(|(due, _)| *due), self.sessions.next_deadline(), sets];
         let timer = timers.into_iter().flatten().min();
         match self.backlog_since {
             Some(since) => Some(timer.map_or(since, |due| due.min(since))),
@@ -79,6 +83,7 @@ impl State {
     /// Lets run out what is due.
     pub fn run_timers(&mut self, turn: &mut Turn) {
         turn.changed |= self.sessions.run_out(turn.at.now, &self.settings);
+        zimbra::waiters::run_timers(self, turn);
         for _ in 0..MAX_TIMERS {
             let Some(&(due, timer)) = self.timers.first() else {
                 break;
@@ -323,6 +328,7 @@ impl State {
         // Calls that were forgotten had numbers, too: fewer than a thousand for every millisecond there ever was.
         self.last_call = self.last_call.max(at.now.saturating_mul(1024));
         self.book.begin_anew(at.now);
+        zimbra::waiters::regress(self);
         self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
         mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));

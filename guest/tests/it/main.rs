@@ -12,3 +12,4 @@ mod samples;
 mod streams;
 mod subscribe;
 mod world;
+mod zimbra;
