@@ -117,8 +117,9 @@ impl Builder {
         if matches!(value, Value::Object(_)) {
             return self.member(of, name, value);
         }
-        if matches!(value, Value::Array(_)) {
-            return Err("an array in an array");
+        // python-zimbra makes lists of lists of the operations of a batch.
+        if let Value::Array(array) = value {
+            return array.elements.into_iter().try_for_each(|one| self.repeated(of, name.clone(), one));
         }
         let mut child = self.element(name, of.namespace.clone(), Vec::new())?;
         child.text = scalar_text(value)?.unwrap_or_default();
