@@ -42,8 +42,10 @@ def answer(server, request, requests):
         request.add_request(name, arguments, namespace)
     response = server.send_request(request)
     if response.is_batch():
-        ids = response.get_batch()["idToName"]
-        return tell("batch", answers=[[ids[id], response.get_response(int(id))] for id in sorted(ids, key=int)])
+        batch = response.get_batch()
+        ids = batch["idToName"]
+        answers = [[ids[id], response.get_response(int(id))] for id in sorted(ids, key=int)]
+        return tell("batch", answers=answers, has_fault=batch["hasFault"])
     if response.is_fault():
         return tell("fault", code=response.get_fault_code(), text=response.get_fault_message())
     tell("answer", answer=response.get_response(), header=response.get_header())

@@ -93,6 +93,10 @@ impl Builder {
 
     fn member<'a>(&mut self, of: &mut Element<'a>, name: Cow<'a, str>, value: Value<'a>) -> Result<(), Unreadable> {
         match value {
+            // python-zimbra wraps the token of its login, which is an object with a content, once more.
+            Value::Object(object) if name == "_content" => {
+                of.text = self.element(name, of.namespace.clone(), object.properties)?.text;
+            }
             Value::Object(object) => {
                 let child = self.element(name, of.namespace.clone(), object.properties)?;
                 of.children.push(child);
