@@ -54,7 +54,7 @@ pub(super) fn snapshot(history: &History, through: u64, retention: &Retention) -
     drop(instance);
     let format = history.plugin.manifest().state_formats[0].clone();
     let settings = settings.unwrap_or_default();
-    let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes: bytes };
+    let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes: bytes, tenure: None };
     verify(history, &snapshot)?;
     history.journal.put_snapshot(&history.seat, &snapshot)?;
     if let Some(facts) = history.journal.facts(&history.seat)?

@@ -66,6 +66,7 @@ fn snapshot() -> Snapshot {
         offsets: [("imap-1".into(), 9)].into(),
         settings: vec![("a".into(), "b".into())],
         history_bytes: 7,
+        tenure: None,
     }
 }
 

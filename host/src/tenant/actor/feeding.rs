@@ -194,7 +194,7 @@ impl Actor {
 fn must_be_journaled(input: &Input) -> bool {
     match input {
         Input::Ingest { span, skipped, .. } => span.is_some() || skipped.is_some(),
-        Input::Open { .. } | Input::Configure { .. } | Input::Restarted(_) => true,
+        Input::Open { .. } | Input::Configure { .. } | Input::Restarted(_) | Input::Swapped(_) => true,
         Input::Tick | Input::Drain | Input::Answer(_) | Input::Settled(_) | Input::Finished { .. } => false,
     }
 }
