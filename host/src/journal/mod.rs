@@ -20,7 +20,7 @@ pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, Database
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
 pub use memory::MemoryJournal;
-pub use swapped::{Base, ComponentId, Fresh, Instead, Swapped, Tenure};
+pub use swapped::{Base, ComponentId, Former, Fresh, Instead, Swapped, Tenure};
 
 /// What a journal's entries belong to: one plugin in one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Input;
 use super::format::byte_string;
 use crate::contract::requests::Settlement;
 
@@ -69,9 +70,12 @@ impl<'de> Deserialize<'de> for ComponentId {
 pub struct Swapped {
     /// The component of the inputs before. Absent: it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<ComponentId>,
+    pub from: Option<Former>,
     /// The component of the inputs that follow.
     pub to: ComponentId,
+    /// It goes back to what was there before. Absent: no.
+    #[serde(default)]
+    pub back: bool,
     /// The one that the configuration named then.
     pub configured: ComponentId,
     /// Where its state began.
@@ -79,6 +83,15 @@ pub struct Swapped {
     /// Inputs between base and record of which it was given something else, by their sequence. Absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instead: Vec<(u64, Instead)>,
+}
+
+/// A component that another one has taken over from, and that may be gone back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// The component.
+    pub component: ComponentId,
+    /// The state formats that it loads.
+    pub formats: Vec<String>,
 }
 
 /// Where the state of a component began that took over from another.
@@ -130,6 +143,16 @@ pub enum Instead {
     Settled(Vec<Settlement>),
 }
 
+impl Instead {
+    /// As an input; none: nothing.
+    pub(crate) fn input(&self) -> Option<Input> {
+        match self {
+            Instead::Nothing => None,
+            Instead::Settled(settlements) => Some(Input::Settled(settlements.clone())),
+        }
+    }
+}
+
 /// Which component a tenant runs, and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenure {
@@ -140,7 +163,10 @@ pub struct Tenure {
     /// The tenant's time then, in milliseconds since the Unix epoch; 0: not known.
     pub since_now: u64,
     /// The component before it.
-    pub previous: Option<ComponentId>,
+    pub previous: Option<Former>,
+    /// It was gone back to.
+    #[serde(default)]
+    pub back: bool,
     /// The one that the configuration named then.
     pub configured: ComponentId,
 }
@@ -148,13 +174,14 @@ pub struct Tenure {
 impl Tenure {
     /// What begins with a record of this sequence and time.
     pub fn of(swapped: &Swapped, sequence: u64, now: u64) -> Tenure {
-        let Swapped { from, to, configured, .. } = swapped;
-        Tenure { component: *to, since: sequence, since_now: now, previous: *from, configured: *configured }
+        let Swapped { from, to, back, configured, .. } = swapped;
+        let (component, previous) = (*to, from.clone());
+        Tenure { component, since: sequence, since_now: now, previous, back: *back, configured: *configured }
     }
 
     /// That of a component which is there from the beginning.
     pub fn first(component: ComponentId) -> Tenure {
-        Tenure { component, since: 0, since_now: 0, previous: None, configured: component }
+        Tenure { component, since: 0, since_now: 0, previous: None, back: false, configured: component }
     }
 }
 

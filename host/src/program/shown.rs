@@ -122,10 +122,11 @@ fn input(input: &Input) -> Value {
 }
 
 fn swapped(swapped: &Swapped) -> Value {
-    let Swapped { from, to, configured, base, instead } = swapped;
+    let Swapped { from, to, back, configured, base, instead } = swapped;
     json!({
-        "from": from.map(|it| it.to_string()),
+        "from": from.as_ref().map(|it| it.component.to_string()),
         "to": to.to_string(),
+        "back": back,
         "configured": configured.to_string(),
         "base": base.sequence(),
         "instead": instead,
