@@ -226,7 +226,7 @@ impl Actor {
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
             Command::Configure { settings, respond } => self.configure(settings, respond),
             Command::Close { respond } => self.drain(respond),
-            Command::Swap { plugin, options, report } => self.swap(plugin, options, report),
+            Command::Swap { plugin, options, back, report } => self.swap(plugin, options, back, report),
             Command::Acknowledged { .. }
             | Command::Ended { .. }
             | Command::Finished { .. }

@@ -202,8 +202,12 @@ impl Tenant {
     /// Has another component take over, or the same one anew. Clients notice nothing; whatever fails leaves the tenant as
     /// it was.
     pub fn swap(&self, plugin: &Plugin, options: SwapOptions) -> Swapping {
+        self.begin_swap(plugin, options, false)
+    }
+
+    fn begin_swap(&self, plugin: &Plugin, options: SwapOptions, back: bool) -> Swapping {
         let (report, swapping) = Swapping::new();
-        self.send(Command::Swap { plugin: plugin.clone(), options, report });
+        self.send(Command::Swap { plugin: plugin.clone(), options, back, report });
         swapping
     }
 
@@ -218,7 +222,7 @@ impl Tenant {
         let library = self.inner.library.clone();
         let plugin = self.inner.background.run(move || library.get(former.component)).await;
         let plugin = plugin.map_err(|error| prepare(error.to_string()))?;
-        Ok(self.swap(&plugin, SwapOptions { back: true, ..SwapOptions::default() }))
+        Ok(self.begin_swap(&plugin, SwapOptions::default(), true))
     }
 
     /// The time of day, in milliseconds since the Unix epoch: for changes whose source does not say when they happened.

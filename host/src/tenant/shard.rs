@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Swap {
         plugin: Plugin,
         options: SwapOptions,
+        /// It is gone back to.
+        back: bool,
         report: Report,
     },
     /// The follower of an attempt to swap has seen what it was given, or failed.

@@ -328,7 +328,7 @@ fn succeed(history: &History, take_over: TakeOver, uncommitted: &[Record]) -> Re
             (plugin.map_err(|error| SwapError::at(Step::Prepare, error))?, true)
         }
     };
-    let options = SwapOptions { back, ..SwapOptions::default() };
-    let plan = Plan { history: history.clone(), plugin, options, fresh: None, events: None };
+    let options = SwapOptions::default();
+    let plan = Plan { history: history.clone(), plugin, options, back, fresh: None, events: None };
     Ok(plan.begin(u64::MAX, uncommitted)?.succeed(from, history.configured))
 }

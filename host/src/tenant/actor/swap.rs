@@ -36,6 +36,7 @@ pub(super) struct Attempt {
     step: Step,
     plugin: Plugin,
     options: SwapOptions,
+    back: bool,
     report: Report,
     /// None: it is at work in the background.
     follower: Option<Box<Follower>>,
@@ -70,7 +71,7 @@ impl Attempt {
 
 impl Actor {
     /// Begins a swap.
-    pub(super) fn swap(&mut self, plugin: Plugin, options: SwapOptions, report: Report) {
+    pub(super) fn swap(&mut self, plugin: Plugin, options: SwapOptions, back: bool, report: Report) {
         let refusal = match &self.live {
             _ if self.attempt.is_some() => Some("another swap of this tenant is under way".to_owned()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(format!("the tenant is not live: {why}")),
@@ -87,6 +88,7 @@ impl Actor {
             step: Step::Prepare,
             plugin,
             options,
+            back,
             report,
             follower: None,
             waiting: Vec::new(),
@@ -115,6 +117,7 @@ impl Actor {
             history: self.parts.history.clone(),
             plugin: attempt.plugin.clone(),
             options: attempt.options.clone(),
+            back: attempt.back,
             fresh,
             events: Some(attempt.report.events()),
         };

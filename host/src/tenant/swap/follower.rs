@@ -25,6 +25,8 @@ pub(in crate::tenant) struct Plan {
     pub(in crate::tenant) history: History,
     pub(in crate::tenant) plugin: Plugin,
     pub(in crate::tenant) options: SwapOptions,
+    /// It is gone back to.
+    pub(in crate::tenant) back: bool,
     /// What it begins with, if it may begin with nothing.
     pub(in crate::tenant) fresh: Option<Fresh>,
     /// Told how it comes along; none: nobody is.
@@ -48,6 +50,7 @@ pub(crate) struct Follower {
     calls: Calls,
     comparison: Option<Comparison>,
     options: SwapOptions,
+    back: bool,
     events: Option<mpsc::Sender<SwapEvent>>,
     pin: Pin,
 }
@@ -72,7 +75,7 @@ pub(crate) struct Successor {
 impl Plan {
     /// Makes the follower, and brings it to `through` and behind `uncommitted`. Blocks, for long.
     pub(in crate::tenant) fn begin(self, through: u64, uncommitted: &[Record]) -> Result<Follower, SwapError> {
-        let Plan { history, plugin, options, fresh, events } = self;
+        let Plan { history, plugin, options, back, fresh, events } = self;
         let prepare = |why: String| SwapError { step: Step::Prepare, why };
         let (name, seat) = (&plugin.manifest().name, &history.seat);
         if **name != *seat.plugin {
@@ -82,6 +85,7 @@ impl Plan {
         say(&events, SwapEvent::Step(Step::Warm));
         let (base, replayed) = base(&history, &plugin, fresh, through)?;
         let mut follower = Follower::new(base, replayed, options, events, pin)?;
+        follower.back = back;
         for record in journal::records(&*history.journal, seat, follower.base.sequence() + 1, through) {
             follower.feed_history(&record.map_err(|error| SwapError::at(Step::Warm, error))?, through)?;
         }
@@ -159,6 +163,7 @@ impl Follower {
             calls: Calls::default(),
             comparison,
             options,
+            back: false,
             events,
             pin,
         })
@@ -326,9 +331,9 @@ impl Follower {
         let compared = self.compared();
         let known = self.told.is_in_doubt().then(|| self.told.known());
         let (told, calls) = (self.told.take_apart(), self.calls.take_apart());
-        let Follower { replayed, guard, wake_at, base, instead, told: rest, options, pin, .. } = self;
+        let Follower { replayed, guard, wake_at, base, instead, told: rest, back, pin, .. } = self;
         let to = replayed.plugin.id();
-        let swapped = Swapped { from, to, back: options.back, configured, base, instead };
+        let swapped = Swapped { from, to, back, configured, base, instead };
         let rest = Box::new((rest, self.comparison));
         Successor { replayed, guard, wake_at, swapped, told, calls, known, compared, pin, rest }
     }

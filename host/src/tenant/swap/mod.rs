@@ -31,8 +31,6 @@ pub struct SwapOptions {
     /// Let it begin with nothing, if it can load no snapshot and the history does not reach back to `open`: what the
     /// tenant's clients subscribed to is then gone.
     pub fresh: bool,
-    /// It is gone back to.
-    pub(super) back: bool,
 }
 
 /// How long reactions are compared.
