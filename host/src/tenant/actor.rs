@@ -281,7 +281,7 @@ impl Actor {
     pub(super) fn due(&self) -> Option<u64> {
         let ticks = matches!(self.live, Live::Instance(_)) && !self.is_full();
         let instants = [self.wake_at.filter(|_| ticks), self.open.first_deadline()];
-        let due = instants.into_iter().flatten().min().map(|instant| self.time.due(instant, &*self.parts.clock));
+        let due = instants.into_iter().flatten().min().map(|instant| self.time.due(instant));
         let again = match &self.live {
             Live::Down { until, .. } => Some(*until),
             _ => None,
