@@ -203,7 +203,7 @@ mod tests {
             r#"{"authToken":"t","account":{"by":"name","_content":"a"}}"#,
             r#"{authToken:{_content:'t'},"account":[{"_content":"a"}]}"#,
             r#"{"authToken":[{"_content":"t"}],"account":"a","nosession":{}, session: {}}"#,
-            r#"{"authToken":{"_content":{"_content":"t"}},"account":{"_content":"a"},"session":{}}"#,
+            r#"{"authToken":{"_content":{"_content":"t"}},"account":{"_content":"a"},"nosession":{}}"#,
         ] {
             let body = [r#"{"Header":{"context":"#, context, r#"},"Body":{"NoOpRequest":{}}}"#].concat();
             let incoming = open(body.as_bytes()).unwrap_or_else(|why| panic!("{context}: {why}"));
