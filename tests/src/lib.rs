@@ -14,6 +14,8 @@ pub mod native;
 pub mod program;
 pub mod schemas;
 pub mod strict_reader;
+pub mod swaps;
+pub mod zimbra;
 
 use std::time::Duration;
 

@@ -4,9 +4,10 @@
 //!   [`State`].
 //! - `GET /v1/journal`, `GET /v1/backup`, `GET /v1/tenants/{tenant}/backup`: what is kept of the tenants, with an admin
 //!   key.
+//! - `GET /v1/plugins`, `PUT /v1/tenants/{tenant}/plugin`, `POST /v1/tenants/{tenant}/rollback`: which plugins run, and
+//!   others in their place, with an admin key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
-//! counts,
-//!   so this listener belongs on loopback or on a network of the operator's.
+//!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
 
@@ -14,6 +15,7 @@ mod api;
 pub mod journal;
 mod keys;
 mod metrics;
+pub mod plugins;
 mod refusal;
 
 use std::collections::BTreeMap;
@@ -32,6 +34,7 @@ use self::keys::{Key, bearer};
 use self::metrics::Counters;
 use self::refusal::Refusal;
 use crate::journal::Journal;
+use crate::program::admission::Admission;
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
 
@@ -43,6 +46,9 @@ pub const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The most bytes of a body.
 pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes of a component.
+pub const COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// The most connections at once; further ones wait to be accepted.
 pub const CONNECTIONS: usize = 512;
@@ -88,6 +94,7 @@ struct Shared {
     clients: Arc<ClientCounters>,
     journal: Arc<dyn Journal>,
     archives: Arc<Semaphore>,
+    admission: Admission,
 }
 
 struct Seat {
@@ -105,12 +112,13 @@ enum Right {
 
 impl State {
     /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts. `journal`: the
-    /// host's.
+    /// host's. `admission`: which components may take over.
     pub fn new(
         tenants: Vec<AdminTenant>,
         admin_key: Option<&str>,
         clients: Arc<ClientCounters>,
         journal: Arc<dyn Journal>,
+        admission: Admission,
     ) -> State {
         let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
             let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
@@ -124,6 +132,7 @@ impl State {
             clients,
             journal,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
+            admission,
         }))
     }
 
