@@ -24,6 +24,7 @@ mod swap;
 mod swap_faults;
 mod swap_program;
 mod tidy;
+mod tls;
 mod tools;
 mod wire;
 

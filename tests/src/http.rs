@@ -8,10 +8,15 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::{PATIENCE, schemas};
 
+/// What bytes go through, both ways.
+pub trait Stream: Read + Write + std::fmt::Debug + Send {}
+
+impl<S: Read + Write + std::fmt::Debug + Send> Stream for S {}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 /// Status and headers of an answer.
@@ -51,10 +56,12 @@ pub fn basic(login: &str, password: &str) -> String {
 impl Connection {
     /// Connects. Reads give up after [`PATIENCE`].
     pub fn open(address: SocketAddr) -> Result<Connection> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream: BufReader::new(stream) })
+        Ok(Connection::over(socket(address)?))
+    }
+
+    /// A connection whose bytes go through this.
+    pub fn over(stream: impl Stream + 'static) -> Connection {
+        Connection { stream: BufReader::new(Box::new(stream)) }
     }
 
     /// Sends bytes as they are.
@@ -137,6 +144,14 @@ impl Connection {
             None => bail!("the connection ended inside a line: {line:?}"),
         }
     }
+}
+
+/// A socket that is connected. Reads give up after [`PATIENCE`].
+pub fn socket(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Head {

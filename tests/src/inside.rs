@@ -16,6 +16,7 @@ use postbell::serve::exchange::{ClientTenant, Exchange};
 use postbell::serve::front::{self, ConnectionLimits, Front};
 use postbell::serve::logins::Logins;
 use postbell::serve::passwords::{self, Passwords};
+use postbell::serve::proxies::Proxies;
 use postbell::serve::receive::BodyLimits;
 use postbell::tenant::{Body, Limits, Parts, Request, Tenant};
 use postbell::{Host, HostOptions, TenantOptions, contract};
@@ -117,7 +118,9 @@ impl Inside {
             header_bytes: 65_536,
             patience: Patience { head: PATIENCE, idle: PATIENCE },
             send_time: Duration::from_secs(60),
+            handshake_time: PATIENCE,
         };
-        Ok(Front { exchange: Exchange::new(vec![served], body, counters.clone(), clock), limits, counters })
+        let exchange = Exchange::new(vec![served], Proxies::default(), body, counters.clone(), clock);
+        Ok(Front { exchange, tls: None, limits, counters })
     }
 }

@@ -142,8 +142,8 @@ impl Start {
 }
 
 fn address(facts: &str, name: &str) -> Result<SocketAddr> {
-    let prefix = format!("{name}=http://");
-    let value = facts.split(' ').find_map(|fact| fact.strip_prefix(&prefix));
+    let url = facts.split(' ').find_map(|fact| fact.strip_prefix(name)?.strip_prefix('='));
+    let value = url.and_then(|url| url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")));
     value.with_context(|| format!("no {name} address in {facts:?}"))?.parse().context("an address with a port")
 }
 
@@ -166,6 +166,13 @@ impl Server {
     /// Ends the server as a crash would, in the middle of whatever it does, and gives what it logged.
     pub fn kill(mut self) -> Result<String> {
         refuse_errors(self.process.take().context("the server has ended")?.kill())
+    }
+
+    /// Reads the log on, up to and with the next line that has this in it.
+    pub fn until_logged(&self, text: &str) -> Result<String> {
+        let process = self.process.as_ref().context("the server has ended")?;
+        let lines = std::iter::from_fn(|| process.logged());
+        lines.into_iter().find(|line| line.contains(text)).with_context(|| format!("nothing logged has {text:?}"))
     }
 
     /// Tells the server to end, as an operator would.

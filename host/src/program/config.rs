@@ -533,7 +533,11 @@ mod tests {
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
         check("[plugins]\ntrusted-keys = ['RWQ']\n", "2:17", "expected a public key of minisign");
         check("[server]\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n", "2:11", "`tls-certificate`");
-        check("[server]\ntls-certificate = 'no/such.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n", "2:19", "`tls-key`");
+        check(
+            "[server]\ntls-certificate = 'no/such.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
+            "2:19",
+            "`tls-key`",
+        );
         check(
             "[server]\ntls-certificate = 'c.pem'\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
             "2:19",

@@ -93,7 +93,8 @@ impl Tls {
         }
     }
 
-    fn look(&self) {
+    /// Reads the files again if one has changed, and says so in the log. Blocks while it reads.
+    pub fn look(&self) {
         match self.reload() {
             Ok(false) => {}
             Ok(true) => tracing::info!(file = %self.certificate.display(), "the certificate was read again"),
@@ -136,9 +137,8 @@ struct Files<'a> {
 
 impl<'a> Files<'a> {
     fn read(certificate: &'a Path, key: &'a Path) -> Result<Files<'a>, TlsError> {
-        let read = |file: &Path| {
-            std::fs::read(file).map_err(|source| TlsError::Unreadable { file: file.to_owned(), source })
-        };
+        let read =
+            |file: &Path| std::fs::read(file).map_err(|source| TlsError::Unreadable { file: file.to_owned(), source });
         Ok(Files { certificate: (certificate, read(certificate)?), key: (key, Zeroizing::new(read(key)?)) })
     }
 
@@ -176,8 +176,7 @@ impl<'a> Files<'a> {
             pem::Error::NoItemsFound => "there is none".to_owned(),
             _ => "the file is damaged".to_owned(),
         };
-        PrivateKeyDer::from_pem_slice(text)
-            .map_err(|error| TlsError::NoKey { file: file.into(), why: why(&error) })
+        PrivateKeyDer::from_pem_slice(text).map_err(|error| TlsError::NoKey { file: file.into(), why: why(&error) })
     }
 }
 
