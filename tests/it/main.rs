@@ -5,6 +5,7 @@ mod captured;
 mod commit;
 mod component;
 mod damage;
+mod edge;
 mod exchangelib;
 mod faults;
 mod feed;
@@ -32,6 +33,7 @@ use anyhow::{Result, anyhow};
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
+use postbell_tests::admin::Admin;
 use postbell_tests::program::{Server, Start};
 
 /// The program under test.
@@ -45,6 +47,21 @@ fn demo() -> Result<Server> {
 /// The demo server, to be given settings.
 fn demo_with() -> Result<Start> {
     Start::demo(PROGRAM)
+}
+
+/// A server for alice, with these lines under `[server]`.
+fn configured(settings: &str) -> Result<Start> {
+    let configuration = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'admin'\n{settings}\
+         [[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\n"
+    );
+    let users = format!("[[user]]\nname = 'alice@example.org'\npassword = '{}'\n", cheap_hash("postbell")?);
+    Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)
+}
+
+/// Whoever has the key of such a server.
+fn operator(server: &Server) -> Admin {
+    Admin::new(server.admin, "example.org", "admin")
 }
 
 /// A password's hash at the lowest cost, for tests that are not about that.

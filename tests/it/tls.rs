@@ -3,26 +3,15 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
-use postbell_tests::admin::Admin;
 use postbell_tests::ews::{ALL_FOLDERS, Client, envelope, get_streaming_events, message, subscribe_streaming};
 use postbell_tests::http::{Answer, Connection, request};
-use postbell_tests::program::{Server, Start};
+use postbell_tests::program::Server;
 use postbell_tests::tls::Pair;
 use postbell_tests::zimbra;
 
-use crate::{PROGRAM, cheap_hash};
+use crate::{configured, operator};
 
 const CERTIFICATE: &str = "tls-certificate = 'certificate.pem'\ntls-key = 'key.pem'\n";
-
-/// A server for alice, with these settings.
-fn configured(settings: &str) -> Result<Start> {
-    let configuration = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'admin'\n{settings}\
-         [[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\n"
-    );
-    let users = format!("[[user]]\nname = 'alice@example.org'\npassword = '{}'\n", cheap_hash("postbell")?);
-    Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)
-}
 
 fn secured(pair: &Pair) -> Result<Server> {
     let start = configured(CERTIFICATE)?;
@@ -35,10 +24,6 @@ fn quick_secured(pair: &Pair) -> Result<Server> {
     let start = configured(&format!("{CERTIFICATE}tls-handshake-seconds = 1\n"))?;
     pair.write(start.folder())?;
     start.environment("POSTBELL_LOG", "debug").start()
-}
-
-fn metrics(server: &Server) -> Result<String> {
-    Ok(Admin::new(server.admin, "example.org", "admin").ask("GET", "/metrics", b"")?.body)
 }
 
 /// A stream of alice's on this connection, which has said that it is open.
@@ -73,7 +58,7 @@ fn a_certificate_is_swapped_under_open_connections() -> Result<()> {
     ensure!(new.connect(server.clients)?.ask(&subscribe)?.head.status == 200);
     ensure!(old.connect(server.clients).is_err(), "the old one is still shown");
     ensure!(idle.ask(&subscribe)?.head.status == 200, "on a connection from before");
-    Admin::new(server.admin, "example.org", "admin").deliver("m1", 1)?;
+    operator(&server).deliver("m1", 1)?;
     ensure!(heard(&mut stream)?.contains("NewMailEvent"));
     Ok(())
 }
@@ -118,7 +103,7 @@ fn who_speaks_no_tls_is_closed_and_counted() -> Result<()> {
     let _ = plain.read_to_end(&mut said);
     ensure!(!said.starts_with(b"HTTP"), "{said:?}");
     server.until_logged("there is no TLS on the connection")?;
-    ensure!(metrics(&server)?.contains("postbell_client_failed_handshakes_total{} 1\n"), "{}", metrics(&server)?);
+    ensure!(operator(&server).figure("postbell_client_failed_handshakes_total")? == 1);
     Ok(())
 }
 
@@ -131,8 +116,7 @@ fn a_handshake_that_never_ends_is_cut_off() -> Result<()> {
     pair.connect(server.clients)?;
     silent.closed()?;
     server.until_logged("there is no TLS on the connection")?;
-    let counted = "postbell_client_refusals_total{limit=\"tls-handshake-seconds\"} 1\n";
-    ensure!(metrics(&server)?.contains(counted), "{}", metrics(&server)?);
+    ensure!(operator(&server).refusals("tls-handshake-seconds")? == 1);
     Ok(())
 }
 

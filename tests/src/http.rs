@@ -1,10 +1,11 @@
 //! HTTP/1.1 by hand, over a socket: what is sent is exactly what the test says, and chunks are seen one by one.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::{PATIENCE, schemas};
 
@@ -146,9 +147,20 @@ impl Connection {
     }
 }
 
+/// A socket that is connected, from this address of the machine's. Reads give up after [`PATIENCE`].
+pub fn socket_from(local: Ipv4Addr, address: SocketAddr) -> Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((local, 0)))?;
+    rustix::net::connect(&socket, &address)?;
+    prepared(TcpStream::from(socket))
+}
+
 /// A socket that is connected. Reads give up after [`PATIENCE`].
 pub fn socket(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+    prepared(TcpStream::connect(address)?)
+}
+
+fn prepared(stream: TcpStream) -> Result<TcpStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     Ok(stream)

@@ -112,9 +112,10 @@ impl Inside {
         let passwords = Arc::new(Passwords::new(clock.clone(), 10)?);
         let logins = Logins::new(directory, None, passwords, clock.clone())?;
         let served = ClientTenant { tenant: self.tenant.clone(), hosts: vec![], domains: vec![], logins };
-        let body = BodyLimits { bytes: 1 << 20, time: PATIENCE };
+        let body = BodyLimits { bytes: 1 << 20, bytes_total: 1 << 24, time: PATIENCE };
         let limits = ConnectionLimits {
             connections: 10,
+            connections_per_address: 10,
             header_bytes: 65_536,
             patience: Patience { head: PATIENCE, idle: PATIENCE },
             send_time: Duration::from_secs(60),

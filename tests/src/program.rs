@@ -100,6 +100,14 @@ impl Start {
         self
     }
 
+    /// Lets another program start it, such as one that takes something from it.
+    pub fn under(mut self, program: &str, arguments: &[&str]) -> Start {
+        let started = std::mem::replace(&mut self.program, program.into());
+        let arguments = arguments.iter().map(OsString::from).chain([started.into()]);
+        self.arguments.splice(0..0, arguments);
+        self
+    }
+
     /// An environment variable.
     pub fn environment(mut self, name: &str, value: &str) -> Start {
         self.environment.push((name.into(), value.into()));
@@ -166,6 +174,14 @@ impl Server {
     /// Ends the server as a crash would, in the middle of whatever it does, and gives what it logged.
     pub fn kill(mut self) -> Result<String> {
         refuse_errors(self.process.take().context("the server has ended")?.kill())
+    }
+
+    /// The most memory that it has used so far, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let id = self.process.as_ref().context("the server has ended")?.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        Ok(peak.context("a peak")?.parse::<u64>()? * 1024)
     }
 
     /// Reads the log on, up to and with the next line that has this in it.

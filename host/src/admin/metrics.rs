@@ -15,6 +15,8 @@
 //! | `postbell_client_connections` | | connections of mail clients, now |
 //! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`,
 //! ... |
+//! | `postbell_client_body_bytes` | | bytes of requests' bodies that are there now |
+//! | `postbell_client_malformed_requests_total` | | requests that were no HTTP, or whose end was not certain |
 //! | `postbell_client_failed_handshakes_total` | | connections that came to no TLS |
 //! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
 //! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
@@ -231,6 +233,18 @@ fn client_families(clients: &ClientCounters) -> Vec<Family> {
             counted("class", clients.responses()),
         ),
         family(
+            "postbell_client_body_bytes",
+            "Bytes of requests' bodies that are there now",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(clients.body_bytes()))],
+        ),
+        family(
+            "postbell_client_malformed_requests",
+            "Requests that were no HTTP, or whose end could not be told for certain",
+            MetricType::Counter,
+            vec![(Vec::new(), Figure::Count(clients.malformed_requests()))],
+        ),
+        family(
             "postbell_client_failed_handshakes",
             "Connections that came to no TLS, for another reason than time",
             MetricType::Counter,
@@ -297,6 +311,9 @@ impl Collector for Families {
             for (labels, figure) in series {
                 match (kind, figure) {
                     (MetricType::Info, _) => metric.encode_info(labels)?,
+                    (MetricType::Counter, Figure::Count(n)) if labels.is_empty() => {
+                        metric.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
+                    }
                     (MetricType::Counter, Figure::Count(n)) => {
                         metric.encode_family(labels)?.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
                     }

@@ -188,11 +188,13 @@ struct ServerTable {
     data: Option<PathBuf>,
     admin_key: Option<Key>,
     connections: Option<Count<1, 1_000_000>>,
+    connections_per_address: Option<Count<1, 1_000_000>>,
     header_bytes: Option<Count<8192, 1_048_576>>,
     header_seconds: Option<Count<1, 3600>>,
     idle_seconds: Option<Count<1, 86_400>>,
     send_seconds: Option<Count<1, 86_400>>,
     body_bytes: Option<Count<1024, 67_108_864>>,
+    body_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
     body_seconds: Option<Count<1, 3600>>,
     logins_waiting: Option<Count<1, 1_000_000>>,
     unread_bytes: Option<Count<65_536, 1_073_741_824>>,
@@ -271,6 +273,7 @@ impl ServerTable {
         Limits {
             connection: ConnectionLimits {
                 connections: values::or(&self.connections, 10_000) as usize,
+                connections_per_address: values::or(&self.connections_per_address, 2_000) as usize,
                 header_bytes: values::or(&self.header_bytes, 65_536) as usize,
                 patience: Patience {
                     head: seconds(values::or(&self.header_seconds, 10)),
@@ -281,6 +284,7 @@ impl ServerTable {
             },
             body: BodyLimits {
                 bytes: values::or(&self.body_bytes, 1_048_576) as usize,
+                bytes_total: values::or(&self.body_bytes_total, 256 << 20) as usize,
                 time: seconds(values::or(&self.body_seconds, 30)),
             },
             logins_waiting: values::or(&self.logins_waiting, 4096) as usize,

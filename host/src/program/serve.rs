@@ -39,6 +39,9 @@ use crate::{Host, HostOptions, TenantOptions};
 /// again only a second later. The system may allow fewer.
 const BACKLOG: u32 = 4096;
 
+/// How many files are open that are no connection: the journal, the listeners, what is read for a while.
+const OTHER_FILES: usize = 64;
+
 /// `postbell serve ...`.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -86,11 +89,11 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     logging::start(args.log_format);
     let traffic = args.demo && !args.no_traffic;
     let demo = args.demo;
-    let config = match &args.config {
+    let mut config = match &args.config {
         Some(path) => Config::load(path)?,
         None => demo_config::config(args.listen, args.admin_listen, args.data, args.set)?,
     };
-    raise_file_limit();
+    fit(&mut config, raise_file_limit());
     let runtime = Runtime::new().context("the network threads")?;
     // From here on a signal is an orderly end, even while plugins still compile.
     let signals = runtime.block_on(async { Signals::new() })?;
@@ -139,12 +142,27 @@ fn caller(config: &PushConfig, runtime: &Runtime) -> Result<Caller, Failure> {
     caller.map_err(|error| wrong(config.authorities.as_deref().unwrap_or(Path::new("push")), &error))
 }
 
-/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more.
-fn raise_file_limit() {
+/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more. How many
+/// there may be now.
+fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = &raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let files = if raised.is_ok() { limit.maximum } else { limit.current };
+    files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
+}
+
+/// Clients get no more connections than leave files for everything else: operators' connections, calls, the journal. At
+/// least half of the files are theirs.
+fn fit(config: &mut Config, files: usize) {
+    let others = admin::CONNECTIONS + config.push.limits.calls + OTHER_FILES;
+    let (wanted, possible) = (config.limits.connection.connections, files - others.min(files / 2));
+    if possible < wanted {
+        tracing::warn!(files, possible, wanted, "the limit of open files allows fewer connections of clients");
+        config.limits.connection.connections = possible;
     }
 }
 

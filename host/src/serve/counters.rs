@@ -8,10 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Limit {
     /// `connections`: one too many was closed.
     Connections,
+    /// `connections-per-address`: one too many from one address was closed.
+    ConnectionsPerAddress,
+    /// `header-bytes`: a request's head was too large, or had too many headers.
+    HeaderBytes,
     /// `header-seconds`: a request's head took too long.
     HeaderSeconds,
     /// `body-bytes`: a request's body was too large.
     BodyBytes,
+    /// `body-bytes-total`: the bodies of all requests were too large.
+    BodyBytesTotal,
     /// `body-seconds`: a request's body took too long.
     BodySeconds,
     /// `idle-seconds`: a connection without requests was closed.
@@ -26,10 +32,13 @@ pub enum Limit {
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Limit; 8] = [
+    pub const ALL: [Limit; 11] = [
         Limit::Connections,
+        Limit::ConnectionsPerAddress,
+        Limit::HeaderBytes,
         Limit::HeaderSeconds,
         Limit::BodyBytes,
+        Limit::BodyBytesTotal,
         Limit::BodySeconds,
         Limit::IdleSeconds,
         Limit::SendSeconds,
@@ -41,8 +50,11 @@ impl Limit {
     pub fn name(self) -> &'static str {
         match self {
             Limit::Connections => "connections",
+            Limit::ConnectionsPerAddress => "connections-per-address",
+            Limit::HeaderBytes => "header-bytes",
             Limit::HeaderSeconds => "header-seconds",
             Limit::BodyBytes => "body-bytes",
+            Limit::BodyBytesTotal => "body-bytes-total",
             Limit::BodySeconds => "body-seconds",
             Limit::IdleSeconds => "idle-seconds",
             Limit::SendSeconds => "send-seconds",
@@ -59,6 +71,8 @@ pub struct Counters {
     refusals: [AtomicU64; Limit::ALL.len()],
     responses: [AtomicU64; 5],
     failed_handshakes: AtomicU64,
+    malformed: AtomicU64,
+    body_bytes: AtomicU64,
 }
 
 impl Counters {
@@ -73,6 +87,16 @@ impl Counters {
         self.responses[class].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that is no HTTP, or whose end cannot be told for certain.
+    pub fn malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were no HTTP, or whose end could not be told for certain.
+    pub fn malformed_requests(&self) -> u64 {
+        self.malformed.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection that came to no TLS, for another reason than time.
     pub fn handshake_failed(&self) {
         self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
@@ -81,6 +105,21 @@ impl Counters {
     /// Connections that came to no TLS, for another reason than time.
     pub fn failed_handshakes(&self) -> u64 {
         self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes of requests' bodies that have come; gives how many there are now.
+    pub fn body_grew(&self, bytes: u64) -> u64 {
+        self.body_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+    }
+
+    /// Counts bytes of requests' bodies that were dropped.
+    pub fn body_shrank(&self, bytes: u64) {
+        self.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of requests' bodies that are there now.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes.load(Ordering::Relaxed)
     }
 
     /// Counts a connection as long as the result lives.

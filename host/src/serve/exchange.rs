@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts as Head;
 use hyper::http::uri::Authority;
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Version};
 
 use super::answer::{self, ClientResponse};
 use super::basic::Basic;
@@ -16,7 +16,8 @@ use super::counters::{Counters, Limit};
 use super::hand_over::{hand_over, request_head};
 use super::logins::Logins;
 use super::proxies::{Origin, Proxies};
-use super::receive::{self, BodyLimits, Unreceived};
+use super::receive::{self, BodyLimits, Received, Unreceived};
+use super::room::Room;
 use crate::clock::Clock;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Denial, Refusal};
@@ -42,6 +43,7 @@ pub struct Exchange {
     by_domain: HashMap<String, usize>,
     proxies: Proxies,
     limits: BodyLimits,
+    room: Arc<Room>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
 }
@@ -60,7 +62,13 @@ impl Exchange {
             each.flat_map(|(index, tenant)| names(tenant).iter().map(move |name| (name.clone(), index))).collect()
         };
         let (by_host, by_domain) = (index(|tenant| &tenant.hosts), index(|tenant| &tenant.domains));
-        Exchange { tenants, by_host, by_domain, proxies, limits, counters, clock }
+        let room = Arc::new(Room::new(limits.bytes_total, counters.clone()));
+        Exchange { tenants, by_host, by_domain, proxies, limits, room, counters, clock }
+    }
+
+    /// The proxies that clients may come through.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     /// Answers one request that came on a connection of this origin. Dropping the future, or the answer's body before its
@@ -80,6 +88,10 @@ impl Exchange {
 
     async fn respond(&self, request: Request<Incoming>) -> ClientResponse {
         let (mut head, body) = request.into_parts();
+        if !host_is_clear(&head) {
+            self.counters.malformed();
+            return answer::closing(answer::plain(StatusCode::BAD_REQUEST, "one valid Host header is needed"));
+        }
         let basic = Basic::read(&head.headers);
         head.headers.remove(header::AUTHORIZATION);
         let Some(served) = self.tenant(&head, basic.as_ref().ok()) else {
@@ -113,7 +125,7 @@ impl Exchange {
         route: &Route,
         basic: Result<Basic, Denial>,
         head: &Head,
-        body: Incoming,
+        mut body: Incoming,
     ) -> ClientResponse {
         let mut login = None;
         if route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
@@ -129,18 +141,35 @@ impl Exchange {
                 }
             }
         }
-        match receive::receive(&head.headers, body, self.limits).await {
-            Ok(body) => hand_over(served, route, head, login, body).await,
-            Err(unreceived) => answer::closing(self.unreceived(served, route, head, unreceived).await),
+        match receive::receive(&mut body, self.limits, &self.room).await {
+            Ok(Received { bytes, share }) => {
+                let response = hand_over(served, route, head, login, bytes).await;
+                drop(share);
+                response
+            }
+            Err(unreceived) => {
+                self.count(unreceived);
+                if let Unreceived::TooLarge | Unreceived::NoRoom = unreceived {
+                    receive::discard(&head.headers, body, self.limits).await;
+                }
+                answer::closing(unreceived_answer(served, route, head, unreceived).await)
+            }
+        }
+    }
+
+    fn count(&self, unreceived: Unreceived) {
+        match unreceived {
+            Unreceived::TooLarge => self.counters.refused(Limit::BodyBytes),
+            Unreceived::NoRoom => self.counters.refused(Limit::BodyBytesTotal),
+            Unreceived::TooSlow => self.counters.refused(Limit::BodySeconds),
+            Unreceived::Broken => self.counters.malformed(),
         }
     }
 
     fn denied(&self, tenant: &str, denial: Denial) -> ClientResponse {
         if denial == Denial::Throttled {
             self.counters.refused(Limit::LoginsWaiting);
-            let mut response = answer::plain(StatusCode::SERVICE_UNAVAILABLE, "too many logins wait");
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            return response;
+            return not_now("too many logins wait");
         }
         let mut response = answer::plain(StatusCode::UNAUTHORIZED, "a login is needed");
         let challenge = HeaderValue::try_from(format!("Basic realm=\"{tenant}\", charset=\"UTF-8\""))
@@ -148,30 +177,31 @@ impl Exchange {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         response
     }
+}
 
-    async fn unreceived(
-        &self,
-        served: &ClientTenant,
-        route: &Route,
-        head: &Head,
-        unreceived: Unreceived,
-    ) -> ClientResponse {
-        match unreceived {
-            Unreceived::TooLarge => {
-                self.counters.refused(Limit::BodyBytes);
-                let head = request_head(head, route);
-                let reply = served.tenant.refuse(&head, &Bytes::new(), Refusal::TooLarge).await;
-                let mut response = answer::of_reply(reply);
-                *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-                response
-            }
-            Unreceived::TooSlow => {
-                self.counters.refused(Limit::BodySeconds);
-                answer::plain(StatusCode::REQUEST_TIMEOUT, "the request's body took too long")
-            }
-            Unreceived::Broken => answer::plain(StatusCode::BAD_REQUEST, "the request's body is broken"),
+async fn unreceived_answer(
+    served: &ClientTenant,
+    route: &Route,
+    head: &Head,
+    unreceived: Unreceived,
+) -> ClientResponse {
+    match unreceived {
+        Unreceived::TooLarge => {
+            let reply = served.tenant.refuse(&request_head(head, route), &Bytes::new(), Refusal::TooLarge).await;
+            let mut response = answer::of_reply(reply);
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            response
         }
+        Unreceived::NoRoom => not_now("the requests of all clients are too large"),
+        Unreceived::TooSlow => answer::plain(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"),
+        Unreceived::Broken => answer::plain(StatusCode::BAD_REQUEST, "the request's body is broken"),
     }
+}
+
+fn not_now(why: &str) -> ClientResponse {
+    let mut response = answer::plain(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn wrong_method(route: &Route) -> ClientResponse {
@@ -180,6 +210,21 @@ fn wrong_method(route: &Route) -> ClientResponse {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response
+}
+
+/// Whether there is no doubt about which host a request is for (RFC 9112, section 3.2): a proxy before this server must
+/// not have read another one out of it.
+fn host_is_clear(head: &Head) -> bool {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.is_empty() || host.to_str().is_ok_and(is_host),
+        (None, _) => head.version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    !text.contains(['@', ',']) && text.parse::<Authority>().is_ok()
 }
 
 /// The host that a request is for, in lower case and without port: of its target, where that is absolute, else of
@@ -202,6 +247,26 @@ mod tests {
         }
         let head = request.body(()).expect("a request").into_parts().0;
         assert_eq!(host(&head).as_deref(), expected, "{target} {header:?}");
+    }
+
+    #[test]
+    fn a_request_is_for_one_host() {
+        let check = |version, hosts: &[&str], clear| {
+            let request = Request::get("/").version(version);
+            let request = hosts.iter().fold(request, |request, host| request.header(header::HOST, *host));
+            let head = request.body(()).expect("a request").into_parts().0;
+            assert_eq!(host_is_clear(&head), clear, "{version:?} {hosts:?}");
+        };
+        check(Version::HTTP_11, &["a.example:8080"], true);
+        check(Version::HTTP_11, &["[::1]:80"], true);
+        check(Version::HTTP_11, &[""], true);
+        check(Version::HTTP_10, &[], true);
+        check(Version::HTTP_11, &[], false);
+        for wrong in ["a b", "a@b.example", "a/b", "a:b:c", "a.example,b.example"] {
+            check(Version::HTTP_11, &[wrong], false);
+        }
+        check(Version::HTTP_11, &["a.example", "a.example"], false);
+        check(Version::HTTP_10, &["a.example", "b.example"], false);
     }
 
     #[test]
