@@ -15,6 +15,8 @@
 //! | `postbell_client_connections` | | connections of mail clients, now |
 //! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`,
 //! ... |
+//! | `postbell_client_logins_total` | `outcome` | passwords that were verified: `right`, `wrong`, or `unavailable`, where there was no
+//! verdict |
 //! | `postbell_client_body_bytes` | | bytes of requests' bodies that are there now |
 //! | `postbell_client_malformed_requests_total` | | requests that were no HTTP, or whose end was not certain |
 //! | `postbell_client_failed_handshakes_total` | | connections that came to no TLS |
@@ -231,6 +233,12 @@ fn client_families(clients: &ClientCounters) -> Vec<Family> {
             "Answers to mail clients, by the class of their status",
             MetricType::Counter,
             counted("class", clients.responses()),
+        ),
+        family(
+            "postbell_client_logins",
+            "Passwords that were verified, by what came of it; those remembered are not verified again",
+            MetricType::Counter,
+            counted("outcome", clients.logins()),
         ),
         family(
             "postbell_client_body_bytes",

@@ -26,13 +26,17 @@ pub enum Limit {
     SendSeconds,
     /// `tls-handshake-seconds`: a TLS handshake took too long.
     HandshakeSeconds,
+    /// `failed-logins-per-account`: too many logins of one account had failed.
+    FailedLoginsPerAccount,
+    /// `failed-logins-per-address`: too many logins from one address had failed.
+    FailedLoginsPerAddress,
     /// `logins-waiting`: too many logins waited for being verified.
     LoginsWaiting,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Limit; 11] = [
+    pub const ALL: [Limit; 13] = [
         Limit::Connections,
         Limit::ConnectionsPerAddress,
         Limit::HeaderBytes,
@@ -43,6 +47,8 @@ impl Limit {
         Limit::IdleSeconds,
         Limit::SendSeconds,
         Limit::HandshakeSeconds,
+        Limit::FailedLoginsPerAccount,
+        Limit::FailedLoginsPerAddress,
         Limit::LoginsWaiting,
     ];
 
@@ -59,9 +65,22 @@ impl Limit {
             Limit::IdleSeconds => "idle-seconds",
             Limit::SendSeconds => "send-seconds",
             Limit::HandshakeSeconds => "tls-handshake-seconds",
+            Limit::FailedLoginsPerAccount => "failed-logins-per-account",
+            Limit::FailedLoginsPerAddress => "failed-logins-per-address",
             Limit::LoginsWaiting => "logins-waiting",
         }
     }
+}
+
+/// What came of a password that was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginOutcome {
+    /// It is right.
+    Right,
+    /// It is not, or its login is nobody's.
+    Wrong,
+    /// Whoever verifies it gave no verdict.
+    Unavailable,
 }
 
 /// Counts since the process started.
@@ -72,6 +91,7 @@ pub struct Counters {
     responses: [AtomicU64; 5],
     failed_handshakes: AtomicU64,
     malformed: AtomicU64,
+    logins: [AtomicU64; 3],
     body_bytes: AtomicU64,
 }
 
@@ -105,6 +125,17 @@ impl Counters {
     /// Connections that came to no TLS, for another reason than time.
     pub fn failed_handshakes(&self) -> u64 {
         self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a password that was verified.
+    pub fn logged_in(&self, outcome: LoginOutcome) {
+        self.logins[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Passwords that were verified, by what came of it.
+    pub fn logins(&self) -> BTreeMap<&'static str, u64> {
+        let names = ["right", "wrong", "unavailable"];
+        names.iter().zip(&self.logins).map(|(name, count)| (*name, count.load(Ordering::Relaxed))).collect()
     }
 
     /// Counts bytes of requests' bodies that have come; gives how many there are now.

@@ -13,6 +13,7 @@ use hyper::{Request, StatusCode, Version};
 use super::answer::{self, ClientResponse};
 use super::basic::Basic;
 use super::counters::{Counters, Limit};
+use super::gate::Refused;
 use super::hand_over::{hand_over, request_head};
 use super::logins::Logins;
 use super::proxies::{Origin, Proxies};
@@ -33,7 +34,7 @@ pub struct ClientTenant {
     /// The domains of logins that lead to it, in lower case.
     pub domains: Vec<String>,
     /// Who may log in.
-    pub logins: Logins,
+    pub logins: Arc<Logins>,
 }
 
 /// Answers the requests of all tenants' clients.
@@ -78,7 +79,7 @@ impl Exchange {
         request.extensions_mut().insert(origin);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let began = self.clock.monotonic();
-        let response = self.respond(request).await;
+        let response = self.respond(request, origin).await;
         let (status, ms) = (response.status().as_u16(), self.clock.monotonic() - began);
         self.counters.responded(status);
         // Without the query, which may hold a secret.
@@ -86,7 +87,7 @@ impl Exchange {
         response
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> ClientResponse {
+    async fn respond(&self, request: Request<Incoming>, origin: Origin) -> ClientResponse {
         let (mut head, body) = request.into_parts();
         if !host_is_clear(&head) {
             self.counters.malformed();
@@ -100,7 +101,7 @@ impl Exchange {
         let plugin = served.tenant.plugin();
         match plugin::route(&plugin.manifest().routes, head.uri.path()) {
             Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
-                self.enter(served, route, basic, &head, body).await
+                self.enter(served, route, (basic, origin), &head, body).await
             }
             Some(route) => wrong_method(route),
             None => answer::plain(StatusCode::NOT_FOUND, "nothing is here"),
@@ -123,21 +124,21 @@ impl Exchange {
         &self,
         served: &ClientTenant,
         route: &Route,
-        basic: Result<Basic, Denial>,
+        (basic, origin): (Result<Basic, Denial>, Origin),
         head: &Head,
         mut body: Incoming,
     ) -> ClientResponse {
         let mut login = None;
         if route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
             let verified = match &basic {
-                Ok(basic) => served.logins.basic(basic).await,
-                Err(denial) => Err(*denial),
+                Ok(basic) => served.logins.basic(basic, origin).await,
+                Err(denial) => Err((*denial).into()),
             };
             match verified {
                 Ok(verified) => login = Some(verified),
-                Err(denial) => {
+                Err(refused) => {
                     receive::discard(&head.headers, body, self.limits).await;
-                    return self.denied(served.tenant.name(), denial);
+                    return denied(served.tenant.name(), refused);
                 }
             }
         }
@@ -165,18 +166,27 @@ impl Exchange {
             Unreceived::Broken => self.counters.malformed(),
         }
     }
+}
 
-    fn denied(&self, tenant: &str, denial: Denial) -> ClientResponse {
-        if denial == Denial::Throttled {
-            self.counters.refused(Limit::LoginsWaiting);
-            return not_now("too many logins wait");
-        }
-        let mut response = answer::plain(StatusCode::UNAUTHORIZED, "a login is needed");
-        let challenge = HeaderValue::try_from(format!("Basic realm=\"{tenant}\", charset=\"UTF-8\""))
-            .expect("a tenant's name has no character that a header could not hold");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        response
+/// A login that exists and one that does not are refused alike.
+fn denied(tenant: &str, refused: Refused) -> ClientResponse {
+    match (refused.limit, refused.denial) {
+        (Some(Limit::LoginsWaiting), _) => return not_now("too many logins wait"),
+        (Some(_), _) => return too_many_failures(),
+        (None, Denial::Unavailable) => return not_now("logins cannot be verified now"),
+        (None, _) => {}
     }
+    let mut response = answer::plain(StatusCode::UNAUTHORIZED, "a login is needed");
+    let challenge = HeaderValue::try_from(format!("Basic realm=\"{tenant}\", charset=\"UTF-8\""))
+        .expect("a tenant's name has no character that a header could not hold");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+fn too_many_failures() -> ClientResponse {
+    let mut response = answer::plain(StatusCode::TOO_MANY_REQUESTS, "too many logins have failed; wait");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    response
 }
 
 async fn unreceived_answer(

@@ -40,7 +40,7 @@ pub async fn hand_over(
     };
     let login = match login {
         Some(login) => Ok(login),
-        None => by_claims(served, &claims.0).await,
+        None => by_claims(served, &claims.0, head.extensions.get::<Origin>()).await,
     };
     let Ok((access, substitution)) = access(served, &login, claims.0.wants_token) else {
         return answer::plain(StatusCode::SERVICE_UNAVAILABLE, "there is no randomness for a token");
@@ -78,10 +78,11 @@ impl Drop for Scrubbed {
     }
 }
 
-async fn by_claims(served: &ClientTenant, claims: &Claims) -> Result<Login, Denial> {
-    match &claims.credential {
-        Some(credential) => served.logins.credential(credential).await,
-        None => Err(Denial::Missing),
+async fn by_claims(served: &ClientTenant, claims: &Claims, origin: Option<&Origin>) -> Result<Login, Denial> {
+    match (&claims.credential, origin) {
+        (Some(credential), Some(origin)) => served.logins.credential(credential, *origin).await,
+        (Some(_), None) => Err(Denial::Unavailable),
+        (None, _) => Err(Denial::Missing),
     }
 }
 

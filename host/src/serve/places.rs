@@ -57,7 +57,7 @@ impl Places {
 }
 
 /// Whom an address belongs to.
-fn customer(address: IpAddr) -> IpAddr {
+pub fn customer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & CUSTOMER).into(),
         address => address,
