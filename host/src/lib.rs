@@ -46,8 +46,8 @@ use std::sync::{Arc, Mutex};
 use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use outbound::{NoCalls, Outbound};
-use plugin::{Compiler, Plugin, PluginError};
-pub use statistics::Statistics;
+use plugin::{Compiler, Plugin, PluginError, PluginLimits};
+pub use statistics::{HistogramFigures, Statistics, Timings};
 use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal, first_request};
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
@@ -64,6 +64,7 @@ struct Inner {
     background: Background,
     followers: Background,
     unread: Arc<UnreadTotal>,
+    timings: Arc<Timings>,
     shards: Vec<Shard>,
     /// The tenants that are open, and where they live.
     open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
@@ -80,6 +81,8 @@ pub struct HostOptions {
     pub outbound: Arc<dyn Outbound>,
     /// Who compiles components.
     pub compiler: Compiler,
+    /// What a component may be and take until it is loaded.
+    pub plugin_limits: PluginLimits,
     /// Folder for compiled components; none: each load compiles.
     pub cache: Option<PathBuf>,
     /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
@@ -102,6 +105,7 @@ impl Default for HostOptions {
             journal: Arc::new(MemoryJournal::default()),
             outbound: Arc::new(NoCalls),
             compiler: Compiler::default(),
+            plugin_limits: PluginLimits::default(),
             cache: None,
             instances: 1_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
@@ -159,10 +163,11 @@ impl Host {
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
-        let followers = Background::start("postbell-follow", options.shards.max(1));
+        let followers = Background::start("postbell-follow", options.shards.max(2));
         let unread = UnreadTotal::new(options.unread_bytes);
-        let open = Mutex::default();
-        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, followers, unread, shards, open }) })
+        let (timings, open) = (Arc::default(), Mutex::default());
+        let inner = Inner { engine, options, committer, background, followers, unread, timings, shards, open };
+        Ok(Host { inner: Arc::new(inner) })
     }
 
     /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
@@ -171,8 +176,8 @@ impl Host {
     ///
     /// It cannot be a plugin; the error says at which step that showed.
     pub fn load(&self, component: &[u8]) -> Result<Plugin, PluginError> {
-        let HostOptions { compiler, cache, .. } = &self.inner.options;
-        Plugin::load(&self.inner.engine, component, compiler, cache.as_deref().map(Path::new))
+        let HostOptions { compiler, plugin_limits, cache, .. } = &self.inner.options;
+        Plugin::load(&self.inner.engine, component, compiler, plugin_limits, cache.as_deref().map(Path::new))
     }
 
     /// Opens a tenant: a new one if the journal does not know it, else one that goes on where it was. Blocks.
@@ -224,6 +229,11 @@ impl Host {
     /// Where inputs are kept.
     pub fn journal(&self) -> Arc<dyn Journal> {
         self.inner.options.journal.clone()
+    }
+
+    /// How long things take here.
+    pub fn timings(&self) -> Arc<Timings> {
+        self.inner.timings.clone()
     }
 
     /// Whether a plugin takes these settings, as far as a new tenant goes.
@@ -280,6 +290,7 @@ impl Host {
             followers: self.inner.followers.clone(),
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
+            timings: self.inner.timings.clone(),
             unread: self.inner.unread.clone(),
             outbound: outbound.clone(),
         };

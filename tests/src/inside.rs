@@ -110,7 +110,8 @@ impl Inside {
         let directory = Directory::new(vec![user]).ok().context("one user")?;
         let passwords = Arc::new(Passwords::new(clock.clone(), 10)?);
         let logins = Logins::new(directory, None, passwords, clock.clone())?;
-        let served = ClientTenant { tenant: self.tenant.clone(), hosts: vec![], domains: vec![], logins };
+        let (tenant, hosts, domains) = (self.tenant.clone(), vec![], vec![]);
+        let served = ClientTenant { tenant, hosts, domains, body_bytes: 1 << 20, logins };
         let body = BodyLimits { bytes: 1 << 20, time: PATIENCE };
         let limits = ConnectionLimits {
             connections: 10,

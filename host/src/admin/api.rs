@@ -45,7 +45,7 @@ async fn post_changes(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
+    let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let body = body(request).await?;
     let now = seat.tenant.now();
     let posting = {
@@ -64,7 +64,7 @@ async fn post_source(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Path((tenant, source)) = names.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
+    let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let Query { format, offset, map } = Query::read(query.as_deref().unwrap_or_default())?;
     let body = body(request).await?;
     let now = seat.tenant.now();

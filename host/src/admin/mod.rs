@@ -17,7 +17,7 @@ mod metrics;
 mod refusal;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -29,8 +29,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::keys::{Key, bearer};
-use self::metrics::Counters;
+use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
+use crate::Timings;
 use crate::journal::Journal;
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
@@ -83,17 +84,48 @@ pub struct State(Arc<Shared>);
 
 struct Shared {
     admin_key: Option<Key>,
-    tenants: BTreeMap<String, Seat>,
+    tenants: RwLock<Tenants>,
+    /// How many tenants have figures of their own.
+    most_shown: usize,
+    timings: Arc<Timings>,
     counters: Counters,
     clients: Arc<ClientCounters>,
     journal: Arc<dyn Journal>,
     archives: Arc<Semaphore>,
 }
 
+/// The tenants by their names.
+#[derive(Default)]
+struct Tenants {
+    seats: BTreeMap<String, Arc<Seat>>,
+    /// How many of them are shown.
+    shown: usize,
+    /// What happened to those that were not, and are gone.
+    gone: Totals,
+}
+
 struct Seat {
     tenant: Tenant,
     keys: Vec<(Right, Key)>,
     domains: Vec<String>,
+    /// Whether its figures are its own; else they are among those of all the others.
+    shown: bool,
+}
+
+/// What the admin listener is made of.
+pub struct AdminParts {
+    /// The tenants.
+    pub tenants: Vec<AdminTenant>,
+    /// The server's key, good for every tenant; none: closed.
+    pub admin_key: Option<String>,
+    /// `metrics-tenants`: how many tenants have figures of their own in `/metrics`.
+    pub metrics_tenants: usize,
+    /// What the clients' listener counts.
+    pub clients: Arc<ClientCounters>,
+    /// The host's journal.
+    pub journal: Arc<dyn Journal>,
+    /// How long things take on the host.
+    pub timings: Arc<Timings>,
 }
 
 /// What a key allows; the greater right includes the lesser.
@@ -104,37 +136,62 @@ enum Right {
 }
 
 impl State {
-    /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts. `journal`: the
-    /// host's.
-    pub fn new(
-        tenants: Vec<AdminTenant>,
-        admin_key: Option<&str>,
-        clients: Arc<ClientCounters>,
-        journal: Arc<dyn Journal>,
-    ) -> State {
-        let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
-            let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
-            let keys = keys.iter().filter_map(|(right, key)| Some((*right, Key::of(key.as_deref()?)))).collect();
-            (tenant.name().to_owned(), Seat { tenant, keys, domains })
-        };
-        State(Arc::new(Shared {
-            admin_key: admin_key.map(Key::of),
-            tenants: tenants.into_iter().map(seat).collect(),
+    /// Serves these.
+    pub fn new(parts: AdminParts) -> State {
+        let AdminParts { tenants, admin_key, metrics_tenants, clients, journal, timings } = parts;
+        let state = State(Arc::new(Shared {
+            admin_key: admin_key.as_deref().map(Key::of),
+            tenants: RwLock::default(),
+            most_shown: metrics_tenants,
+            timings,
             counters: Counters::default(),
             clients,
             journal,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
-        }))
+        }));
+        for tenant in tenants {
+            state.insert(tenant);
+        }
+        state
+    }
+
+    /// One more tenant, or another in the place of the one with its name.
+    pub fn insert(&self, tenant: AdminTenant) {
+        let AdminTenant { tenant, ingest_key, admin_key, domains } = tenant;
+        let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
+        let keys = keys.iter().filter_map(|(right, key)| Some((*right, Key::of(key.as_deref()?)))).collect();
+        let mut tenants = self.0.tenants.write().expect("nothing panics while this lock is held");
+        let former = tenants.seats.get(tenant.name()).map(|seat| seat.shown);
+        let shown = former.unwrap_or(tenants.shown < self.0.most_shown);
+        tenants.shown += usize::from(shown && former.is_none());
+        tenants.seats.insert(tenant.name().to_owned(), Arc::new(Seat { tenant, keys, domains, shown }));
+    }
+
+    /// A tenant is gone.
+    pub fn remove(&self, name: &str) {
+        let mut tenants = self.0.tenants.write().expect("nothing panics while this lock is held");
+        let Some(seat) = tenants.seats.remove(name) else { return };
+        let outcomes = self.0.counters.take(name);
+        if seat.shown {
+            tenants.shown -= 1;
+        } else {
+            tenants.gone.add(&seat.tenant.statistics().counts(), outcomes);
+        }
+    }
+
+    fn tenants(&self) -> RwLockReadGuard<'_, Tenants> {
+        self.0.tenants.read().expect("nothing panics while this lock is held")
     }
 
     /// The tenant, if the request's key has this right to it.
-    fn authorize(&self, headers: &HeaderMap, tenant: &str, right: Right) -> Result<&Seat, Refusal> {
+    fn authorize(&self, headers: &HeaderMap, tenant: &str, right: Right) -> Result<Arc<Seat>, Refusal> {
         let key = bearer(headers).ok_or_else(|| Refusal::key(right))?;
         let has = |seat: &Seat, right| seat.keys.iter().any(|(its, own)| *its >= right && own.matches(key));
         let for_all = self.is_administrator(key);
-        match self.0.tenants.get(tenant) {
-            Some(seat) if for_all || has(seat, right) => Ok(seat),
-            None if for_all || self.0.tenants.values().any(|seat| has(seat, Right::Ingest)) => {
+        let tenants = self.tenants();
+        match tenants.seats.get(tenant) {
+            Some(seat) if for_all || has(seat, right) => Ok(seat.clone()),
+            None if for_all || tenants.seats.values().any(|seat| has(seat, Right::Ingest)) => {
                 Err(Refusal::tenant(tenant))
             }
             _ => Err(Refusal::key(right)),

@@ -6,9 +6,6 @@ use super::{Fault, Instance, InstanceLimits, Plugin};
 use crate::contract::requests::{Claims, Refusal, RequestHead};
 use crate::contract::types::Reply;
 
-/// How long a pure function may run, in milliseconds: clients wait for it before anybody knows who they are.
-const CALL_MILLISECONDS: u64 = 100;
-
 /// How many idle instances a tenant keeps.
 const KEPT: usize = 2;
 
@@ -22,8 +19,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(plugin: Plugin, limits: &InstanceLimits) -> Scratch {
-        let call_milliseconds = limits.call_milliseconds.min(CALL_MILLISECONDS);
-        Scratch { plugin, limits: InstanceLimits { call_milliseconds, ..limits.clone() }, idle: Mutex::default() }
+        Scratch { plugin, limits: limits.for_scratch(), idle: Mutex::default() }
     }
 
     pub(crate) fn identify(&self, head: &RequestHead, body: &[u8]) -> Result<Claims, Fault> {

@@ -1,5 +1,6 @@
 //! The configuration of `postbell serve`: a TOML file, checked as a whole before anything starts.
 
+mod limits;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,12 +16,14 @@ use super::signatures::TrustedKeys;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
 use crate::journal::SyncMode;
+use crate::plugin::PluginLimits;
 use crate::outbound::caller::CallerLimits;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
 use crate::serve::receive::BodyLimits;
 use crate::tenant::{self, Retention};
+use limits::{LimitsTable, PluginsTable};
 use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue, TenantName};
 
 /// Everything that `postbell serve` is told.
@@ -42,6 +45,10 @@ pub struct Config {
     pub push: PushConfig,
     /// Who must have signed components that are not built in.
     pub trusted_keys: TrustedKeys,
+    /// What a component may be and take until it is loaded.
+    pub plugin_limits: PluginLimits,
+    /// How many tenants have figures of their own.
+    pub metrics_tenants: usize,
     /// The tenants, at least one.
     pub tenants: Vec<TenantConfig>,
 }
@@ -110,6 +117,10 @@ pub struct TenantConfig {
     pub domains: Vec<String>,
     /// The component; none: the one that is built in.
     pub plugin: Option<PathBuf>,
+    /// What it may use.
+    pub limits: tenant::Limits,
+    /// The bytes of a client's request.
+    pub body_bytes: usize,
     /// The plugin's settings.
     pub settings: Vec<Setting>,
     /// Who may log in.
@@ -142,14 +153,9 @@ struct FileTable {
     push: PushTable,
     #[serde(default)]
     plugins: PluginsTable,
-    tenant: Vec<TenantTable>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct PluginsTable {
     #[serde(default)]
-    trusted_keys: Vec<values::TrustedKey>,
+    limits: LimitsTable,
+    tenant: Vec<TenantTable>,
 }
 
 #[derive(Deserialize, Default)]
@@ -194,6 +200,7 @@ struct ServerTable {
     snapshot_minutes: Option<Count<1, 527_040>>,
     history_hours: Option<Count<0, 876_000>>,
     history_bytes: Option<Count<0, 1_125_899_906_842_624>>,
+    metrics_tenants: Option<Count<0, 100_000>>,
 }
 
 #[derive(Deserialize)]
@@ -210,7 +217,12 @@ struct TenantTable {
     ingest_key: Option<Key>,
     admin_key: Option<Key>,
     preauth_key: Option<Key>,
+    #[serde(default)]
+    limits: LimitsTable,
 }
+
+/// How many tenants have figures of their own unless told otherwise.
+pub const METRICS_TENANTS: usize = 1_000;
 
 /// The plugins' setting for what may be called.
 const PUSH_ALLOW: &str = "push-allow";
@@ -305,37 +317,50 @@ impl Config {
         Config::of(&TomlFile::read(path)?)
     }
 
-    /// What each tenant may use.
-    pub fn tenant_limits(&self) -> tenant::Limits {
-        let Limits { unread_bytes, unread_parts, .. } = self.limits;
-        let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, .. } = self.journal.clone();
-        let defaults = tenant::Limits::default();
-        tenant::Limits { unread_bytes, unread_parts, retention, uncommitted_inputs, uncommitted_bytes, ..defaults }
-    }
-
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
-        let FileTable { server, push, plugins, tenant: tenants } = file.parse()?;
+        let FileTable { server, push, plugins, limits, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
         let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
         refuse_repeated(file, "host", hosts.map(Text::as_text))?;
         let domains = tenants.iter().flat_map(|tenant| tenant.domains.get_ref());
         refuse_repeated(file, "domain", domains.map(Text::as_text))?;
+        let common = tenant_limits(&server, &limits);
+        let tenants = tenants.into_iter().map(|tenant| tenant_config(file, tenant, &common));
         Ok(Config {
             limits: server.limits(),
             journal: server.journal(),
+            plugin_limits: plugins.limits(),
+            metrics_tenants: values::or(&server.metrics_tenants, METRICS_TENANTS as u64) as usize,
+            tenants: tenants.collect::<Result<_, _>>()?,
             push: push.config(file),
             trusted_keys: TrustedKeys::new(plugins.trusted_keys.into_iter().map(|key| key.0).collect()),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
             admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
             data: server.data.map(|data| file.resolve(&data)),
             admin_key: server.admin_key.map(|key| key.0),
-            tenants: tenants.into_iter().map(|tenant| tenant_config(file, tenant)).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn tenant_config(file: &TomlFile, table: TenantTable) -> Result<TenantConfig, Mistake> {
+/// What a tenant may use if it does not say otherwise, and the bytes of a client's request.
+fn tenant_limits(server: &ServerTable, limits: &LimitsTable) -> (tenant::Limits, usize) {
+    let Limits { unread_bytes, unread_parts, body, .. } = server.limits();
+    let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, .. } = server.journal();
+    let defaults = tenant::Limits::default();
+    let mut common =
+        tenant::Limits { unread_bytes, unread_parts, retention, uncommitted_inputs, uncommitted_bytes, ..defaults };
+    limits.apply(&mut common);
+    (common, limits.body_bytes().unwrap_or(body.bytes))
+}
+
+fn tenant_config(
+    file: &TomlFile,
+    table: TenantTable,
+    (limits, body_bytes): &(tenant::Limits, usize),
+) -> Result<TenantConfig, Mistake> {
+    let mut limits = limits.clone();
+    table.limits.apply(&mut limits);
     if table.domains.get_ref().is_empty() {
         return Err(file.mistake(table.domains.span(), "expected at least one domain"));
     }
@@ -347,6 +372,8 @@ fn tenant_config(file: &TomlFile, table: TenantTable) -> Result<TenantConfig, Mi
         hosts: table.hosts.into_iter().map(|host| host.into_inner().0).collect(),
         domains: table.domains.into_inner().into_iter().map(|domain| domain.into_inner().0).collect(),
         plugin,
+        limits,
+        body_bytes: table.limits.body_bytes().unwrap_or(*body_bytes),
         settings: table.settings.into_iter().map(|(key, value)| setting(file, key, value)).collect::<Result<_, _>>()?,
         users: match table.users {
             Some(users) => users::load(&file.resolve(&users))?,
@@ -450,6 +477,7 @@ mod tests {
             drain-seconds = 3
             sync = 50
             snapshot-minutes = 5
+            metrics-tenants = 7
             history-hours = 48
             [[tenant]]
             name = 'a'
@@ -460,6 +488,12 @@ mod tests {
             ingest-key = 'i'
             admin-key = 'a'
             preauth-key = 'p'
+            limits = { input-milliseconds = 9, body-bytes = 1024 }
+            [limits]
+            input-milliseconds = 5
+            inputs-waiting = 6
+            [plugins]
+            function-bytes = 2048
             [push]
             allow = ['10.1.0.0/16', 'fd00::/8']
             ca-file = 'own.pem'
@@ -477,12 +511,15 @@ mod tests {
         assert_eq!(config.push.authorities.as_deref(), Some(Path::new("/etc/own.pem")));
         assert_eq!(config.push.limits.time, Duration::from_secs(5));
         let tenant = &config.tenants[0];
+        assert_eq!((config.metrics_tenants, config.plugin_limits.function_bytes), (7, 2048));
+        assert_eq!((tenant.limits.instance.call_milliseconds, tenant.limits.inputs_waiting), (9, 6));
+        assert_eq!((tenant.body_bytes, tenant.limits.unread_parts), (1024, 16));
         assert_eq!(tenant.hosts, ["mail.example.org"]);
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((20, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((21, 26)));
     }
 
     #[test]
@@ -495,6 +532,8 @@ mod tests {
         check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
         check("[plugins]\ntrusted-keys = ['RWQ']\n", "2:17", "expected a public key of minisign");
+        check("[limits]\nmemory-bytes = 5\n", "2:16", "an integer from 1048576");
+        check(&format!("{tenant}limits = {{ memory = 5 }}\n"), "4:12", "unknown field `memory`");
         check("[push]\nallow = ['10.0.0.1/8']\n", "2:10", "expected a network");
         check("[push]\nallow = '10.0.0.0/8'\n", "2:9", "expected a sequence");
         check("[server]\nadmin-key = ''\n", "2:13", "expected a key");

@@ -7,15 +7,17 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, PushConfig, Setting, TenantConfig};
+use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, METRICS_TENANTS, PushConfig, Setting, TenantConfig};
 use super::demo::{DOMAIN, PASSWORD};
 use super::signatures::TrustedKeys;
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
 use crate::outbound::addresses::Network;
 use crate::outbound::caller::CallerLimits;
+use crate::plugin::PluginLimits;
 use crate::serve::directory::{Directory, MayActFor, User};
 use crate::serve::passwords;
+use crate::tenant;
 
 const INGEST_KEY: &str = "demo";
 const ADMIN_KEY: &str = "demo-admin";
@@ -41,12 +43,16 @@ pub fn config(
         journal: JournalConfig::default(),
         push: PushConfig { limits: CallerLimits { allow: loopback(), ..CallerLimits::default() }, authorities: None },
         trusted_keys: TrustedKeys::default(),
+        plugin_limits: PluginLimits::default(),
+        metrics_tenants: METRICS_TENANTS,
         tenants: vec![TenantConfig {
             name: DOMAIN.to_owned(),
             at: None,
             hosts: Vec::new(),
             domains: vec![DOMAIN.to_owned()],
             plugin: None,
+            limits: tenant::Limits::default(),
+            body_bytes: Limits::default().body.bytes,
             settings,
             users: users()?,
             ingest_key: key(INGEST_KEY),

@@ -21,7 +21,7 @@ use super::logging::{self, LogFormat};
 use super::opening::{self, Wanted};
 use super::signatures::TrustedKeys;
 use super::{Failure, demo, demo_config, inspect};
-use crate::admin::{self, AdminTenant};
+use crate::admin::{self, AdminParts, AdminTenant};
 use crate::clock::{Clock, SystemClock};
 use crate::journal::{Journal, MemoryJournal, SourceSpan};
 use crate::outbound::caller::Caller;
@@ -106,6 +106,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         journal,
         outbound: Arc::new(caller(&config.push, &runtime)?),
         compiler: inspect::compiler(&config.limits)?,
+        plugin_limits: config.plugin_limits.clone(),
         cache: data.as_ref().map(DataDirectory::cache),
         instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
         accept_divergence: args.accept_divergence,
@@ -114,7 +115,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     })
     .context("the engine")?;
     let opened = opening::open(&host, &wanted(&host, &config)?)?;
-    let served = runtime.block_on(serve(config, opened, host.journal(), clock, demo, traffic, signals));
+    let served = runtime.block_on(serve(&host, config, opened, clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
     drop(host);
@@ -156,7 +157,7 @@ fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failur
         let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
         let domains = ("domains".to_owned(), tenant.domains.join(" "));
         let settings = settings.chain([domains]).chain(config.push.setting()).collect();
-        let options = TenantOptions { settings, limits: config.tenant_limits() };
+        let options = TenantOptions { settings, limits: tenant.limits.clone() };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)
@@ -198,9 +199,9 @@ fn component(config: &TenantConfig, trusted: &TrustedKeys) -> Result<(String, Ve
 }
 
 async fn serve(
+    host: &Host,
     config: Config,
     tenants: Vec<Tenant>,
-    journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     demo: bool,
     traffic: bool,
@@ -214,12 +215,19 @@ async fn serve(
         tenants[0].ingest(demo::baseline(tenants[0].now()), Some(once)).await.context("the demo's folders")?;
     }
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
-    let (limits, admin_key) = (config.limits, config.admin_key.clone());
+    let (limits, metrics_tenants) = (config.limits, config.metrics_tenants);
+    let admin_key = config.admin_key.as_ref().map(|key| key.to_string());
     let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
     let admin_tenants = admin_tenants.collect();
     let front = front(config, &tenants, clock)?;
-    let admin_key = admin_key.as_ref().map(|key| key.as_str());
-    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal);
+    let state = admin::State::new(AdminParts {
+        tenants: admin_tenants,
+        admin_key,
+        metrics_tenants,
+        clients: front.counters.clone(),
+        journal: host.journal(),
+        timings: host.timings(),
+    });
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
@@ -290,7 +298,8 @@ fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::R
             tracing::warn!(tenant = config.name, "it has no users, so nobody can log in");
         }
         let logins = Logins::new(config.users, config.preauth_key, passwords.clone(), clock.clone())?;
-        served.push(ClientTenant { tenant: tenant.clone(), hosts: config.hosts, domains: config.domains, logins });
+        let (hosts, domains, body_bytes) = (config.hosts, config.domains, config.body_bytes);
+        served.push(ClientTenant { tenant: tenant.clone(), hosts, domains, body_bytes, logins });
     }
     let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock);
     Ok(Arc::new(Front { exchange, limits: config.limits.connection, counters }))

@@ -30,6 +30,8 @@ pub struct ClientTenant {
     pub hosts: Vec<String>,
     /// The domains of logins that lead to it, in lower case.
     pub domains: Vec<String>,
+    /// How large the body of a request may be, in bytes.
+    pub body_bytes: usize,
     /// Who may log in.
     pub logins: Logins,
 }
@@ -108,6 +110,7 @@ impl Exchange {
         head: &Head,
         body: Incoming,
     ) -> ClientResponse {
+        let limits = BodyLimits { bytes: served.body_bytes, ..self.limits };
         let mut login = None;
         if route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
             let verified = match &basic {
@@ -117,12 +120,12 @@ impl Exchange {
             match verified {
                 Ok(verified) => login = Some(verified),
                 Err(denial) => {
-                    receive::discard(&head.headers, body, self.limits).await;
+                    receive::discard(&head.headers, body, limits).await;
                     return self.denied(served.tenant.name(), denial);
                 }
             }
         }
-        match receive::receive(&head.headers, body, self.limits).await {
+        match receive::receive(&head.headers, body, limits).await {
             Ok(body) => hand_over(served, route, head, login, body).await,
             Err(unreceived) => answer::closing(self.unreceived(served, route, head, unreceived).await),
         }

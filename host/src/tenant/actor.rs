@@ -5,6 +5,7 @@
 //! after the commit, and when the plugin fails, throws the instance away and has the journal replayed into a new one, in
 //! the background: what comes meanwhile waits.
 
+mod allowances;
 mod commit;
 mod feeding;
 mod recovery;
@@ -25,14 +26,15 @@ use super::shard::{Command, Mailbox};
 use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
 use crate::OpenError;
-use crate::clock::{Clock, TenantTime};
+use crate::clock::{Clock, Stopwatch, TenantTime};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
 use crate::outbound::Outbound;
 use crate::plugin::{Instance, route};
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, Timings};
+use allowances::Allowances;
 use commit::{Farewell, Release};
 use recovery::Then;
 use snapshots::Snapshots;
@@ -64,7 +66,10 @@ pub(crate) struct Actor {
     open: OpenRequests,
     calls: Calls,
     guard: Guard,
+    allowances: Allowances,
     wake_at: Option<u64>,
+    /// The next tick goes on with what a batch brought that was accepted then.
+    waking: Option<Stopwatch>,
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
     snapshots: Snapshots,
@@ -82,6 +87,7 @@ pub(crate) struct Parts {
     pub(crate) followers: Background,
     pub(crate) mailbox: Mailbox,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) timings: Arc<Timings>,
     pub(crate) unread: Arc<UnreadTotal>,
     pub(crate) outbound: Arc<dyn Outbound>,
 }
@@ -120,6 +126,8 @@ impl Actor {
         let time = TenantTime::start(&*parts.clock, 0);
         let snapshots = Snapshots::new(&*parts.clock);
         let open = OpenRequests::new(parts.unread.clone());
+        let guard = Guard::after_load(&[], &[], parts.limits.reaction_bytes);
+        let allowances = Allowances::new(&parts.limits, parts.clock.monotonic());
         Actor {
             parts,
             live: Live::Replaying(Then::Begin(beginning)),
@@ -138,8 +146,10 @@ impl Actor {
             outbox: Outbox::default(),
             open,
             calls: Calls::default(),
-            guard: Guard::default(),
+            guard,
+            allowances,
             wake_at: None,
+            waking: None,
             settlements: Vec::new(),
             snapshots,
             farewell: None,
@@ -193,7 +203,7 @@ impl Actor {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Ingest { batch, span, respond } => self.ingest(batch, span, respond),
+            Command::Ingest { batch, span, accepted, respond } => self.ingest(batch, span, accepted, respond),
             Command::Request { request, respond } => self.request(request, respond),
             Command::SourceOffset { source, respond } => self.source_offset(&source, respond),
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
@@ -223,7 +233,8 @@ impl Actor {
     /// Does what is due.
     pub(super) fn tick_if_due(&mut self) -> Next {
         self.revive();
-        if !self.is_full() && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock)) {
+        let due = !self.is_full() && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock));
+        if due && self.may_tick() {
             self.wake_at = None;
             self.feed_own(Input::Tick);
         }
@@ -247,20 +258,22 @@ impl Actor {
     /// When something is due next, in the clock's monotonic time.
     pub(super) fn due(&self) -> Option<u64> {
         let ticks = matches!(self.live, Live::Instance(_)) && !self.is_full();
-        let instants = [self.wake_at.filter(|_| ticks), self.open.first_deadline()];
-        let due = instants.into_iter().flatten().min().map(|instant| self.time.due(instant, &*self.parts.clock));
+        let due = |instant| self.time.due(instant, &*self.parts.clock);
+        let tick = self.wake_at.filter(|_| ticks).map(due).map(|due| due.max(self.next_tick()));
+        let deadline = self.open.first_deadline().map(due);
         let again = match &self.live {
             Live::Down { until, .. } => Some(*until),
             _ => None,
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
-        [due, again, farewell, self.snapshot_due()].into_iter().flatten().min()
+        [tick, deadline, again, farewell, self.snapshot_due()].into_iter().flatten().min()
     }
 
     fn ingest(
         &mut self,
         batch: Batch,
         span: Option<SourceSpan>,
+        accepted: Stopwatch,
         respond: oneshot::Sender<Result<Ingested, IngestError>>,
     ) {
         if let Some(why) = self.refusal() {
@@ -275,7 +288,7 @@ impl Actor {
             Ok(Ok(mut reaction)) => {
                 let rejections = std::mem::take(&mut reaction.rejections);
                 let ingested = Ingested { rejections, sequence: self.sequence, repeated: false };
-                self.outbox.push(self.sequence, Release::Reaction(reaction));
+                self.push_woken(accepted, reaction);
                 self.outbox.push(self.sequence, Release::Ingest(respond, Ok(ingested)));
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
@@ -288,11 +301,11 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => Some(IngestError::Journal(why.clone())),
             Live::Faulted(why) => Some(IngestError::Fault(why.clone())),
-            Live::Instance(_) | Live::Replaying(_) if self.is_full() => {
-                self.statistics().refusal("uncommitted");
+            Live::Instance(_) | Live::Replaying(_) => {
+                let limit = self.full()?;
+                self.statistics().refusal(limit);
                 Some(IngestError::Busy)
             }
-            Live::Instance(_) | Live::Replaying(_) => None,
         }
     }
 
@@ -312,8 +325,10 @@ impl Actor {
     fn request(&mut self, request: Box<Request>, respond: Respond) {
         let limit = match () {
             () if self.open.unanswered() >= self.parts.limits.open_requests => "open-requests",
-            () if self.is_full() => "uncommitted",
-            () => return self.answer(request, respond),
+            () => match self.full() {
+                Some(limit) => limit,
+                None => return self.answer(request, respond),
+            },
         };
         self.statistics().refusal(limit);
         drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
@@ -387,6 +402,15 @@ impl Actor {
             self.feed_own(Input::Tick);
         }
         self.outbox.push(self.sequence, Release::Close(respond));
+    }
+
+    /// The limit that lets nothing more be taken from outside.
+    fn full(&self) -> Option<&'static str> {
+        match () {
+            () if self.is_full() => Some("uncommitted"),
+            () if self.snapshots.unsaved() > self.parts.limits.journal_bytes => Some("journal-bytes"),
+            () => None,
+        }
     }
 
     /// Whether so much waits to be committed that nothing more may be fed.

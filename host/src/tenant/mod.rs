@@ -4,6 +4,7 @@
 //! to the shard and waits for what comes of them, on whatever executor its caller uses, or on none.
 
 mod actor;
+mod allowance;
 mod answer;
 mod background;
 mod calls;
@@ -32,7 +33,7 @@ pub(crate) use unread::UnreadTotal;
 
 pub use crate::journal::SourceSpan;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
@@ -78,6 +79,20 @@ pub struct Limits {
     pub uncommitted_bytes: usize,
     /// `outbound-calls`: calls that are on their way; beyond, a call fails.
     pub outbound_calls: usize,
+    /// `reaction-bytes`: what the texts and bodies of one reaction may have together; at most 1 MiB, the contract's limit.
+    pub reaction_bytes: usize,
+    /// `log-lines-per-minute`: lines of the plugin's that are logged; further ones are dropped.
+    pub log_lines_per_minute: u64,
+    /// `calls-per-minute`: calls that are made for the plugin; further ones fail.
+    pub calls_per_minute: u64,
+    /// `ticks-per-minute`: how often the plugin's timer is served; further ticks are late.
+    pub ticks_per_minute: u64,
+    /// `faults-per-minute`: how often an instance is replaced; when it fails more often, the tenant is closed until there
+    /// may be one more.
+    pub faults_per_minute: u64,
+    /// `journal-bytes`: about how many bytes of inputs may be in no snapshot; beyond, nothing more is taken until one
+    /// succeeds.
+    pub journal_bytes: u64,
     /// When snapshots are taken, and how much history is kept.
     pub retention: Retention,
 }
@@ -93,6 +108,12 @@ impl Default for Limits {
             uncommitted_inputs: 10_000,
             uncommitted_bytes: 64 << 20,
             outbound_calls: 20_000,
+            reaction_bytes: 1 << 20,
+            log_lines_per_minute: 600,
+            calls_per_minute: 60_000,
+            ticks_per_minute: 6_000,
+            faults_per_minute: 120,
+            journal_bytes: 1 << 30,
             retention: Retention::default(),
         }
     }
@@ -200,7 +221,7 @@ impl Tenant {
             return Err(IngestError::Busy);
         }
         let (respond, response) = oneshot::channel();
-        self.send(Command::Ingest { batch, span, respond });
+        self.send(Command::Ingest { batch, span, accepted: Stopwatch::start(), respond });
         response.await.unwrap_or(Err(IngestError::Closed))
     }
 
@@ -222,7 +243,8 @@ impl Tenant {
     /// The plugin failed on it.
     pub async fn identify(&self, head: &RequestHead, body: &Bytes) -> Result<Claims, RequestError> {
         let (scratch, head, body) = (self.inner.scratch.clone(), head.clone(), body.clone());
-        match self.inner.background.run(move || scratch.identify(&head, &body)).await {
+        let identified = move || scratch.identify(&head, &body).and_then(|claims| guard::check_claims(&body, claims));
+        match self.inner.background.run(self.inner.mailbox.key(), identified).await {
             Ok(claims) => Ok(claims),
             Err(fault) => {
                 tracing::error!(tenant = self.name(), %fault, "the plugin failed in `identify`");
@@ -235,7 +257,8 @@ impl Tenant {
     /// The refusal of a request in the dialect of its route; where the plugin fails at it, a plain one.
     pub async fn refuse(&self, head: &RequestHead, body: &Bytes, why: Refusal) -> Reply {
         let (scratch, head, body) = (self.inner.scratch.clone(), head.clone(), body.clone());
-        self.inner.background.run(move || scratch.refuse(&head, &body, why)).await.unwrap_or_else(|fault| {
+        let refuse = move || scratch.refuse(&head, &body, why).and_then(guard::check_refusal);
+        self.inner.background.run(self.inner.mailbox.key(), refuse).await.unwrap_or_else(|fault| {
             tracing::error!(tenant = self.name(), %fault, "the plugin failed in `refuse`");
             self.statistics_now().fault(fault.reason());
             plain_refusal(why)

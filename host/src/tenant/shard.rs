@@ -12,7 +12,7 @@ use super::follower::FollowError;
 use super::open_requests::Respond;
 use super::replay::{ReplayError, Replayed};
 use super::{IngestError, Ingested};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::outbound;
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Ingest {
         batch: Batch,
         span: Option<SourceSpan>,
+        /// Since it was accepted.
+        accepted: Stopwatch,
         respond: oneshot::Sender<Result<Ingested, IngestError>>,
     },
     Request {

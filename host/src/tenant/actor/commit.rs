@@ -4,10 +4,12 @@ use tokio::sync::oneshot;
 
 use super::{Actor, Live, Next};
 use crate::OpenError;
+use crate::clock::Stopwatch;
 use crate::contract::outbound;
 use crate::contract::types::{Call, LogLevel, LogLine, Reaction, Reply};
 use crate::journal::{Append, JournalError, Outcome};
 use crate::outbound::Done;
+use crate::tenant::answer::Woken;
 use crate::tenant::calls::Start;
 use crate::tenant::open_requests::Delivery;
 use crate::tenant::shard::Command;
@@ -22,12 +24,17 @@ const LONGEST_RETRY_MILLISECONDS: u64 = 30_000;
 /// What is released once the inputs before it are committed.
 pub(super) enum Release {
     Reaction(Reaction),
+    /// What a batch brought that was accepted then.
+    Woken(Stopwatch, Reaction),
     Ingest(oneshot::Sender<Result<Ingested, IngestError>>, Result<Ingested, IngestError>),
     Offset(oneshot::Sender<Result<u64, IngestError>>, u64),
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
     Opened(Box<dyn FnOnce(Result<(), OpenError>) + Send>),
     Close(oneshot::Sender<()>),
 }
+
+/// How many bytes of a plugin's log line are logged.
+const LOG_LINE_BYTES: usize = 2_048;
 
 /// How long clients have to acknowledge their last parts when the tenant closes, in milliseconds: what they have not
 /// acknowledged by then comes to them again.
@@ -51,13 +58,21 @@ impl Release {
 
     fn reaction(&self) -> Option<&Reaction> {
         match self {
-            Release::Reaction(reaction) | Release::Configured(_, reaction) => Some(reaction),
+            Release::Reaction(reaction) | Release::Woken(_, reaction) | Release::Configured(_, reaction) => Some(reaction),
             Release::Ingest(..) | Release::Offset(..) | Release::Opened(_) | Release::Close(_) => None,
         }
     }
 }
 
 impl Actor {
+    /// Releases what a batch brought that was accepted then, and lets the next tick go on with what was too much for one
+    /// reaction.
+    pub(super) fn push_woken(&mut self, accepted: Stopwatch, reaction: Reaction) {
+        let now = self.time.read(&*self.parts.clock);
+        self.waking = reaction.wake_at.filter(|due| *due <= now).map(|_| accepted);
+        self.outbox.push(self.sequence, Release::Woken(accepted, reaction));
+    }
+
     /// Hands the committer what was fed and is to be journaled, in one append.
     pub(super) fn send(&mut self) {
         if self.sent == self.sequence {
@@ -67,7 +82,9 @@ impl Actor {
         let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, self.sequence);
         let append = Append { seat: self.parts.history.seat.clone(), expected: self.sent, records };
         self.sent = through;
+        let (timings, since) = (self.parts.timings.clone(), Stopwatch::start());
         self.parts.committer.append(append, move |outcome| {
+            timings.committed(since.elapsed());
             mailbox.tell(Command::Committed { generation, through, outcome });
         });
     }
@@ -133,7 +150,7 @@ impl Actor {
                 self.end();
             }
             // Requests whose answer is void are known to the host only; the replay closes them.
-            Release::Reaction(_) => {}
+            Release::Reaction(_) | Release::Woken(..) => {}
             Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
         }
     }
@@ -151,11 +168,12 @@ impl Actor {
     pub(super) fn release(&mut self) -> Next {
         while let Some(release) = self.outbox.release(self.committed) {
             match release {
-                Release::Reaction(reaction) => self.carry_out(reaction),
+                Release::Reaction(reaction) => self.carry_out(reaction, None),
+                Release::Woken(accepted, reaction) => self.carry_out(reaction, Some(accepted)),
                 Release::Ingest(respond, outcome) => drop(respond.send(outcome)),
                 Release::Offset(respond, offset) => drop(respond.send(Ok(offset))),
                 Release::Configured(respond, reaction) => {
-                    self.carry_out(reaction);
+                    self.carry_out(reaction, None);
                     drop(respond.send(Ok(())));
                 }
                 Release::Opened(opened) => opened(Ok(())),
@@ -200,12 +218,15 @@ impl Actor {
         self.ended = true;
     }
 
-    fn carry_out(&mut self, reaction: Reaction) {
+    fn carry_out(&mut self, reaction: Reaction, accepted: Option<Stopwatch>) {
         for line in reaction.logs {
-            self.log(&line);
+            if self.may_log() {
+                self.log(&line);
+            }
         }
         for reply in reaction.replies {
-            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits) {
+            let woken = accepted.map(|accepted| Woken { accepted, timings: self.parts.timings.clone() });
+            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits, woken) {
                 self.statistics().refusal(limit);
                 self.settlements.push(settlement);
             }
@@ -221,14 +242,16 @@ impl Actor {
         if self.farewell.is_some() {
             return;
         }
-        match self.calls.start(call.id, self.parts.limits.outbound_calls) {
+        let may = self.may_call();
+        let most = if may { self.parts.limits.outbound_calls } else { 0 };
+        match self.calls.start(call.id, most) {
             Start::Make(ticket) => {
                 let (mailbox, id) = (self.parts.mailbox.clone(), call.id);
                 let done = Done::new(move |outcome| mailbox.tell(Command::Finished { call: id, ticket, outcome }));
                 self.parts.outbound.call(&self.parts.history.seat.tenant, call, done);
             }
-            Start::TooMany => self.statistics().refusal("outbound-calls"),
-            Start::Unwanted => {}
+            Start::TooMany if may => self.statistics().refusal("outbound-calls"),
+            Start::TooMany | Start::Unwanted => {}
         }
     }
 
@@ -245,7 +268,10 @@ impl Actor {
     }
 
     fn log(&self, line: &LogLine) {
-        let (tenant, message) = (&*self.parts.history.seat.tenant, &*line.message);
+        let tenant = &*self.parts.history.seat.tenant;
+        let message = &line.message[..line.message.floor_char_boundary(LOG_LINE_BYTES)];
+        // It is to be one line, whatever a stranger wrote.
+        let message = message.replace(char::is_control, " ");
         match line.level {
             LogLevel::Debug => tracing::debug!(target: "postbell::guest", tenant, "{message}"),
             LogLevel::Info => tracing::info!(target: "postbell::guest", tenant, "{message}"),

@@ -37,8 +37,13 @@ struct Past {
 }
 
 impl Actor {
-    /// Replaces the instance by one that the journal gives.
+    /// Replaces the instance by one that the journal gives. Where that was so often of late that it would be all that is
+    /// done, the tenant is down for a while first.
     pub(super) fn replay(&mut self, then: Then) {
+        if let Some(until) = self.failing(&then) {
+            self.live = Live::Down { why: "the plugin fails too often".into(), until };
+            return self.abandon(then, OpenError::Fault("it fails too often".into()));
+        }
         self.live = Live::Replaying(then);
         self.begin_replay();
     }
@@ -96,7 +101,7 @@ impl Actor {
     /// Makes the instance the live one, and its open requests those of the host.
     fn adopt(&mut self, mut replayed: Replayed) -> Result<Past, ReplayError> {
         let pending = replayed.pending()?;
-        let Replayed { instance, facts, sequence, now, offsets, settings, .. } = replayed;
+        let Replayed { instance, facts, sequence, now, offsets, settings, bytes } = replayed;
         self.live = Live::Instance(Box::new(instance));
         if self.uncommitted.is_empty() {
             (self.committed, self.sent) = (sequence, sequence);
@@ -109,11 +114,12 @@ impl Actor {
             self.time = TenantTime::start(&*self.parts.clock, now);
         }
         self.wake_at = pending.wake_at;
-        self.guard = Guard::after_load(&pending.requests, &pending.calls);
+        self.guard = Guard::after_load(&pending.requests, &pending.calls, self.parts.limits.reaction_bytes);
         self.reconcile(&pending);
         if let Some(newest) = facts.as_ref().and_then(|facts| facts.snapshots.last()) {
             self.snapshots.found(newest.sequence);
         }
+        self.snapshots.replayed(bytes);
         Ok(Past { now, regressed: facts.is_some_and(|facts| facts.regressed) })
     }
 

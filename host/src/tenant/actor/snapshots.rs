@@ -9,8 +9,10 @@ use crate::tenant::shard::Command;
 pub(super) struct Snapshots {
     /// The last input that the newest one contains.
     sequence: u64,
-    /// The bytes of inputs since, roughly.
+    /// The bytes of inputs since, roughly, or since the attempt that runs.
     bytes: u64,
+    /// The bytes of inputs between it and the attempt that runs, or those that failed.
+    unsaved: u64,
     /// When the first of them was fed, or when the last attempt ended, if that is later; in monotonic time.
     since: u64,
     running: bool,
@@ -18,7 +20,7 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) fn new(clock: &dyn Clock) -> Snapshots {
-        Snapshots { sequence: 0, bytes: 0, since: clock.monotonic(), running: false }
+        Snapshots { sequence: 0, bytes: 0, unsaved: 0, since: clock.monotonic(), running: false }
     }
 
     /// One more input, at this monotonic time.
@@ -27,6 +29,18 @@ impl Snapshots {
             self.since = now;
         }
         self.bytes += bytes as u64;
+    }
+
+    /// An instance was made of the newest one, or of none, and inputs of so many bytes.
+    pub(super) fn replayed(&mut self, bytes: u64) {
+        if !self.running {
+            (self.bytes, self.unsaved) = (bytes, 0);
+        }
+    }
+
+    /// The bytes of inputs that are in no snapshot.
+    pub(super) fn unsaved(&self) -> u64 {
+        self.bytes + self.unsaved
     }
 
     /// The journal has one at `sequence`.
@@ -55,7 +69,8 @@ impl Actor {
     }
 
     fn follow(&mut self) {
-        (self.snapshots.running, self.snapshots.bytes) = (true, 0);
+        self.snapshots.running = true;
+        self.snapshots.unsaved += std::mem::take(&mut self.snapshots.bytes);
         let (history, retention) = (self.parts.history.clone(), self.parts.limits.retention.clone());
         let (mailbox, through) = (self.parts.mailbox.clone(), self.committed);
         self.parts.followers.submit(mailbox.key(), move || {
@@ -67,9 +82,13 @@ impl Actor {
     /// After a failure the next attempt waits as long as after a success: what failed would fail again.
     pub(super) fn followed(&mut self, through: u64, result: Result<(), FollowError>) {
         let now = self.parts.clock.monotonic();
-        self.snapshots = Snapshots { sequence: through, bytes: self.snapshots.bytes, since: now, running: false };
+        let Snapshots { bytes, unsaved, .. } = self.snapshots;
+        self.snapshots = Snapshots { sequence: through, bytes, unsaved, since: now, running: false };
         match result {
-            Ok(()) => self.statistics().snapshot = through,
+            Ok(()) => {
+                self.snapshots.unsaved = 0;
+                self.statistics().snapshot = through;
+            }
             Err(error) => {
                 let tenant = &*self.parts.history.seat.tenant;
                 tracing::error!(tenant, %error, "no snapshot; the journal is not cut");

@@ -1,0 +1,71 @@
+//! What a plugin may have done for it, or go wrong, in a minute.
+
+use super::Actor;
+use super::recovery::Then;
+use crate::tenant::Limits;
+use crate::tenant::allowance::Allowance;
+
+/// One stock for each limit of a tenant that counts by the minute.
+pub(super) struct Allowances {
+    log_lines: Allowance,
+    calls: Allowance,
+    ticks: Allowance,
+    faults: Allowance,
+}
+
+impl Allowances {
+    pub(super) fn new(limits: &Limits, now: u64) -> Allowances {
+        let of = |per_minute| Allowance::new(per_minute, now);
+        Allowances {
+            log_lines: of(limits.log_lines_per_minute),
+            calls: of(limits.calls_per_minute),
+            ticks: of(limits.ticks_per_minute),
+            faults: of(limits.faults_per_minute),
+        }
+    }
+}
+
+impl Actor {
+    pub(super) fn may_log(&mut self) -> bool {
+        let now = self.parts.clock.monotonic();
+        let may = self.allowances.log_lines.take(now);
+        self.counted("log-lines-per-minute", may)
+    }
+
+    pub(super) fn may_call(&mut self) -> bool {
+        let now = self.parts.clock.monotonic();
+        let may = self.allowances.calls.take(now);
+        self.counted("calls-per-minute", may)
+    }
+
+    pub(super) fn may_tick(&mut self) -> bool {
+        let now = self.parts.clock.monotonic();
+        let may = self.allowances.ticks.take(now);
+        self.counted("ticks-per-minute", may)
+    }
+
+    /// When a tick is allowed, in monotonic time.
+    pub(super) fn next_tick(&self) -> u64 {
+        self.allowances.ticks.next(self.parts.clock.monotonic())
+    }
+
+    /// Whether the plugin has failed so often that it gets no new instance for this now: when it does, in monotonic time.
+    /// A batch that is being halved already and an input of the host's own have bounds of their own.
+    pub(super) fn failing(&mut self, then: &Then) -> Option<u64> {
+        let now = self.parts.clock.monotonic();
+        let may = self.allowances.faults.take(now);
+        let must = match then {
+            Then::GoOn => false,
+            Then::Halve(halved) => !halved.halving.is_new(),
+            Then::Begin(_) | Then::Again { .. } => true,
+        };
+        (!must && !self.counted("faults-per-minute", may)).then(|| self.allowances.faults.next(now))
+    }
+
+    fn counted(&self, limit: &'static str, may: bool) -> bool {
+        if !may {
+            self.statistics().refusal(limit);
+        }
+        may
+    }
+}
