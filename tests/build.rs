@@ -1,0 +1,34 @@
+//! Compiles the guests of the tests into components, and lists the programs of the hostile one: each must have a test.
+
+#[path = "../host/build/guest.rs"]
+mod guest;
+
+use std::env;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace");
+    for source in ["host/build/guest.rs", "tests/guests", "wit", "Cargo.toml"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let component = guest::component(workspace, &guest::target_folder(&out), "postbell-hostile-guest");
+    std::fs::write(out.join("hostile-guest.wasm"), component).expect("cargo's OUT_DIR is writable");
+    let list = programs(&workspace.join("tests/guests/hostile/src/programs"));
+    std::fs::write(out.join("hostile_programs.rs"), list).expect("cargo's OUT_DIR is writable");
+}
+
+/// A macro that calls another one with the name of each program.
+fn programs(folder: &Path) -> String {
+    let files = std::fs::read_dir(folder).expect("the folder is there");
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.expect("it can be listed").path()).collect();
+    files.sort();
+    let mut list = String::from("macro_rules! for_each_hostile_program { ($then:ident) => {\n");
+    for file in files {
+        let name = file.file_stem().and_then(|name| name.to_str()).expect("a name of a module");
+        writeln!(list, "    $then!({name});").expect("a string takes everything");
+    }
+    list + "} }\n"
+}
