@@ -7,6 +7,9 @@ use std::env;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+/// Packages below `tests/guests`; each becomes PACKAGE.wasm.
+const GUESTS: &[&str] = &["postbell-hostile-guest", "postbell-swap-guest"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace");
@@ -14,8 +17,10 @@ fn main() {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let component = guest::component(workspace, &guest::target_folder(&out), "postbell-hostile-guest");
-    std::fs::write(out.join("hostile-guest.wasm"), component).expect("cargo's OUT_DIR is writable");
+    for package in GUESTS {
+        let component = guest::component(workspace, &guest::target_folder(&out), package);
+        std::fs::write(out.join(format!("{package}.wasm")), component).expect("cargo's OUT_DIR is writable");
+    }
     let list = programs(&workspace.join("tests/guests/hostile/src/programs"));
     std::fs::write(out.join("hostile_programs.rs"), list).expect("cargo's OUT_DIR is writable");
 }

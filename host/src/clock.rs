@@ -118,7 +118,8 @@ impl Clock for ManualClock {
 pub(crate) struct TenantTime {
     /// A moment in the tenant's time, and in the monotonic clock's.
     anchor: (u64, u64),
-    last: u64,
+    /// The last reading, likewise.
+    last: (u64, u64),
 }
 
 impl TenantTime {
@@ -128,8 +129,8 @@ impl TenantTime {
 
     /// Starts at the wall clock, but not before `last`, the tenant's last moment.
     pub(crate) fn start(clock: &dyn Clock, last: u64) -> Self {
-        let now = clock.wall().max(last);
-        TenantTime { anchor: (now, clock.monotonic()), last: now }
+        let now = (clock.wall().max(last), clock.monotonic());
+        TenantTime { anchor: now, last: now }
     }
 
     /// Reads the time: milliseconds since the Unix epoch.
@@ -137,16 +138,16 @@ impl TenantTime {
         let (start, monotonic) = (self.anchor.0, clock.monotonic());
         let elapsed = monotonic.saturating_sub(self.anchor.1);
         let (slowest, fastest) = (start + elapsed - elapsed / 2, start + elapsed + elapsed / 2);
-        self.last = clock.wall().clamp(slowest, fastest).max(self.last);
+        self.last = (clock.wall().clamp(slowest, fastest).max(self.last.0), monotonic);
         if elapsed >= Self::STRIDE_MILLISECONDS {
-            self.anchor = (self.last, monotonic);
+            self.anchor = self.last;
         }
-        self.last
+        self.last.0
     }
 
-    /// The monotonic time at which a tenant whose time runs evenly reads `instant`.
-    pub(crate) fn due(&self, instant: u64, clock: &dyn Clock) -> u64 {
-        clock.monotonic().saturating_add(instant.saturating_sub(self.last))
+    /// The monotonic time at which a tenant whose time runs evenly since the last reading reads `instant`.
+    pub(crate) fn due(&self, instant: u64) -> u64 {
+        self.last.1.saturating_add(instant.saturating_sub(self.last.0))
     }
 }
 
@@ -215,6 +216,19 @@ mod tests {
         clock.set_wall(1_000_360);
         clock.advance(40);
         assert_eq!(time.read(&clock), 1_000_360, "within reach: exactly the wall");
+    }
+
+    #[test]
+    fn what_is_due_does_not_move_with_the_clock() {
+        let clock = ManualClock::at(1_000_000);
+        let mut time = TenantTime::start(&clock, 0);
+        let start = clock.monotonic();
+        assert_eq!(time.due(1_000_100), start + 100);
+        clock.advance(100);
+        assert_eq!(time.due(1_000_100), start + 100, "time that passed since the last reading counts");
+        time.read(&clock);
+        assert_eq!(time.due(1_000_100), start + 100);
+        assert_eq!(time.due(1_000_150), start + 150);
     }
 
     #[test]

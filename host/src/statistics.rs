@@ -21,6 +21,8 @@ pub struct Statistics {
     pub outbound_calls: BTreeMap<&'static str, u64>,
     /// Outbound calls that are on their way now.
     pub outbound_in_flight: u64,
+    /// Swaps by what became of them: done, refused, rolled-back (by itself, after faults).
+    pub swaps: BTreeMap<&'static str, u64>,
     /// Requests that are open now.
     pub open_requests: u64,
     /// The journal position of the last input that is committed.
@@ -60,6 +62,7 @@ impl Statistics {
             (&mut self.faults, &other.faults),
             (&mut self.refusals, &other.refusals),
             (&mut self.outbound_calls, &other.outbound_calls),
+            (&mut self.swaps, &other.swaps),
         ];
         for (sums, counts) in words {
             for (word, count) in counts {
@@ -97,6 +100,10 @@ impl Statistics {
 
     pub(crate) fn outbound_call(&mut self, outcome: &'static str) {
         *self.outbound_calls.entry(outcome).or_default() += 1;
+    }
+
+    pub(crate) fn swap(&mut self, outcome: &'static str) {
+        *self.swaps.entry(outcome).or_default() += 1;
     }
 
     pub(crate) fn refusal(&mut self, limit: &'static str) {

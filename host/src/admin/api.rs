@@ -8,13 +8,13 @@ use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics};
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics, plugins};
 use crate::ingest::cyrus::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
@@ -32,6 +32,9 @@ pub(super) fn router(state: State) -> Router {
         .route("/v1/journal", get(journal::get_seats))
         .route("/v1/backup", get(journal::get_backup))
         .route("/v1/tenants/{tenant}/backup", get(journal::get_tenant_backup))
+        .route("/v1/plugins", get(plugins::get_plugins))
+        .route("/v1/tenants/{tenant}/plugin", put(plugins::put_plugin))
+        .route("/v1/tenants/{tenant}/rollback", post(plugins::post_rollback))
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
         .fallback(async || Refusal::path())
@@ -46,7 +49,7 @@ async fn post_changes(
 ) -> Result<Json<Value>, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
     let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
-    let body = body(request).await?;
+    let body = body(request, BODY_BYTES, Refusal::too_large).await?;
     let now = seat.tenant.now();
     let posting = {
         let body = body.clone();
@@ -66,7 +69,7 @@ async fn post_source(
     let Path((tenant, source)) = names.map_err(|error| Refusal::malformed(error.body_text()))?;
     let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let Query { format, offset, map } = Query::read(query.as_deref().unwrap_or_default())?;
-    let body = body(request).await?;
+    let body = body(request, BODY_BYTES, Refusal::too_large).await?;
     let now = seat.tenant.now();
     let users = Users::new(seat.domains.clone(), map);
     let units = {
@@ -168,19 +171,20 @@ fn distinct(rejected: &[Rejected]) -> u64 {
     rejected.chunk_by(|one, next| one.mark == next.mark).count() as u64
 }
 
-async fn body(request: Request) -> Result<Bytes, Refusal> {
+/// Reads a body of at most so many bytes.
+pub(super) async fn body(request: Request, most: usize, too_large: fn() -> Refusal) -> Result<Bytes, Refusal> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES as u64) {
+    if length.is_some_and(|length| length > most as u64) {
         if !request.headers().contains_key(EXPECT) {
             pass_over(request.into_body()).await;
         }
-        return Err(Refusal::too_large());
+        return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), BODY_BYTES)).await {
+    match tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), most)).await {
         Err(_) => Err(Refusal::too_slow()),
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if std::error::Error::source(&error).is_some_and(|it| it.is::<LengthLimitError>()) => {
-            Err(Refusal::too_large())
+            Err(too_large())
         }
         Ok(Err(error)) => Err(Refusal::malformed(format!("the body ends early: {error}"))),
     }

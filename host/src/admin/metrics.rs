@@ -230,6 +230,12 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             one(|it| it.totals.statistics.outbound_in_flight),
         ),
         family(
+            "postbell_swaps",
+            "Changes of the plugin, by what became of them",
+            Counter,
+            words("outcome", |it| pairs(&it.totals.statistics.swaps)),
+        ),
+        family(
             "postbell_parked_requests",
             "Requests without a final part",
             Gauge,
@@ -259,7 +265,12 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             Counter,
             words("what", |it| it.totals.statistics.journal_failures()),
         ),
-        family("postbell_instance_memory_bytes", "Memory of the live instance", Gauge, one(|it| it.totals.statistics.memory)),
+        family(
+            "postbell_instance_memory_bytes",
+            "Memory of the live instance",
+            Gauge,
+            one(|it| it.totals.statistics.memory),
+        ),
         family(
             "postbell_guest_cpu_seconds",
             "Processor time of the plugin's inputs",
@@ -269,7 +280,12 @@ fn families(observed: &[Observed]) -> Vec<Family> {
                 vec![(it.labels([]), Figure::Level(seconds))]
             }),
         ),
-        family("postbell_changes", "Units that sources sent", Counter, words("outcome", |it| it.totals.outcomes.pairs())),
+        family(
+            "postbell_changes",
+            "Units that sources sent",
+            Counter,
+            words("outcome", |it| it.totals.outcomes.pairs()),
+        ),
         family("postbell_plugin_gauge", "What the plugin says of its state", Gauge, each(&Observed::plugin_gauges)),
     ]
 }
@@ -417,22 +433,25 @@ mod tests {
         Observed {
             tenant: "exa\"mple".into(),
             plugin: Some(("9.9".into(), "ab".repeat(32))),
-            totals: Totals { statistics: Statistics {
-                inputs: BTreeMap::from([("answer", 3), ("ingest", 2)]),
-                faults: BTreeMap::from([("trap", 1)]),
-                refusals: BTreeMap::new(),
-                outbound_calls: BTreeMap::from([("answered", 6)]),
-                outbound_in_flight: 2,
-                open_requests: 4,
-                sequence: 5,
-                uncommitted: 1,
-                snapshot: 2,
-                snapshot_failures: 0,
-                append_failures: 3,
-                memory: 65_536,
-                guest_nanoseconds: 7_000,
+            totals: Totals {
+                statistics: Statistics {
+                    inputs: BTreeMap::from([("answer", 3), ("ingest", 2)]),
+                    faults: BTreeMap::from([("trap", 1)]),
+                    refusals: BTreeMap::new(),
+                    outbound_calls: BTreeMap::from([("answered", 6)]),
+                    outbound_in_flight: 2,
+                    swaps: BTreeMap::from([("done", 8)]),
+                    open_requests: 4,
+                    sequence: 5,
+                    uncommitted: 1,
+                    snapshot: 2,
+                    snapshot_failures: 0,
+                    append_failures: 3,
+                    memory: 65_536,
+                    guest_nanoseconds: 7_000,
+                },
+                outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 },
             },
-            outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 } },
             gauges,
         }
     }
@@ -464,6 +483,9 @@ mod tests {
             # HELP postbell_outbound_calls_in_flight Calls to clients that have not ended
             # TYPE postbell_outbound_calls_in_flight gauge
             postbell_outbound_calls_in_flight{tenant="exa\"mple"} 2
+            # HELP postbell_swaps Changes of the plugin, by what became of them
+            # TYPE postbell_swaps counter
+            postbell_swaps_total{tenant="exa\"mple",outcome="done"} 8
             # HELP postbell_parked_requests Requests without a final part
             # TYPE postbell_parked_requests gauge
             postbell_parked_requests{tenant="exa\"mple"} 4

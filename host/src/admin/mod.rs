@@ -4,9 +4,10 @@
 //!   [`State`].
 //! - `GET /v1/journal`, `GET /v1/backup`, `GET /v1/tenants/{tenant}/backup`: what is kept of the tenants, with an admin
 //!   key.
+//! - `GET /v1/plugins`, `PUT /v1/tenants/{tenant}/plugin`, `POST /v1/tenants/{tenant}/rollback`: which plugins run, and
+//!   others in their place, with an admin key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
-//! counts,
-//!   so this listener belongs on loopback or on a network of the operator's.
+//!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
 
@@ -14,6 +15,7 @@ mod api;
 pub mod journal;
 mod keys;
 mod metrics;
+pub mod plugins;
 mod refusal;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
 use crate::Timings;
 use crate::journal::Journal;
+use crate::program::admission::Admission;
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
 
@@ -44,6 +47,9 @@ pub const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The most bytes of a body.
 pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes of a component.
+pub const COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// The most connections at once; further ones wait to be accepted.
 pub const CONNECTIONS: usize = 512;
@@ -92,6 +98,7 @@ struct Shared {
     clients: Arc<ClientCounters>,
     journal: Arc<dyn Journal>,
     archives: Arc<Semaphore>,
+    admission: Admission,
 }
 
 /// The tenants by their names.
@@ -126,6 +133,8 @@ pub struct AdminParts {
     pub journal: Arc<dyn Journal>,
     /// How long things take on the host.
     pub timings: Arc<Timings>,
+    /// Which components may take over.
+    pub admission: Admission,
 }
 
 /// What a key allows; the greater right includes the lesser.
@@ -138,7 +147,7 @@ enum Right {
 impl State {
     /// Serves these.
     pub fn new(parts: AdminParts) -> State {
-        let AdminParts { tenants, admin_key, metrics_tenants, clients, journal, timings } = parts;
+        let AdminParts { tenants, admin_key, metrics_tenants, clients, journal, timings, admission } = parts;
         let state = State(Arc::new(Shared {
             admin_key: admin_key.as_deref().map(Key::of),
             tenants: RwLock::default(),
@@ -148,6 +157,7 @@ impl State {
             clients,
             journal,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
+            admission,
         }));
         for tenant in tenants {
             state.insert(tenant);

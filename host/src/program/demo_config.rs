@@ -7,7 +7,9 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
-use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, METRICS_TENANTS, PushConfig, Setting, TenantConfig};
+use super::config::{
+    ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, METRICS_TENANTS, PushConfig, Setting, TenantConfig,
+};
 use super::demo::{DOMAIN, PASSWORD};
 use super::signatures::TrustedKeys;
 use crate::contract::changes::Account;

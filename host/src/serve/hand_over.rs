@@ -147,11 +147,9 @@ mod tests {
 
     #[test]
     fn secrets_are_overwritten_and_nothing_else() {
-        for (spans, expected) in [
-            (vec![], "0123456789"),
-            (vec![span(0, 2), span(5, 1)], "**234*6789"),
-            (vec![span(0, 10)], "**********"),
-        ] {
+        for (spans, expected) in
+            [(vec![], "0123456789"), (vec![span(0, 2), span(5, 1)], "**234*6789"), (vec![span(0, 10)], "**********")]
+        {
             assert_eq!(overwritten(Bytes::from_static(b"0123456789"), &spans), expected);
         }
     }

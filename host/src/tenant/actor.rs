@@ -10,6 +10,7 @@ mod commit;
 mod feeding;
 mod recovery;
 mod snapshots;
+mod swap;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use super::guard::Guard;
 use super::open_requests::{OpenRequests, Respond};
 use super::outbox::Outbox;
 use super::replay::History;
+use super::running::Running;
 use super::shard::{Command, Mailbox};
 use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
@@ -30,14 +32,16 @@ use crate::clock::{Clock, Stopwatch, TenantTime};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
-use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
+use crate::journal::{Committer, Input, Offsets, Record, SourceSpan, Tenure};
 use crate::outbound::Outbound;
-use crate::plugin::{Instance, route};
+use crate::plugin::{Instance, Pin, Plugin, route};
 use crate::statistics::{Statistics, Timings};
 use allowances::Allowances;
 use commit::{Farewell, Release};
 use recovery::Then;
+pub(crate) use recovery::{Recovered, Successive, TakeOver};
 use snapshots::Snapshots;
+use swap::Attempt;
 
 /// One tenant on its shard.
 pub(crate) struct Actor {
@@ -73,6 +77,16 @@ pub(crate) struct Actor {
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
     snapshots: Snapshots,
+    /// The component that is in charge.
+    tenure: Tenure,
+    /// Who was in charge before each record of a swap that is not committed.
+    unproven: VecDeque<(u64, Plugin, Tenure)>,
+    /// Another one that is to be, when the history is replayed next.
+    take_over: Option<TakeOver>,
+    /// When the plugin failed, in monotonic time.
+    recent_faults: VecDeque<u64>,
+    attempt: Option<Attempt>,
+    attempts: u64,
     /// The tenant is closing: nothing new is taken.
     farewell: Option<Farewell>,
     ended: bool,
@@ -90,6 +104,11 @@ pub(crate) struct Parts {
     pub(crate) timings: Arc<Timings>,
     pub(crate) unread: Arc<UnreadTotal>,
     pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) running: Arc<Running>,
+    /// Gives 32 random bytes.
+    pub(crate) seed: fn() -> Vec<u8>,
+    /// The component that the tenant began with is kept.
+    pub(crate) _pin: Pin,
 }
 
 /// How a tenant begins.
@@ -97,6 +116,8 @@ pub(crate) struct Beginning {
     /// Used if the journal does not know the tenant.
     pub(crate) seed: Vec<u8>,
     pub(crate) settings: Vec<(String, String)>,
+    /// Another component than the one in charge is to take over.
+    pub(crate) take_over: Option<TakeOver>,
     /// Told once it is open and that is committed, or why it is not.
     pub(crate) opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
 }
@@ -122,12 +143,13 @@ pub(super) enum Next {
 }
 
 impl Actor {
-    pub(crate) fn new(parts: Parts, beginning: Beginning) -> Actor {
+    pub(crate) fn new(parts: Parts, mut beginning: Beginning) -> Actor {
         let time = TenantTime::start(&*parts.clock, 0);
         let snapshots = Snapshots::new(&*parts.clock);
         let open = OpenRequests::new(parts.unread.clone());
         let guard = Guard::after_load(&[], &[], parts.limits.reaction_bytes);
         let allowances = Allowances::new(&parts.limits, parts.clock.monotonic());
+        let (tenure, take_over) = (Tenure::first(parts.history.plugin.id()), beginning.take_over.take());
         Actor {
             parts,
             live: Live::Replaying(Then::Begin(beginning)),
@@ -152,6 +174,12 @@ impl Actor {
             waking: None,
             settlements: Vec::new(),
             snapshots,
+            tenure,
+            unproven: VecDeque::new(),
+            take_over,
+            recent_faults: VecDeque::new(),
+            attempt: None,
+            attempts: 0,
             farewell: None,
             ended: false,
         }
@@ -170,6 +198,8 @@ impl Actor {
             Command::Committed { generation, through, outcome } => self.committed(generation, through, outcome),
             Command::Replayed { replay, result } => self.replayed(replay, result),
             Command::Followed { through, result } => self.followed(through, result),
+            Command::Follower { attempt, result } => self.follower(attempt, result),
+            Command::Sweep { swap, after } => self.sweep(swap, after),
             // Who looks does not wait.
             Command::Inspect { respond } if !matches!(self.live, Live::Instance(_)) => {
                 self.parts.mailbox.taken();
@@ -209,12 +239,15 @@ impl Actor {
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
             Command::Configure { settings, respond } => self.configure(settings, respond),
             Command::Close { respond } => self.drain(respond),
+            Command::Swap { plugin, options, back, report } => self.swap(plugin, options, back, report),
             Command::Acknowledged { .. }
             | Command::Ended { .. }
             | Command::Finished { .. }
             | Command::Committed { .. }
             | Command::Replayed { .. }
-            | Command::Followed { .. } => unreachable!("these never wait"),
+            | Command::Followed { .. }
+            | Command::Follower { .. }
+            | Command::Sweep { .. } => unreachable!("these never wait"),
         }
     }
 
@@ -258,7 +291,7 @@ impl Actor {
     /// When something is due next, in the clock's monotonic time.
     pub(super) fn due(&self) -> Option<u64> {
         let ticks = matches!(self.live, Live::Instance(_)) && !self.is_full();
-        let due = |instant| self.time.due(instant, &*self.parts.clock);
+        let due = |instant| self.time.due(instant);
         let tick = self.wake_at.filter(|_| ticks).map(due).map(|due| due.max(self.next_tick()));
         let deadline = self.open.first_deadline().map(due);
         let again = match &self.live {
@@ -266,7 +299,8 @@ impl Actor {
             _ => None,
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
-        [tick, deadline, again, farewell, self.snapshot_due()].into_iter().flatten().min()
+        let own = [tick, deadline, again, farewell, self.snapshot_due(), self.shadow_due()];
+        own.into_iter().flatten().min()
     }
 
     fn ingest(
@@ -393,6 +427,7 @@ impl Actor {
 
     /// Ends what is open in each dialect's way. What does not fit into one reaction comes by ticks.
     fn drain(&mut self, respond: oneshot::Sender<()>) {
+        self.give_swap_up("the tenant is closed");
         self.feed_own(Input::Drain);
         for _ in 0..10_000 {
             let now = self.time.read(&*self.parts.clock);

@@ -170,7 +170,7 @@ mod tests {
         let background = Background::start("test", 2);
         let (ends, ended) = channel::<()>();
         let (done, dones) = channel();
-        background.submit(1, move || drop(ended.recv()));
+        background.submit(1, move || _ = ended.recv());
         for tenant in [1, 2, 2] {
             let done = done.clone();
             background.submit(tenant, move || done.send(tenant).expect("the test listens"));

@@ -1,6 +1,7 @@
 //! The contract as it binds the plugin: whether a reaction is one that the input allows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::contract::requests::{Claims, Settlement, Span};
 use crate::contract::types::{Call, CallTarget, HttpTarget, Reaction, Reply, TcpTarget};
@@ -44,6 +45,16 @@ impl Guard {
             guard.calls.add(*call);
         }
         guard
+    }
+
+    /// The requests that the plugin may reply to, from one number on.
+    pub(super) fn answerable_after(&self, after: u64) -> impl Iterator<Item = u64> {
+        self.answerable.range((Bound::Excluded(after), Bound::Unbounded)).copied()
+    }
+
+    /// Whether the plugin may reply to a request.
+    pub(super) fn may_answer(&self, request: u64) -> bool {
+        self.answerable.contains(&request)
     }
 
     /// Judges the reaction to an input at this time; the error says which rule it breaks.
@@ -318,7 +329,10 @@ mod tests {
     #[test]
     fn a_reaction_has_a_size() {
         let mut guard = Guard::after_load(&[7], &[], 10);
-        let of = |bytes| Reaction { replies: vec![Reply { body: vec![0; bytes], ..reply(7, true) }], ..reaction(vec![], true) };
+        let of = |bytes| Reaction {
+            replies: vec![Reply { body: vec![0; bytes], ..reply(7, true) }],
+            ..reaction(vec![], true)
+        };
         assert_eq!(guard.check(0, &Input::Tick, &of(10)), Ok(()));
         assert!(guard.check(0, &Input::Tick, &of(11)).is_err());
     }
