@@ -156,6 +156,9 @@ pub enum OpenError {
     /// The journal knows the tenant, but does not give its state.
     #[error("its history does not give its state: {0}")]
     History(String),
+    /// There are as many instances as there may be.
+    #[error("no room for it: {0}")]
+    Full(String),
     /// The journal does not take it.
     #[error("the journal failed: {0}")]
     Journal(String),
@@ -170,7 +173,7 @@ impl Host {
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
         let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
-        let library = Arc::new(Library::new(engine, compiler, plugin_limits, cache, components, verify));
+        let library = Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
@@ -270,6 +273,11 @@ impl Host {
     /// How long things take here.
     pub fn timings(&self) -> Arc<Timings> {
         self.inner.timings.clone()
+    }
+
+    /// How many instances there are now, whatever they are for: see [`HostOptions::instances`].
+    pub fn instances(&self) -> u64 {
+        self.inner.library.instances()
     }
 
     /// Whether a plugin takes these settings, as far as a new tenant goes.

@@ -1,10 +1,12 @@
 //! One instance of a plugin: the calls of the contract, under limits, with every way to fail told apart.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use super::EPOCH_MILLISECONDS;
+use super::census::{Census, Presence};
 use crate::clock::ThreadWatch;
 use crate::contract::lifecycle::{Gauge, LoadError, Manifest, Pending, Restart};
 use crate::contract::outbound::Outcome;
@@ -79,6 +81,9 @@ pub enum Fault {
     /// What `save` gives is more than it may have for a state.
     #[error("its state has more than {0} bytes")]
     State(u64),
+    /// There are as many instances as there may be; nothing is wrong with this one.
+    #[error("there are {0} instances already, as many as there may be")]
+    Instances(u64),
     /// It did what the contract forbids.
     #[error("it broke the contract: {0}")]
     Contract(String),
@@ -92,6 +97,7 @@ impl Fault {
             Fault::Time(_) => "time",
             Fault::Memory(_) => "memory",
             Fault::State(_) => "state-bytes",
+            Fault::Instances(_) => "instances",
             Fault::Contract(_) => "contract",
         }
     }
@@ -138,6 +144,8 @@ impl ResourceLimiter for State {
 pub struct Instance {
     store: Store<State>,
     exports: Notifier,
+    /// Dropped last: the store's slot is free before its place in the census is.
+    _presence: Presence,
     limits: InstanceLimits,
     /// What the last call computed.
     time: Duration,
@@ -150,7 +158,12 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(super) fn new(code: &NotifierPre<State>, limits: &InstanceLimits) -> Result<Instance, Fault> {
+    pub(super) fn new(
+        code: &NotifierPre<State>,
+        limits: &InstanceLimits,
+        census: &Arc<Census>,
+    ) -> Result<Instance, Fault> {
+        let presence = census.enter()?;
         let limit = Duration::from_millis(limits.call_milliseconds);
         let began = ThreadWatch::start();
         let state = State { memory_limit: limits.memory_bytes, memory: 0, refused: false, began, limit };
@@ -161,7 +174,7 @@ impl Instance {
         store.set_hostcall_fuel(limits.returned_bytes);
         let exports = code.instantiate(&mut store);
         let exports = exports.map_err(|error| fault(&error, store.data()))?;
-        Ok(Instance { store, exports, limits: limits.clone(), time: Duration::ZERO })
+        Ok(Instance { store, exports, _presence: presence, limits: limits.clone(), time: Duration::ZERO })
     }
 
     /// The bytes of its memory now.

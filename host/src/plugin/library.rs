@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
 use super::components::{ComponentError, Components, Kept, Verify};
-use super::{Compiler, Inner, Plugin, PluginError, PluginLimits};
+use super::{Census, Compiler, Inner, Plugin, PluginError, PluginLimits};
 use crate::journal::ComponentId;
 
 pub(crate) struct Library {
     engine: Arc<Engine>,
+    census: Arc<Census>,
     compiler: Compiler,
     limits: PluginLimits,
     cache: Option<PathBuf>,
@@ -34,6 +35,7 @@ impl Library {
     /// `folder`: where components are kept; none: in memory. `verify` judges those that were kept before.
     pub(crate) fn new(
         engine: Arc<Engine>,
+        instances: u32,
         compiler: Compiler,
         limits: PluginLimits,
         cache: Option<PathBuf>,
@@ -41,8 +43,8 @@ impl Library {
         verify: Option<Verify>,
     ) -> Library {
         let components = Components::new(folder);
-        let (loaded, pinned) = (Mutex::default(), Arc::default());
-        Library { engine, compiler, limits, cache, verify, components, loaded, pinned }
+        let (census, loaded, pinned) = (Census::new(instances), Mutex::default(), Arc::default());
+        Library { engine, census, compiler, limits, cache, verify, components, loaded, pinned }
     }
 
     /// A component as a plugin. Blocks.
@@ -54,9 +56,14 @@ impl Library {
             return Ok(plugin);
         }
         let cache = self.cache.as_deref();
-        let plugin = Plugin::load(&self.engine, component, &self.compiler, &self.limits, cache, signature)?;
+        let plugin = Plugin::load(&self.engine, &self.census, component, &self.compiler, &self.limits, cache, signature)?;
         self.loaded_now().insert(id, Arc::downgrade(&plugin.inner));
         Ok(plugin)
+    }
+
+    /// How many instances there are of all plugins.
+    pub(crate) fn instances(&self) -> u64 {
+        self.census.now()
     }
 
     /// Keeps the plugin's component.

@@ -3,6 +3,7 @@
 //! A component becomes a [`Plugin`] in four steps, each with an error of its own: it is recognised, it imports nothing,
 //! it compiles, and it exports the world `postbell:notify/notifier`, whose `describe` answers.
 
+mod census;
 mod compile;
 mod components;
 mod engine;
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
+pub(crate) use census::Census;
 pub use compile::Compiler;
 #[cfg(feature = "program")]
 pub use compile::compile_child;
@@ -43,6 +45,7 @@ struct Inner {
     /// As long as it is held, the epoch advances.
     _engine: Arc<Engine>,
     code: NotifierPre<instance::State>,
+    census: Arc<Census>,
     manifest: Manifest,
     sha256: [u8; 32],
     facts: Facts,
@@ -99,6 +102,7 @@ pub enum PluginError {
 impl Plugin {
     pub(crate) fn load(
         engine: &Arc<Engine>,
+        census: &Arc<Census>,
         bytes: &[u8],
         compiler: &Compiler,
         limits: &PluginLimits,
@@ -119,12 +123,13 @@ impl Plugin {
         let code = link(engine, &compiled.component(engine)?)?;
         let call_milliseconds = limits.describe_milliseconds;
         let looks = InstanceLimits { call_milliseconds, ..InstanceLimits::default() };
-        let mut instance = Instance::new(&code, &looks).map_err(describe_error)?;
+        let mut instance = Instance::new(&code, &looks, census).map_err(describe_error)?;
         let manifest = instance.describe().map_err(describe_error)?;
         check_manifest(&manifest)?;
         facts.initial_memory = instance.memory();
         let (component, signature) = (bytes.to_vec(), signature.map(str::to_owned));
-        let inner = Inner { _engine: engine.clone(), code, manifest, sha256, facts, component, signature };
+        let (engine, census) = (engine.clone(), census.clone());
+        let inner = Inner { _engine: engine, code, census, manifest, sha256, facts, component, signature };
         Ok(Plugin { inner: Arc::new(inner) })
     }
 
@@ -154,7 +159,7 @@ impl Plugin {
     ///
     /// The plugin fails already, or there are as many instances as the host's options allow.
     pub fn instantiate(&self, limits: &InstanceLimits) -> Result<Instance, Fault> {
-        Instance::new(&self.inner.code, limits)
+        Instance::new(&self.inner.code, limits, &self.inner.census)
     }
 }
 
@@ -165,16 +170,14 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// The imports of a component, for display; none for every component that can be loaded.
+/// The imports of a component, for display; none for every component that can be loaded. Nothing is compiled.
 ///
 /// # Errors
 ///
-/// The bytes are no component, or do not compile.
+/// The bytes are no component.
 pub fn imports(component: &[u8]) -> Result<Vec<String>, PluginError> {
     recognise(component)?;
-    let engine = engine::compiling_engine().map_err(|error| PluginError::Compile(format!("{error:#}")))?;
-    let component = Component::new(&engine, component).map_err(|error| PluginError::Compile(format!("{error:#}")))?;
-    Ok(component.component_type().imports(&engine).map(|(name, _)| name.to_owned()).collect())
+    size::imports(component).map_err(|error| PluginError::NotAComponent(error.to_string()))
 }
 
 /// The component that is built in: this project's own notification logic.

@@ -54,6 +54,24 @@ pub(super) fn check(bytes: &[u8], limits: &PluginLimits) -> Result<(), PluginErr
     Ok(())
 }
 
+/// What the component itself asks for; what the components inside it ask for, it gives them.
+pub(super) fn imports(bytes: &[u8]) -> wasmparser::Result<Vec<String>> {
+    let (mut imports, mut depth) = (Vec::new(), 0_u32);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    imports.push(import?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(imports)
+}
+
 fn below(limit: &'static str, found: u64, most: u64) -> Result<(), PluginError> {
     if found > most { Err(PluginError::TooLarge { limit, found, most }) } else { Ok(()) }
 }

@@ -14,6 +14,7 @@ mod swap;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -28,7 +29,7 @@ use super::shard::{Command, Mailbox};
 use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
 use crate::OpenError;
-use crate::clock::{Clock, Stopwatch, TenantTime};
+use crate::clock::{Clock, Stopwatch, TenantTime, ThreadWatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
@@ -134,6 +135,9 @@ enum Live {
     /// There will be none as long as this process lives.
     Faulted(String),
 }
+
+/// How many inputs' longest time the plugin may take to end everything: the tenants beside it wait.
+const DRAIN_INPUTS: u64 = 10;
 
 /// Whether the actor goes on after a command.
 #[derive(PartialEq, Eq)]
@@ -428,10 +432,12 @@ impl Actor {
     /// Ends what is open in each dialect's way. What does not fit into one reaction comes by ticks.
     fn drain(&mut self, respond: oneshot::Sender<()>) {
         self.give_swap_up("the tenant is closed");
+        let began = ThreadWatch::start();
+        let most = Duration::from_millis(self.parts.limits.instance.call_milliseconds.saturating_mul(DRAIN_INPUTS));
         self.feed_own(Input::Drain);
         for _ in 0..10_000 {
             let now = self.time.read(&*self.parts.clock);
-            if self.wake_at.is_none_or(|due| due > now) {
+            if self.wake_at.is_none_or(|due| due > now) || began.elapsed() > most {
                 break;
             }
             self.feed_own(Input::Tick);

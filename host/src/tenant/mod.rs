@@ -47,7 +47,7 @@ use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
 use crate::contract::types::{Rejection, Reply};
-use crate::plugin::{InstanceLimits, Library, Plugin};
+use crate::plugin::{Fault, InstanceLimits, Library, Plugin};
 use crate::statistics::Statistics;
 use shard::Command;
 
@@ -294,11 +294,19 @@ impl Tenant {
         match self.inner.background.run(self.inner.mailbox.key(), identified).await {
             Ok(claims) => Ok(claims),
             Err(fault) => {
-                tracing::error!(tenant = self.name(), %fault, "the plugin failed in `identify`");
-                self.statistics_now().fault(fault.reason());
-                Err(RequestError::Refused(Refusal::Fault))
+                self.pure_function_failed("identify", &fault);
+                let full = matches!(fault, Fault::Instances(_));
+                Err(RequestError::Refused(if full { Refusal::Busy } else { Refusal::Fault }))
             }
         }
+    }
+
+    fn pure_function_failed(&self, function: &str, fault: &Fault) {
+        if let Fault::Instances(_) = fault {
+            return self.statistics_now().refusal(fault.reason());
+        }
+        tracing::error!(tenant = self.name(), function, %fault, "the plugin failed");
+        self.statistics_now().fault(fault.reason());
     }
 
     /// The refusal of a request in the dialect of its route; where the plugin fails at it, a plain one.
@@ -306,8 +314,7 @@ impl Tenant {
         let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
         let refuse = move || running.scratch().refuse(&head, &body, why).and_then(guard::check_refusal);
         self.inner.background.run(self.inner.mailbox.key(), refuse).await.unwrap_or_else(|fault| {
-            tracing::error!(tenant = self.name(), %fault, "the plugin failed in `refuse`");
-            self.statistics_now().fault(fault.reason());
+            self.pure_function_failed("refuse", &fault);
             plain_refusal(why)
         })
     }

@@ -182,7 +182,7 @@ impl Actor {
     }
 
     /// The first failure is tried again at once, the next ones later and later.
-    pub(super) fn down(&self, error: &JournalError) -> Live {
+    pub(super) fn down(&self, error: &dyn std::fmt::Display) -> Live {
         let wait = match self.failures {
             0 | 1 => 0,
             more => (RETRY_MILLISECONDS << (more - 2).min(10)).min(LONGEST_RETRY_MILLISECONDS),

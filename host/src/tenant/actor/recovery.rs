@@ -12,7 +12,7 @@ use crate::clock::TenantTime;
 use crate::contract::lifecycle::{Pending, Restart};
 use crate::contract::requests::{End, Settlement};
 use crate::journal::{ComponentId, Former, Input, JournalError, Record};
-use crate::plugin::{ComponentError, Plugin};
+use crate::plugin::{ComponentError, Fault, Plugin};
 use crate::tenant::guard::Guard;
 use crate::tenant::replay::{History, ReplayError, Replayed};
 use crate::tenant::shard::Command;
@@ -249,6 +249,12 @@ impl Actor {
                 self.failures += 1;
                 self.live = self.down(error);
                 self.abandon(then, OpenError::Journal(error.to_string()));
+            }
+            ReplayError::Fault(error @ Fault::Instances(_)) => {
+                self.statistics().refusal("instances");
+                self.failures += 1;
+                self.live = self.down(error);
+                self.abandon(then, OpenError::Full(error.to_string()));
             }
             error => {
                 self.abandon(then, OpenError::History(error.to_string()));

@@ -4,6 +4,8 @@
 //! A program is a file in `programs/`, and what it does not do otherwise, it does as `plugin.rs` has it: a plugin that
 //! counts its inputs and parks whoever asks for it.
 
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "exported only to WebAssembly"))]
+
 mod plugin;
 
 use std::cell::RefCell;
@@ -14,11 +16,16 @@ use exports::postbell::notify::lifecycle::{Gauge, LoadError, Manifest, Pending, 
 use exports::postbell::notify::outbound::Outcome;
 use exports::postbell::notify::requests::{Claims, Refusal, Request, RequestHead, Settlement};
 use exports::postbell::notify::types::{Moment, Reaction, Reply};
-use exports::postbell::notify::{changes, lifecycle, outbound, requests, types};
+use exports::postbell::notify::{changes, lifecycle, outbound, requests};
 
 wit_bindgen::generate!({ path: "../../../wit", world: "notifier" });
 
 include!(concat!(env!("OUT_DIR"), "/programs.rs"));
+
+/// Uses the memory that the module starts with.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// `PROGRAM` or `PROGRAM PARAMETER`, filled up with blanks, between two marks.
 #[used]
@@ -52,8 +59,6 @@ fn enter<T>(function: &str, call: impl FnOnce(&dyn Plugin, &mut State) -> T) -> 
 
 /// What the component exports.
 struct Component;
-
-impl types::Guest for Component {}
 
 impl lifecycle::Guest for Component {
     fn describe() -> Manifest {
