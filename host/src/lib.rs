@@ -173,7 +173,8 @@ impl Host {
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
         let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
-        let library = Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
+        let library =
+            Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));

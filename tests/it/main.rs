@@ -8,6 +8,7 @@ mod damage;
 mod exchangelib;
 mod faults;
 mod feed;
+mod hostile;
 mod killed;
 mod model;
 mod outbound;

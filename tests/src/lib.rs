@@ -7,6 +7,7 @@ pub mod component;
 pub mod embedded;
 pub mod ews;
 pub mod histories;
+pub mod hostile;
 pub mod http;
 pub mod inside;
 pub mod load;

@@ -56,7 +56,8 @@ impl Library {
             return Ok(plugin);
         }
         let cache = self.cache.as_deref();
-        let plugin = Plugin::load(&self.engine, &self.census, component, &self.compiler, &self.limits, cache, signature)?;
+        let plugin =
+            Plugin::load(&self.engine, &self.census, component, &self.compiler, &self.limits, cache, signature)?;
         self.loaded_now().insert(id, Arc::downgrade(&plugin.inner));
         Ok(plugin)
     }

@@ -274,6 +274,7 @@ impl Actor {
         if due && self.may_tick() {
             self.wake_at = None;
             self.feed_own(Input::Tick);
+            self.note_late_tick();
         }
         self.close_overdue();
         self.follow_if_due();

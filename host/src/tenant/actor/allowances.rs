@@ -44,20 +44,26 @@ impl Actor {
         self.counted("ticks-per-minute", may)
     }
 
+    /// Counts that the next tick will be late, if it will.
+    pub(super) fn note_late_tick(&self) {
+        let late = self.wake_at.is_some_and(|due| self.time.due(due) < self.next_tick());
+        self.counted("ticks-per-minute", !late);
+    }
+
     /// When a tick is allowed, in monotonic time.
     pub(super) fn next_tick(&self) -> u64 {
         self.allowances.ticks.next(self.parts.clock.monotonic())
     }
 
     /// Whether the plugin has failed so often that it gets no new instance for this now: when it does, in monotonic time.
-    /// A batch that is being halved already and an input of the host's own have bounds of their own.
+    /// A batch that is being halved already has a bound of its own.
     pub(super) fn failing(&mut self, then: &Then) -> Option<u64> {
         let now = self.parts.clock.monotonic();
         let may = self.allowances.faults.take(now);
         let must = match then {
-            Then::GoOn => false,
+            Then::GoOn | Then::Again { .. } => false,
             Then::Halve(halved) => !halved.halving.is_new(),
-            Then::Begin(_) | Then::Again { .. } => true,
+            Then::Begin(_) => true,
         };
         (!must && !self.counted("faults-per-minute", may)).then(|| self.allowances.faults.next(now))
     }

@@ -1,6 +1,7 @@
 //! When a snapshot is due. It is taken in the background, of what is committed.
 
-use super::Actor;
+use super::recovery::Then;
+use super::{Actor, Live};
 use crate::clock::Clock;
 use crate::tenant::follower::{self, FollowError};
 use crate::tenant::shard::Command;
@@ -98,7 +99,21 @@ impl Actor {
                 let tenant = &*self.parts.history.seat.tenant;
                 tracing::error!(tenant, %error, "no snapshot; the journal is not cut");
                 self.statistics().snapshot_failures += 1;
+                if let Some(reason) = error.reason() {
+                    self.not_followed(reason);
+                }
             }
+        }
+    }
+
+    /// The plugin is to blame. Where its state does not follow from its inputs, nobody is to see more of it.
+    fn not_followed(&mut self, reason: &'static str) {
+        if reason == "instances" {
+            return self.statistics().refusal(reason);
+        }
+        self.statistics().fault(reason);
+        if reason == "divergence" && matches!(self.live, Live::Instance(_)) {
+            self.replay(Then::GoOn);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What it saves cannot be loaded (`garbage`), differs each time (`fickle`), or never ends (`endless`).
+//! What it saves cannot be loaded (`garbage`), is not what it loads (`fickle`), or never ends (`endless`).
 
 use crate::exports::postbell::notify::lifecycle::LoadError;
 use crate::parameter;
@@ -12,7 +12,7 @@ impl Plugin for Program {
             "endless" => Some(vec![part as u8; 1 << 20]),
             "fickle" => {
                 state.calls += 1;
-                (part == 0).then(|| state.calls.to_le_bytes().to_vec())
+                (part == 0).then(|| (state.calls + state.count).to_le_bytes().to_vec())
             }
             _ => (part == 0).then(|| b"garbage".to_vec()),
         }
