@@ -281,6 +281,11 @@ impl Host {
         self.inner.library.instances()
     }
 
+    /// How many components were not loaded, by the limit or the step at which that showed.
+    pub fn plugin_refusals(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.library.refusals()
+    }
+
     /// Whether a plugin takes these settings, as far as a new tenant goes.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod faults;
 mod feed;
 mod hostile;
 mod killed;
+mod limits;
 mod model;
 mod outbound;
 mod parity;

@@ -1,22 +1,5 @@
 //! `/metrics`, in the OpenMetrics text format. The names are fixed; labels are tenants and closed lists of words, and
-//! what a plugin gives is bounded.
-//!
-//! | name | labels | what |
-//! |---|---|---|
-//! | `postbell_build_info` | `version` | always 1: the version of this program |
-//! | `postbell_plugin_info` | `tenant`, `version`, `sha256` | always 1: the plugin that a tenant runs |
-//! | `postbell_inputs_total` | `tenant`, `kind` | inputs fed to the plugin, by the contract's function |
-//! | `postbell_faults_total` | `tenant`, `reason` | times that the plugin was stopped: trap, time, memory, contract |
-//! | `postbell_refusals_total` | `tenant`, `limit` | what was refused, by the limit that it went over |
-//! | `postbell_parked_requests` | `tenant` | requests without a final part, now |
-//! | `postbell_journal_sequence` | `tenant` | journal position of the last committed input |
-//! | `postbell_instance_memory_bytes` | `tenant` | memory of the live instance |
-//! | `postbell_changes_total` | `tenant`, `outcome` | units that sources sent: accepted, rejected, repeated |
-//! | `postbell_client_connections` | | connections of mail clients, now |
-//! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`,
-//! ... |
-//! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
-//! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
+//! what a plugin gives is bounded. README.md has the table of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -34,7 +17,7 @@ use super::State;
 use crate::contract::lifecycle::Gauge;
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
-use crate::{HistogramFigures, Statistics, Timings};
+use crate::{HistogramFigures, Host, Statistics};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -103,7 +86,7 @@ pub(super) async fn text(state: &State) -> String {
     let mut observed = inspect(shown).await;
     observed.extend(rest);
     let shared = &state.0;
-    let of_host = host_families(&shared.timings, state.tenants().seats.len());
+    let of_host = host_families(&shared.host, state.tenants().seats.len());
     write(families(&observed).into_iter().chain(of_host).chain(client_families(&shared.clients)).collect())
 }
 
@@ -291,7 +274,8 @@ fn families(observed: &[Observed]) -> Vec<Family> {
 }
 
 /// What concerns the host as a whole.
-fn host_families(timings: &Timings, tenants: usize) -> Vec<Family> {
+fn host_families(host: &Host, tenants: usize) -> Vec<Family> {
+    let timings = host.timings();
     let family = |name, help, kind, series| Family { name, help, kind, series };
     let labels = |function: &str| vec![("function".to_owned(), function.to_owned())];
     let guest = timings.guest().map(|(function, times)| (labels(function), Figure::Times(times))).collect();
@@ -302,6 +286,18 @@ fn host_families(timings: &Timings, tenants: usize) -> Vec<Family> {
             "Tenants that are served",
             MetricType::Gauge,
             vec![(Vec::new(), Figure::Count(tenants as u64))],
+        ),
+        family(
+            "postbell_instances",
+            "Instances of plugins, whatever they are for",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(host.instances()))],
+        ),
+        family(
+            "postbell_plugin_refusals",
+            "Components that were not loaded, by the limit or the step",
+            MetricType::Counter,
+            counted("reason", host.plugin_refusals()),
         ),
         family("postbell_guest_seconds", "Processor time of an input", MetricType::Histogram, guest),
         family("postbell_commit_seconds", "From an append to its commit", MetricType::Histogram, one(timings.commit())),
@@ -314,11 +310,12 @@ fn host_families(timings: &Timings, tenants: usize) -> Vec<Family> {
     ]
 }
 
+fn counted(label: &str, counts: BTreeMap<&'static str, u64>) -> Vec<(Labels, Figure)> {
+    let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
+    counts.into_iter().map(series).collect()
+}
+
 fn client_families(clients: &ClientCounters) -> Vec<Family> {
-    let counted = |label: &str, counts: BTreeMap<&'static str, u64>| {
-        let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
-        counts.into_iter().map(series).collect()
-    };
     let family = |name, help, kind, series| Family { name, help, kind, series };
     let open = vec![(Vec::new(), Figure::Count(clients.open_connections()))];
     vec![
@@ -505,6 +502,9 @@ mod tests {
             # HELP postbell_instance_memory_bytes Memory of the live instance
             # TYPE postbell_instance_memory_bytes gauge
             postbell_instance_memory_bytes{tenant="exa\"mple"} 65536
+            # HELP postbell_guest_cpu_seconds Processor time of the plugin's inputs
+            # TYPE postbell_guest_cpu_seconds counter
+            postbell_guest_cpu_seconds_total{tenant="exa\"mple"} 0.000007
             # HELP postbell_changes Units that sources sent
             # TYPE postbell_changes counter
             postbell_changes_total{tenant="exa\"mple",outcome="accepted"} 7

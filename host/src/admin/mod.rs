@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 use self::keys::{Key, bearer};
 use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
-use crate::Timings;
+use crate::Host;
 use crate::journal::Journal;
 use crate::program::admission::Admission;
 use crate::serve::counters::Counters as ClientCounters;
@@ -93,7 +93,7 @@ struct Shared {
     tenants: RwLock<Tenants>,
     /// How many tenants have figures of their own.
     most_shown: usize,
-    timings: Arc<Timings>,
+    host: Host,
     counters: Counters,
     clients: Arc<ClientCounters>,
     journal: Arc<dyn Journal>,
@@ -129,10 +129,8 @@ pub struct AdminParts {
     pub metrics_tenants: usize,
     /// What the clients' listener counts.
     pub clients: Arc<ClientCounters>,
-    /// The host's journal.
-    pub journal: Arc<dyn Journal>,
-    /// How long things take on the host.
-    pub timings: Arc<Timings>,
+    /// Where the tenants are.
+    pub host: Host,
     /// Which components may take over.
     pub admission: Admission,
 }
@@ -147,15 +145,15 @@ enum Right {
 impl State {
     /// Serves these.
     pub fn new(parts: AdminParts) -> State {
-        let AdminParts { tenants, admin_key, metrics_tenants, clients, journal, timings, admission } = parts;
+        let AdminParts { tenants, admin_key, metrics_tenants, clients, host, admission } = parts;
         let state = State(Arc::new(Shared {
             admin_key: admin_key.as_deref().map(Key::of),
             tenants: RwLock::default(),
             most_shown: metrics_tenants,
-            timings,
+            journal: host.journal(),
+            host,
             counters: Counters::default(),
             clients,
-            journal,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
             admission,
         }));

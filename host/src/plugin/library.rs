@@ -21,6 +21,8 @@ pub(crate) struct Library {
     components: Components,
     /// Those that somebody uses.
     loaded: Mutex<BTreeMap<ComponentId, Weak<Inner>>>,
+    /// How many were not loaded, by the reason.
+    refusals: Mutex<BTreeMap<&'static str, u64>>,
     /// How many need a component that no journal names yet.
     pinned: Arc<Mutex<BTreeMap<ComponentId, usize>>>,
 }
@@ -43,8 +45,9 @@ impl Library {
         verify: Option<Verify>,
     ) -> Library {
         let components = Components::new(folder);
-        let (census, loaded, pinned) = (Census::new(instances), Mutex::default(), Arc::default());
-        Library { engine, census, compiler, limits, cache, verify, components, loaded, pinned }
+        let census = Census::new(instances);
+        let (loaded, refusals, pinned) = (Mutex::default(), Mutex::default(), Arc::default());
+        Library { engine, census, compiler, limits, cache, verify, components, loaded, refusals, pinned }
     }
 
     /// A component as a plugin. Blocks.
@@ -56,8 +59,9 @@ impl Library {
             return Ok(plugin);
         }
         let cache = self.cache.as_deref();
-        let plugin =
-            Plugin::load(&self.engine, &self.census, component, &self.compiler, &self.limits, cache, signature)?;
+        let loaded =
+            Plugin::load(&self.engine, &self.census, component, &self.compiler, &self.limits, cache, signature);
+        let plugin = loaded.inspect_err(|error| self.refused(error.reason()))?;
         self.loaded_now().insert(id, Arc::downgrade(&plugin.inner));
         Ok(plugin)
     }
@@ -65,6 +69,15 @@ impl Library {
     /// How many instances there are of all plugins.
     pub(crate) fn instances(&self) -> u64 {
         self.census.now()
+    }
+
+    /// How many components were not loaded, by [`PluginError::reason`].
+    pub(crate) fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        self.refusals.lock().expect(UNPOISONED).clone()
+    }
+
+    fn refused(&self, reason: &'static str) {
+        *self.refusals.lock().expect(UNPOISONED).entry(reason).or_default() += 1;
     }
 
     /// Keeps the plugin's component.

@@ -99,6 +99,20 @@ pub enum PluginError {
     Describe(String),
 }
 
+impl PluginError {
+    /// The word for it in metrics: the limit, or the step.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            PluginError::NotAComponent(_) => "not-a-component",
+            PluginError::TooLarge { limit, .. } => limit,
+            PluginError::Imports(_) => "imports",
+            PluginError::Exports(_) => "exports",
+            PluginError::Compile(_) => "compile",
+            PluginError::Describe(_) => "describe",
+        }
+    }
+}
+
 impl Plugin {
     pub(crate) fn load(
         engine: &Arc<Engine>,

@@ -225,8 +225,7 @@ async fn serve(
         admin_key,
         metrics_tenants,
         clients: front.counters.clone(),
-        journal: host.journal(),
-        timings: host.timings(),
+        host: host.clone(),
         admission,
     });
 
