@@ -49,7 +49,7 @@ use outbound::{NoCalls, Outbound};
 use plugin::{Compiler, Library, Plugin, PluginError, PluginLimits, Verify};
 pub use statistics::{HistogramFigures, Statistics, Timings};
 use tenant::{
-    Actor, ActorParts, Background, Beginning, Choice, Limits, Mailbox, Running, Shard, Tenant, UnreadTotal,
+    Actor, ActorParts, Background, Beginning, Choice, Limits, Mailbox, OwnThreads, Running, Shard, Tenant, UnreadTotal,
     first_request,
 };
 
@@ -69,6 +69,7 @@ struct Inner {
     unread: Arc<UnreadTotal>,
     timings: Arc<Timings>,
     shards: Vec<Shard>,
+    own_threads: OwnThreads,
     /// The tenants that are open, and where they live.
     open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
 }
@@ -96,6 +97,8 @@ pub struct HostOptions {
     pub instances: u32,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
+    /// How many tenants that are busy may have a thread of their own; see [`Limits::busy_milliseconds`].
+    pub own_threads: usize,
     /// Open a tenant also where a replay of its journal gives something else than it gave when that was new.
     pub accept_divergence: bool,
     /// `unread-bytes-total`: bytes of answers, of all tenants, that their readers have not taken yet. While there are more,
@@ -118,6 +121,7 @@ impl Default for HostOptions {
             verify: None,
             instances: 1_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
+            own_threads: 64,
             accept_divergence: false,
             unread_bytes: 256 << 20,
         }
@@ -175,13 +179,16 @@ impl Host {
         let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
         let library =
             Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
-        let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
+        let own_threads = OwnThreads::new(options.own_threads);
+        let shard = |number| Shard::start(number, options.clock.clone(), own_threads.clone());
+        let shards = (0..options.shards.max(1)).map(shard).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
         let followers = Background::start("postbell-follow", options.shards.max(2));
         let unread = UnreadTotal::new(options.unread_bytes);
         let (timings, open) = (Arc::default(), Mutex::default());
-        let inner = Inner { library, options, committer, background, followers, unread, timings, shards, open };
+        let inner =
+            Inner { library, options, committer, background, followers, unread, timings, shards, own_threads, open };
         Ok(Host { inner: Arc::new(inner) })
     }
 
@@ -279,6 +286,11 @@ impl Host {
     /// How many instances there are now, whatever they are for: see [`HostOptions::instances`].
     pub fn instances(&self) -> u64 {
         self.inner.library.instances()
+    }
+
+    /// How many tenants have a thread of their own now.
+    pub fn own_threads(&self) -> usize {
+        self.inner.own_threads.now()
     }
 
     /// How many components were not loaded, by the limit or the step at which that showed.

@@ -4,10 +4,14 @@
 mod no_plugins;
 mod stuck;
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
+use postbell::clock::ManualClock;
 use postbell::contract::requests::Refusal;
 use postbell::plugin::InstanceLimits;
 use postbell::tenant::{Limits, RequestError, Tenant};
+use postbell_tests::histories::delivery;
 use postbell_tests::hostile::{Scene, ask, component, count, request, tight, until};
 use stuck::{endless_loop, endless_recursion};
 
@@ -220,6 +224,60 @@ async fn found_out(scene: &Scene, tenant: Tenant, path: &str) -> Result<()> {
     ensure!(refused == RequestError::Refused(Refusal::Fault), "{refused}");
     ensure!(count(&tenant.statistics().faults, "divergence") > 0, "{:?}", tenant.statistics());
     scene.close(tenant).await
+}
+
+/// It moves to a thread of its own and back; what is open stays open, and nothing overtakes anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn busy() -> Result<()> {
+    let clock = Arc::new(ManualClock::at(1_800_000_000_000));
+    let scene = Scene::at(clock.clone()).await?;
+    let tenant = scene.open("busy", Limits { busy_milliseconds: 20, ..roomy() })?;
+    let mut asked = 0;
+    for moves in 1..=2 {
+        let parked = tokio::spawn({
+            let tenant = tenant.clone();
+            async move { ask(&tenant, "/park").await }
+        });
+        until(&tenant, "a parked request", |figures| figures.open_requests == 1).await?;
+        asked += 1;
+        while scene.host.own_threads() == 0 {
+            asked += 1;
+            ensure!(ask(&tenant, "/").await?? == asked.to_string());
+        }
+        until(&tenant, "a move", |figures| count(&figures.refusals, "busy-milliseconds") == moves).await?;
+        asked += 1;
+        ensure!(ask(&tenant, "/").await?? == asked.to_string(), "it is served there");
+        while scene.host.own_threads() > 0 {
+            clock.advance(1_000);
+            // Once this is answered, that was noticed.
+            ensure!(!tenant.inspect().await.is_empty());
+        }
+        ensure!(tenant.ingest(delivery("alice@example.org", "m1", moves), None).await.is_ok());
+        asked += 1;
+        ensure!(parked.await??? == "a change");
+        ensure!(scene.host.own_threads() == 0);
+    }
+    ensure!(tenant.statistics().faults.is_empty());
+    scene.close(tenant).await?;
+    scene.end().await
+}
+
+/// A tenant that is closed needs no thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_tenant_is_closed_where_it_is() -> Result<()> {
+    let scene = Scene::new().await?;
+    let tenant = scene.open("busy", Limits { busy_milliseconds: 1, ..roomy() })?;
+    while scene.host.own_threads() == 0 {
+        ask(&tenant, "/").await??;
+    }
+    scene.close(tenant).await?;
+    while scene.host.own_threads() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let tenant = scene.open("busy", roomy())?;
+    ensure!(ask(&tenant, "/").await?.is_ok(), "it opens again");
+    scene.close(tenant).await?;
+    scene.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

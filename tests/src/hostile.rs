@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use postbell::clock::{Clock, SystemClock};
 use postbell::contract::requests::{Access, Denial, RequestHead};
 use postbell::journal::MemoryJournal;
 use postbell::plugin::{InstanceLimits, Plugin, PluginError, PluginLimits};
@@ -68,10 +69,15 @@ pub fn tight() -> Limits {
 impl Scene {
     /// The neighbour is there, and is asked.
     pub async fn new() -> Result<Scene> {
+        Scene::at(Arc::new(SystemClock::default())).await
+    }
+
+    /// As [`Scene::new`], with a clock of the test's.
+    pub async fn at(clock: Arc<dyn Clock>) -> Result<Scene> {
         let plugin_limits = PluginLimits { describe_milliseconds: 30, ..PluginLimits::default() };
         let journal = Arc::new(MemoryJournal::default());
-        let host =
-            Host::new(HostOptions { journal, plugin_limits, instances: 50, shards: 1, ..HostOptions::default() })?;
+        let options = HostOptions { journal, clock, plugin_limits, instances: 50, shards: 1, ..HostOptions::default() };
+        let host = Host::new(options)?;
         let neighbour = host.open("neighbour", &host.load(&component("plain"))?, TenantOptions::default())?;
         let request = request("/");
         neighbour.identify(&request.head, &request.body).await?;

@@ -294,6 +294,12 @@ fn host_families(host: &Host, tenants: usize) -> Vec<Family> {
             vec![(Vec::new(), Figure::Count(host.instances()))],
         ),
         family(
+            "postbell_own_threads",
+            "Busy tenants that have a thread of their own",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(host.own_threads() as u64))],
+        ),
+        family(
             "postbell_plugin_refusals",
             "Components that were not loaded, by the limit or the step",
             MetricType::Counter,

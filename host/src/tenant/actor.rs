@@ -60,6 +60,8 @@ pub(crate) struct Actor {
     generation: u64,
     /// Which replay is expected: what comes of an earlier one is dropped.
     replays: u64,
+    /// What the plugin computed since that was last asked.
+    computed: Duration,
     /// How many appends failed since the last that did not.
     failures: u32,
     uncommitted: VecDeque<Record>,
@@ -164,6 +166,7 @@ impl Actor {
             committed: 0,
             generation: 0,
             replays: 0,
+            computed: Duration::ZERO,
             failures: 0,
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
@@ -420,7 +423,9 @@ impl Actor {
 
     fn inspect(&mut self) -> Vec<Gauge> {
         let Live::Instance(instance) = &mut self.live else { return vec![] };
-        match instance.inspect() {
+        let inspected = instance.inspect();
+        self.computed += instance.time();
+        match inspected {
             Ok(gauges) => gauges,
             Err(fault) => {
                 self.fault(&fault, "inspect");

@@ -33,7 +33,7 @@ pub use follower::Retention;
 pub(crate) use replay::History;
 pub(crate) use running::Running;
 pub use running::Version;
-pub(crate) use shard::{Mailbox, Shard};
+pub(crate) use shard::{Mailbox, OwnThreads, Shard};
 pub use swap::{
     Difference, MOST_DIFFERENCES, OnDifference, Shadow, Step, Swap, SwapError, SwapEvent, SwapOptions, Swapping,
 };
@@ -96,6 +96,9 @@ pub struct Limits {
     pub calls_per_minute: u64,
     /// `ticks-per-minute`: how often the plugin's timer is served; further ticks are late.
     pub ticks_per_minute: u64,
+    /// `busy-milliseconds`: how long it may compute in a second on a thread that it shares; beyond, it moves to a thread of
+    /// its own, which comes after all others, until it is calm.
+    pub busy_milliseconds: u64,
     /// `faults-per-minute`: how often an instance is replaced; when it fails more often, the tenant is closed until there
     /// may be one more.
     pub faults_per_minute: u64,
@@ -124,6 +127,7 @@ impl Default for Limits {
             log_lines_per_minute: 600,
             calls_per_minute: 60_000,
             ticks_per_minute: 6_000,
+            busy_milliseconds: 500,
             faults_per_minute: 120,
             journal_bytes: 1 << 30,
             swap_behind_bytes: 256 << 20,

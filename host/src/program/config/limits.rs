@@ -21,6 +21,7 @@ pub(super) struct LimitsTable {
     log_lines_per_minute: Option<Count<0, 1_000_000>>,
     calls_per_minute: Option<Count<0, 10_000_000>>,
     ticks_per_minute: Option<Count<60, 10_000_000>>,
+    busy_milliseconds: Option<Count<1, 1_000>>,
     faults_per_minute: Option<Count<1, 100_000>>,
     journal_bytes: Option<Count<1_048_576, 1_125_899_906_842_624>>,
     body_bytes: Option<Count<1024, 67_108_864>>,
@@ -40,6 +41,7 @@ impl LimitsTable {
         put(&mut limits.log_lines_per_minute, &self.log_lines_per_minute);
         put(&mut limits.calls_per_minute, &self.calls_per_minute);
         put(&mut limits.ticks_per_minute, &self.ticks_per_minute);
+        put(&mut limits.busy_milliseconds, &self.busy_milliseconds);
         put(&mut limits.faults_per_minute, &self.faults_per_minute);
         put(&mut limits.journal_bytes, &self.journal_bytes);
     }

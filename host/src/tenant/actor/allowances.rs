@@ -1,5 +1,7 @@
 //! What a plugin may have done for it, or go wrong, in a minute.
 
+use std::time::Duration;
+
 use super::Actor;
 use super::recovery::Then;
 use crate::tenant::Limits;
@@ -66,6 +68,27 @@ impl Actor {
             Then::Begin(_) => true,
         };
         (!must && !self.counted("faults-per-minute", may)).then(|| self.allowances.faults.next(now))
+    }
+
+    /// What the plugin computed since the last time.
+    pub(in crate::tenant) fn take_computed(&mut self) -> Duration {
+        std::mem::take(&mut self.computed)
+    }
+
+    /// How much it may compute in a second beside others.
+    pub(in crate::tenant) fn busy(&self) -> Duration {
+        Duration::from_millis(self.parts.limits.busy_milliseconds)
+    }
+
+    /// It gets a thread of its own.
+    pub(in crate::tenant) fn moved_out(&mut self) {
+        self.statistics().refusal("busy-milliseconds");
+        tracing::warn!(tenant = &*self.parts.history.seat.tenant, "the tenant is busy: it gets a thread of its own");
+    }
+
+    /// It would get one, if it could.
+    pub(in crate::tenant) fn cannot_move(&self) {
+        self.statistics().refusal("own-threads");
     }
 
     fn counted(&self, limit: &'static str, may: bool) -> bool {

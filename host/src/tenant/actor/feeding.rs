@@ -112,6 +112,7 @@ impl Actor {
         let reaction = instance.feed(at, input);
         let (memory, time) = (instance.memory(), instance.time());
         self.parts.timings.fed(input.kind(), time);
+        self.computed += time;
         self.statistics().guest_nanoseconds += u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let reaction = reaction?;
         if let Ok(reaction) = &reaction {
