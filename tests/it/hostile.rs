@@ -255,6 +255,7 @@ async fn busy() -> Result<()> {
         ensure!(tenant.ingest(delivery("alice@example.org", "m1", moves), None).await.is_ok());
         asked += 1;
         ensure!(parked.await??? == "a change");
+        until(&tenant, "no parked request", |figures| figures.open_requests == 0).await?;
         ensure!(scene.host.own_threads() == 0);
     }
     ensure!(tenant.statistics().faults.is_empty());
