@@ -247,10 +247,13 @@ async fn busy() -> Result<()> {
         until(&tenant, "a move", |figures| count(&figures.refusals, "busy-milliseconds") == moves).await?;
         asked += 1;
         ensure!(ask(&tenant, "/").await?? == asked.to_string(), "it is served there");
-        while scene.host.own_threads() > 0 {
+        // Twice as long as it must be calm, and not so long that what is parked is closed.
+        for _ in 0..40 {
             clock.advance(1_000);
-            // Once this is answered, that was noticed.
             ensure!(!tenant.inspect().await.is_empty());
+        }
+        while scene.host.own_threads() > 0 {
+            tokio::task::yield_now().await;
         }
         ensure!(tenant.ingest(delivery("alice@example.org", "m1", moves), None).await.is_ok());
         asked += 1;
