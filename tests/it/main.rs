@@ -17,6 +17,7 @@ mod parity;
 mod parked;
 mod power;
 mod program;
+mod python_zimbra;
 mod replay;
 mod schemas;
 mod secrets;

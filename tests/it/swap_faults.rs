@@ -35,7 +35,9 @@ async fn fails(version: &str, step: Step, words: &str) -> Result<()> {
         ensure!(next(&mut stream).await? == number.to_string());
     }
     let failed = swapping.await?.expect_err("it fails");
-    ensure!(failed.step == step && failed.why.contains(words), "{failed}");
+    // What is fed since the snapshot is fed at the step before: how much that is depends on when the snapshot was taken.
+    let is_fed = step == Step::Shadow && failed.step == Step::Warm;
+    ensure!((failed.step == step || is_fed) && failed.why.contains(words), "{failed}");
     scene.deliver(number).await?;
     ensure!(next(&mut stream).await? == (number + 1).to_string(), "the tenant goes on untouched");
     ensure!(scene.running() == "first" && scene.tenant.statistics().faults.is_empty());
