@@ -78,7 +78,7 @@ impl Waiting {
     /// The tenant is among those that may begin, if it may.
     fn give_turn(&mut self, tenant: u64, most_of_one: usize) {
         let running = self.running.get(&tenant).copied().unwrap_or(0);
-        let waits = self.jobs.get(&tenant).is_some_and(|jobs| jobs.len() > 0);
+        let waits = self.jobs.get(&tenant).is_some_and(|jobs| !jobs.is_empty());
         if waits && running < most_of_one && self.in_turns.insert(tenant) {
             self.turns.push_back(tenant);
         }
