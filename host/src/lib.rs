@@ -93,7 +93,9 @@ pub struct HostOptions {
     pub components: Option<PathBuf>,
     /// Judges whether a component that was kept before may still be loaded; none: each may.
     pub verify: Option<Verify>,
-    /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
+    /// How many instances there can be at once: one for each tenant, and some for what runs beside them. At most as many
+    /// as the kernel lets a process have: each takes four memory maps, and a quarter of `vm.max_map_count` is left for
+    /// everything else.
     pub instances: u32,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
@@ -174,7 +176,8 @@ impl Host {
     /// # Errors
     ///
     /// This machine cannot run the engine.
-    pub fn new(options: HostOptions) -> Result<Host, HostError> {
+    pub fn new(mut options: HostOptions) -> Result<Host, HostError> {
+        options.instances = possible(options.instances);
         let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
         let library =
@@ -383,6 +386,21 @@ impl Host {
 impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Host").field("tenants", &self.names().keys()).finish_non_exhaustive()
+    }
+}
+
+/// So many instances, or as many as the kernel lets a process have.
+fn possible(instances: u32) -> u32 {
+    match plugin::instance_ceiling() {
+        Some(ceiling) if ceiling < instances => {
+            tracing::warn!(
+                instances,
+                ceiling,
+                "the kernel lets a process have fewer instances than were asked for; vm.max_map_count says how many"
+            );
+            ceiling.max(1)
+        }
+        _ => instances,
     }
 }
 

@@ -26,6 +26,11 @@ impl Census {
         self.now.load(Ordering::Relaxed)
     }
 
+    /// Whether there is room enough that some may be kept that nobody needs at the moment.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.now() < self.most - self.most / 4
+    }
+
     /// One more, if there may be.
     pub(super) fn enter(self: &Arc<Census>) -> Result<Presence, Fault> {
         let one_more = |now| (now < self.most).then_some(now + 1);
@@ -51,10 +56,10 @@ mod tests {
         let census = Census::new(2);
         let first = census.enter();
         let second = census.enter();
-        assert!(first.is_ok() && second.is_ok());
+        assert!(first.is_ok() && second.is_ok() && !census.is_roomy());
         assert_eq!(census.enter().expect_err("it is full"), Fault::Instances(2));
         drop(first);
-        assert_eq!(census.now(), 1);
+        assert_eq!((census.now(), census.is_roomy()), (1, true));
         assert!(census.enter().is_ok());
     }
 }

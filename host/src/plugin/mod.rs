@@ -25,7 +25,7 @@ pub use compile::Compiler;
 #[cfg(feature = "program")]
 pub use compile::compile_child;
 pub use components::{ComponentError, Verify};
-pub(crate) use engine::{EPOCH_MILLISECONDS, engine};
+pub(crate) use engine::{EPOCH_MILLISECONDS, engine, instance_ceiling};
 pub use instance::{Fault, Instance, InstanceLimits};
 pub(crate) use library::{Library, Pin};
 pub(crate) use scratch::Scratch;
@@ -174,6 +174,11 @@ impl Plugin {
     /// The plugin fails already, or there are as many instances as the host's options allow.
     pub fn instantiate(&self, limits: &InstanceLimits) -> Result<Instance, Fault> {
         Instance::new(&self.inner.code, limits, &self.inner.census)
+    }
+
+    /// Whether an instance of it may be kept that nobody needs at the moment.
+    fn is_roomy(&self) -> bool {
+        self.inner.census.is_roomy()
     }
 }
 

@@ -35,8 +35,8 @@ impl Scratch {
         let mut instance = idle.map_or_else(|| self.plugin.instantiate(&self.limits), Ok)?;
         let result = call(&mut instance)?;
         let mut idle = self.idle();
-        // One that grew for a large request would keep the memory for good.
-        if idle.len() < KEPT && instance.memory() <= 4 * self.plugin.facts().initial_memory {
+        // One that grew for a large request would keep the memory for good, and others may need its place.
+        if idle.len() < KEPT && self.plugin.is_roomy() && instance.memory() <= 4 * self.plugin.facts().initial_memory {
             idle.push(instance);
         }
         Ok(result)
