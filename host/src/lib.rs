@@ -70,8 +70,26 @@ struct Inner {
     timings: Arc<Timings>,
     shards: Vec<Shard>,
     own_threads: OwnThreads,
-    /// The tenants that are open, and where they live.
-    open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
+    open: Mutex<Names>,
+}
+
+/// The tenants that are open, and where they live.
+#[derive(Default)]
+struct Names {
+    mailboxes: BTreeMap<Arc<str>, Mailbox>,
+    /// The key of the next one.
+    next: u64,
+    /// With so many, those are looked for that are closed.
+    crowded: usize,
+}
+
+impl Names {
+    fn forget_closed(&mut self) {
+        if self.mailboxes.len() >= self.crowded {
+            self.mailboxes.retain(|_, mailbox| mailbox.is_open());
+            self.crowded = 2 * self.mailboxes.len() + 64;
+        }
+    }
 }
 
 /// What a host is made of.
@@ -97,6 +115,9 @@ pub struct HostOptions {
     /// as the kernel lets a process have: each takes four memory maps, and a quarter of `vm.max_map_count` is left for
     /// everything else.
     pub instances: u32,
+    /// How many tenants may have an instance while they are idle; of further ones, those sleep that were idle longest. At
+    /// most seven eighths of the instances: the others are for what runs beside tenants.
+    pub open_tenants: usize,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
     /// How many tenants that are busy may have a thread of their own; see [`Limits::busy_milliseconds`].
@@ -122,6 +143,7 @@ impl Default for HostOptions {
             components: None,
             verify: None,
             instances: 1_000,
+            open_tenants: 10_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             own_threads: 64,
             accept_divergence: false,
@@ -138,6 +160,9 @@ pub struct TenantOptions {
     /// What it may use.
     pub limits: Limits,
 }
+
+/// Told whether a tenant is open.
+type Opened = Box<dyn FnOnce(Result<(), OpenError>) + Send>;
 
 /// Why there is no host.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +187,9 @@ pub enum OpenError {
     /// The journal knows the tenant, but does not give its state.
     #[error("its history does not give its state: {0}")]
     History(String),
+    /// It was closed before it was open.
+    #[error("the tenant was closed meanwhile")]
+    Closed,
     /// There are as many instances as there may be.
     #[error("no room for it: {0}")]
     Full(String),
@@ -183,7 +211,8 @@ impl Host {
         let library =
             Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
         let own_threads = OwnThreads::new(options.own_threads);
-        let shard = |number| Shard::start(number, options.clock.clone(), own_threads.clone());
+        let most_awake = most_awake(&options);
+        let shard = |number| Shard::start(number, options.clock.clone(), most_awake, own_threads.clone());
         let shards = (0..options.shards.max(1)).map(shard).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
@@ -226,10 +255,11 @@ impl Host {
     /// See [`OpenError`].
     pub fn open(&self, name: &str, plugin: &Plugin, options: TenantOptions) -> Result<Tenant, OpenError> {
         let (opened, result) = std::sync::mpsc::channel();
-        let tenant = self.open_later(name, plugin, options, move |result| {
+        let told = move |result| {
             // An error means that this thread is gone.
             let _ = opened.send(result);
-        })?;
+        };
+        let tenant = self.begin(name, plugin, options, false, Box::new(told))?;
         let stopped = || Err(OpenError::Journal("the host has stopped".into()));
         result.recv().unwrap_or_else(|_| stopped()).map(|()| tenant)
     }
@@ -248,12 +278,23 @@ impl Host {
         options: TenantOptions,
         opened: impl FnOnce(Result<(), OpenError>) + Send + 'static,
     ) -> Result<Tenant, OpenError> {
+        self.begin(name, plugin, options, true, Box::new(opened))
+    }
+
+    fn begin(
+        &self,
+        name: &str,
+        plugin: &Plugin,
+        options: TenantOptions,
+        patient: bool,
+        opened: Opened,
+    ) -> Result<Tenant, OpenError> {
         let name: Arc<str> = name.into();
         let mailbox = self.reserve(&name)?;
         let used = self.last_used(&name, plugin).inspect_err(|_| mailbox.close())?;
         let first_request = first_request(&*self.inner.options.clock, used);
         let opening = self.opening(&name, plugin).inspect_err(|_| mailbox.close())?;
-        Ok(self.start(name, plugin, options, Box::new(opened), first_request, opening, &mailbox))
+        Ok(self.start(name, plugin, options, (patient, opened), first_request, opening, &mailbox))
     }
 
     /// When a tenant was last used, in milliseconds since the Unix epoch, by what the journal has of it; none: nothing.
@@ -316,15 +357,17 @@ impl Host {
     /// Takes the name, if no tenant that is still open has it, and a place on a shard.
     fn reserve(&self, name: &Arc<str>) -> Result<Mailbox, OpenError> {
         let mut open = self.names();
-        open.retain(|_, mailbox| mailbox.is_open());
-        if open.contains_key(name) {
+        if open.mailboxes.get(name).is_some_and(Mailbox::is_open) {
             return Err(OpenError::Duplicate);
         }
-        let key = open.values().map(Mailbox::key).max().map_or(0, |last| last + 1);
-        let shards = &self.inner.shards;
-        let fewest = shards.iter().min_by_key(|shard| shard.tenants()).expect("there is at least one shard");
-        let mailbox = fewest.mailbox(key);
-        open.insert(name.clone(), mailbox.clone());
+        open.forget_closed();
+        let key = open.next;
+        open.next += 1;
+        // Those that were just opened may not be counted yet: they go to each in turn.
+        let shards = self.inner.shards.iter().cycle().skip(key as usize % self.inner.shards.len());
+        let fewest = shards.take(self.inner.shards.len()).min_by_key(|shard| shard.tenants());
+        let mailbox = fewest.expect("there is at least one shard").mailbox(key);
+        open.mailboxes.insert(name.clone(), mailbox.clone());
         Ok(mailbox)
     }
 
@@ -334,7 +377,7 @@ impl Host {
         name: Arc<str>,
         plugin: &Plugin,
         options: TenantOptions,
-        opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
+        (patient, opened): (bool, Opened),
         first_request: u64,
         (choice, pin): (Choice, plugin::Pin),
         mailbox: &Mailbox,
@@ -370,7 +413,7 @@ impl Host {
             seed,
             _pin: pin,
         };
-        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, take_over, opened }));
+        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, take_over, patient, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());
         let mailbox = mailbox.clone();
         let handle =
@@ -378,15 +421,21 @@ impl Host {
         Tenant::start(handle)
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Mailbox>> {
+    fn names(&self) -> std::sync::MutexGuard<'_, Names> {
         self.inner.open.lock().expect("nothing panics while this lock is held")
     }
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Host").field("tenants", &self.names().keys()).finish_non_exhaustive()
+        formatter.debug_struct("Host").field("tenants", &self.names().mailboxes.keys()).finish_non_exhaustive()
     }
+}
+
+/// How many idle tenants of one shard may have an instance.
+fn most_awake(options: &HostOptions) -> usize {
+    let room = (options.instances - options.instances / 8) as usize;
+    (options.open_tenants.min(room) / options.shards.max(1)).max(1)
 }
 
 /// So many instances, or as many as the kernel lets a process have.

@@ -39,6 +39,10 @@ pub struct Statistics {
     pub memory: u64,
     /// Processor time of the inputs that were fed, in nanoseconds.
     pub guest_nanoseconds: u64,
+    /// 1: it has no instance, because nobody uses it.
+    pub asleep: u64,
+    /// How often it was woken.
+    pub wakes: u64,
 }
 
 impl Statistics {
@@ -51,6 +55,7 @@ impl Statistics {
             uncommitted: 0,
             snapshot: 0,
             memory: 0,
+            asleep: 0,
             ..self.clone()
         }
     }
@@ -79,6 +84,8 @@ impl Statistics {
             (&mut self.append_failures, other.append_failures),
             (&mut self.memory, other.memory),
             (&mut self.guest_nanoseconds, other.guest_nanoseconds),
+            (&mut self.asleep, other.asleep),
+            (&mut self.wakes, other.wakes),
         ];
         for (sum, figure) in figures {
             *sum += figure;

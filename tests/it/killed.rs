@@ -40,12 +40,13 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     Ok(())
 }
 
-/// A server that takes snapshots often, and whose limits are out of reach: who is idle while it is killed again and
-/// again has missed nothing.
+/// A server that takes snapshots often, whose tenant sleeps whenever nothing happens for a moment, and whose limits are out
+/// of reach: who is idle while it is killed again and again has missed nothing.
 fn start(sync: &str) -> Result<Start> {
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\
          {sync}\nsnapshot-inputs = 20\nhistory-hours = 0\n\
+         [limits]\nsleep-milliseconds = 1\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
          ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n"

@@ -22,6 +22,7 @@ mod replay;
 mod schemas;
 mod secrets;
 mod settled;
+mod sleep;
 mod swap;
 mod swap_faults;
 mod swap_program;

@@ -109,6 +109,10 @@ impl Journal for Commanded {
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
         self.memory.cut(seat, horizon)
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.memory.remove(seat)
+    }
 }
 
 /// A host on this journal.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics, plugins};
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics, plugins, tenants};
 use crate::ingest::cyrus::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
@@ -29,6 +29,8 @@ pub(super) fn router(state: State) -> Router {
     Router::new()
         .route("/v1/tenants/{tenant}/changes", post(post_changes))
         .route("/v1/tenants/{tenant}/sources/{source}", get(get_source).post(post_source))
+        .route("/v1/tenants", get(tenants::get_tenants))
+        .route("/v1/tenants/{tenant}", get(tenants::get_tenant).put(tenants::put_tenant).delete(tenants::delete_tenant))
         .route("/v1/journal", get(journal::get_seats))
         .route("/v1/backup", get(journal::get_backup))
         .route("/v1/tenants/{tenant}/backup", get(journal::get_tenant_backup))

@@ -112,7 +112,12 @@ fn observe(state: &State) -> (Vec<(Tenant, Observed)>, Option<Observed>) {
 async fn inspect(shown: Vec<(Tenant, Observed)>) -> Vec<Observed> {
     let (mut observed, mut asked) = (Vec::new(), JoinSet::new());
     for (index, (tenant, of)) in shown.into_iter().enumerate() {
+        let asleep = of.totals.statistics.asleep > 0;
         observed.push(of);
+        // To be looked at is no reason to wake.
+        if asleep {
+            continue;
+        }
         asked.spawn(async move { (index, tenant.inspect().await) });
     }
     let answered = async {
@@ -255,6 +260,13 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             one(|it| it.totals.statistics.memory),
         ),
         family(
+            "postbell_asleep",
+            "Whether the tenant has no instance, because nobody uses it",
+            Gauge,
+            one(|it| it.totals.statistics.asleep),
+        ),
+        family("postbell_wakes", "Times that the tenant was woken", Counter, one(|it| it.totals.statistics.wakes)),
+        family(
             "postbell_guest_cpu_seconds",
             "Processor time of the plugin's inputs",
             Counter,
@@ -307,6 +319,12 @@ fn host_families(host: &Host, tenants: usize) -> Vec<Family> {
         ),
         family("postbell_guest_seconds", "Processor time of an input", MetricType::Histogram, guest),
         family("postbell_commit_seconds", "From an append to its commit", MetricType::Histogram, one(timings.commit())),
+        family(
+            "postbell_opening_seconds",
+            "From an input or a timer until the tenant that slept has an instance for it",
+            MetricType::Histogram,
+            one(timings.opening()),
+        ),
         family(
             "postbell_wake_seconds",
             "From the acceptance of changes until a parked client is sent what they brought",
@@ -452,6 +470,8 @@ mod tests {
                     append_failures: 3,
                     memory: 65_536,
                     guest_nanoseconds: 7_000,
+                    asleep: 0,
+                    wakes: 3,
                 },
                 outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 },
             },
@@ -508,6 +528,12 @@ mod tests {
             # HELP postbell_instance_memory_bytes Memory of the live instance
             # TYPE postbell_instance_memory_bytes gauge
             postbell_instance_memory_bytes{tenant="exa\"mple"} 65536
+            # HELP postbell_asleep Whether the tenant has no instance, because nobody uses it
+            # TYPE postbell_asleep gauge
+            postbell_asleep{tenant="exa\"mple"} 0
+            # HELP postbell_wakes Times that the tenant was woken
+            # TYPE postbell_wakes counter
+            postbell_wakes_total{tenant="exa\"mple"} 3
             # HELP postbell_guest_cpu_seconds Processor time of the plugin's inputs
             # TYPE postbell_guest_cpu_seconds counter
             postbell_guest_cpu_seconds_total{tenant="exa\"mple"} 0.000007

@@ -6,6 +6,8 @@
 //!   key.
 //! - `GET /v1/plugins`, `PUT /v1/tenants/{tenant}/plugin`, `POST /v1/tenants/{tenant}/rollback`: which plugins run, and
 //!   others in their place, with an admin key.
+//! - `GET /v1/tenants`, `GET`, `PUT` and `DELETE /v1/tenants/{tenant}`: the tenants themselves, with the server's admin
+//!   key; one of its own for `GET`.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
 //!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
@@ -17,9 +19,10 @@ mod keys;
 mod metrics;
 pub mod plugins;
 mod refusal;
+mod tenants;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -36,6 +39,7 @@ use self::refusal::Refusal;
 use crate::Host;
 use crate::journal::Journal;
 use crate::program::admission::Admission;
+use crate::program::tenants::{Changed, Tenants as Managed};
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
 
@@ -99,6 +103,8 @@ struct Shared {
     journal: Arc<dyn Journal>,
     archives: Arc<Semaphore>,
     admission: Admission,
+    /// None yet: the server still starts.
+    managed: OnceLock<Managed>,
 }
 
 /// The tenants by their names.
@@ -156,6 +162,7 @@ impl State {
             clients,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
             admission,
+            managed: OnceLock::new(),
         }));
         for tenant in tenants {
             state.insert(tenant);
@@ -184,6 +191,26 @@ impl State {
             tenants.shown -= 1;
         } else {
             tenants.gone.add(&seat.tenant.statistics().counts(), outcomes);
+        }
+    }
+
+    /// Who changes tenants; said once.
+    pub fn manage(&self, tenants: Managed) {
+        // An error means that it was said before.
+        let _ = self.0.managed.set(tenants);
+    }
+
+    fn managed(&self) -> Result<&Managed, Refusal> {
+        self.0.managed.get().ok_or_else(Refusal::starting)
+    }
+
+    /// What a change made counts here, too.
+    pub fn publish(&self, changed: Changed) {
+        for name in &changed.removed {
+            self.remove(name);
+        }
+        for tenant in changed.put {
+            self.insert(tenant);
         }
     }
 

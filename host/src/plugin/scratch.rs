@@ -30,6 +30,12 @@ impl Scratch {
         self.with(|instance| instance.refuse(head, body, why))
     }
 
+    /// Drops those that are idle.
+    pub(crate) fn rest(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        drop(idle);
+    }
+
     fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T, Fault>) -> Result<T, Fault> {
         let idle = self.idle().pop();
         let mut instance = idle.map_or_else(|| self.plugin.instantiate(&self.limits), Ok)?;

@@ -13,6 +13,7 @@ use toml::Spanned;
 use zeroize::Zeroizing;
 
 use super::signatures::TrustedKeys;
+use super::tenants::stored::Stored;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
 use crate::journal::SyncMode;
@@ -49,8 +50,18 @@ pub struct Config {
     pub plugin_limits: PluginLimits,
     /// How many tenants have figures of their own.
     pub metrics_tenants: usize,
+    /// See [`crate::HostOptions::instances`].
+    pub instances: u32,
+    /// See [`crate::HostOptions::open_tenants`].
+    pub open_tenants: usize,
     /// The tenants, at least one.
     pub tenants: Vec<TenantConfig>,
+    /// What further tenants may use if they do not say otherwise.
+    pub tenant_defaults: TenantDefaults,
+    /// The file; none: there is none.
+    pub file: Option<PathBuf>,
+    /// What takes a restart to change.
+    pub fixed: Fixed,
 }
 
 /// What clients may take, and what the server gives itself.
@@ -106,8 +117,29 @@ impl Default for JournalConfig {
     }
 }
 
+/// What a tenant may use if it does not say otherwise, and the bytes of a client's request.
+pub type TenantDefaults = (tenant::Limits, usize);
+
+/// What is the same as long as a server runs: all but tenants and their limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fixed(toml::Table);
+
+impl Fixed {
+    /// The first thing that is other there, as `table.key`.
+    pub fn difference(&self, other: &Fixed) -> Option<String> {
+        let keys = |fixed: &Fixed| -> Vec<(String, String)> {
+            let tables = fixed.0.iter().filter_map(|(name, table)| Some((name, table.as_table()?)));
+            tables.flat_map(|(name, table)| table.keys().map(|key| (name.clone(), key.clone()))).collect()
+        };
+        let value = |fixed: &Fixed, name: &str, key: &str| fixed.0.get(name)?.get(key).cloned();
+        let mut all = keys(self).into_iter().chain(keys(other));
+        let changed = all.find(|(name, key)| value(self, name, key) != value(other, name, key));
+        changed.map(|(name, key)| format!("`{key}` under [{name}]"))
+    }
+}
+
 /// One tenant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TenantConfig {
     /// Its name, in URLs and logs.
     pub name: String,
@@ -133,6 +165,8 @@ pub struct TenantConfig {
     pub admin_key: Option<Zeroizing<String>>,
     /// The key of Zimbra's preauth; none: closed.
     pub preauth_key: Option<Zeroizing<String>>,
+    /// It was made while the server ran, and is kept in the data directory.
+    pub stored: bool,
 }
 
 /// A setting of a plugin's.
@@ -205,6 +239,8 @@ struct ServerTable {
     history_bytes: Option<Count<0, 1_125_899_906_842_624>>,
     metrics_tenants: Option<Count<0, 100_000>>,
     rollback_hours: Option<Count<0, 876_000>>,
+    instances: Option<Count<8, 1_000_000>>,
+    open_tenants: Option<Count<1, 1_000_000>>,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +260,12 @@ struct TenantTable {
     #[serde(default)]
     limits: LimitsTable,
 }
+
+/// How many instances there may be unless told otherwise: as many as a process may have by Linux's own default.
+pub const INSTANCES: u32 = 12_000;
+
+/// How many idle tenants may have an instance unless told otherwise.
+pub const OPEN_TENANTS: usize = 10_000;
 
 /// How many tenants have figures of their own unless told otherwise.
 pub const METRICS_TENANTS: usize = 1_000;
@@ -322,7 +364,14 @@ impl Config {
     ///
     /// The first mistake in one of them.
     pub fn load(path: &Path) -> Result<Config, Mistake> {
-        Config::of(&TomlFile::read(path)?)
+        let mut config = Config::of(&TomlFile::read(path)?)?;
+        let stored = Stored::new(config.data.as_deref(), Some(path)).all(&config.tenant_defaults)?;
+        for tenant in &stored {
+            refuse_taken(&config.tenants, tenant)?;
+        }
+        config.tenants.extend(stored);
+        config.file = Some(path.to_owned());
+        Ok(config)
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
@@ -334,21 +383,57 @@ impl Config {
         let domains = tenants.iter().flat_map(|tenant| tenant.domains.get_ref());
         refuse_repeated(file, "domain", domains.map(Text::as_text))?;
         let common = tenant_limits(&server, &limits);
+        let fixed = fixed(file)?;
         let tenants = tenants.into_iter().map(|tenant| tenant_config(file, tenant, &common));
         Ok(Config {
             limits: server.limits(),
             journal: server.journal(),
             plugin_limits: plugins.limits(),
             metrics_tenants: values::or(&server.metrics_tenants, METRICS_TENANTS as u64) as usize,
+            instances: values::or(&server.instances, INSTANCES.into()) as u32,
+            open_tenants: values::or(&server.open_tenants, OPEN_TENANTS as u64) as usize,
             tenants: tenants.collect::<Result<_, _>>()?,
+            fixed,
+            file: None,
             push: push.config(file),
             trusted_keys: TrustedKeys::new(plugins.trusted_keys.into_iter().map(|key| key.0).collect()),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
             admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
             data: server.data.map(|data| file.resolve(&data)),
             admin_key: server.admin_key.map(|key| key.0),
+            tenant_defaults: common,
         })
     }
+}
+
+/// One tenant, from a file of its own.
+///
+/// # Errors
+///
+/// The first mistake in it.
+pub fn tenant(file: &TomlFile, defaults: &TenantDefaults) -> Result<TenantConfig, Mistake> {
+    let table: TenantTable = file.parse()?;
+    refuse_repeated(file, "host", table.hosts.iter().map(Text::as_text))?;
+    refuse_repeated(file, "domain", table.domains.get_ref().iter().map(Text::as_text))?;
+    tenant_config(file, table, defaults)
+}
+
+fn fixed(file: &TomlFile) -> Result<Fixed, Mistake> {
+    let mut tables: toml::Table = file.parse()?;
+    tables.retain(|name, _| ["server", "push", "plugins"].iter().any(|fixed| name == *fixed));
+    Ok(Fixed(tables))
+}
+
+/// A tenant that is kept in the data directory has nothing that one of the configuration's has.
+fn refuse_taken(tenants: &[TenantConfig], stored: &TenantConfig) -> Result<(), Mistake> {
+    let shares = |tenant: &&TenantConfig| {
+        tenant.name == stored.name
+            || tenant.hosts.iter().any(|host| stored.hosts.contains(host))
+            || tenant.domains.iter().any(|domain| stored.domains.contains(domain))
+    };
+    let Some(at) = tenants.iter().find(shares).and_then(|tenant| tenant.at.as_ref()) else { return Ok(()) };
+    let name = &stored.name;
+    Err(at.mistake(format!("its name, a host or a domain is taken by {name}, a tenant in the data directory")))
 }
 
 /// What a tenant may use if it does not say otherwise, and the bytes of a client's request.
@@ -396,6 +481,7 @@ fn tenant_config(
         ingest_key: text(table.ingest_key),
         admin_key: text(table.admin_key),
         preauth_key: text(table.preauth_key),
+        stored: false,
     })
 }
 

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::config::{
-    ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, METRICS_TENANTS, PushConfig, Setting, TenantConfig,
+    ADMIN_LISTEN, Config, Fixed, INSTANCES, JournalConfig, LISTEN, Limits, METRICS_TENANTS, OPEN_TENANTS, PushConfig,
+    Setting, TenantConfig,
 };
 use super::demo::{DOMAIN, PASSWORD};
 use super::signatures::TrustedKeys;
@@ -47,6 +48,11 @@ pub fn config(
         trusted_keys: TrustedKeys::default(),
         plugin_limits: PluginLimits::default(),
         metrics_tenants: METRICS_TENANTS,
+        instances: INSTANCES,
+        open_tenants: OPEN_TENANTS,
+        tenant_defaults: (tenant::Limits::default(), Limits::default().body.bytes),
+        file: None,
+        fixed: Fixed::default(),
         tenants: vec![TenantConfig {
             name: DOMAIN.to_owned(),
             at: None,
@@ -60,6 +66,7 @@ pub fn config(
             ingest_key: key(INGEST_KEY),
             admin_key: key(ADMIN_KEY),
             preauth_key: key(&"0".repeat(64)),
+            stored: false,
         }],
     })
 }

@@ -20,6 +20,7 @@ pub mod serve;
 pub mod shown;
 pub mod signatures;
 pub mod swap;
+pub mod tenants;
 pub mod toml_file;
 pub mod users;
 

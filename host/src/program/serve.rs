@@ -16,11 +16,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::admission::{self, Admission};
-use super::config::{Config, Limits, PushConfig, Setting, TenantConfig};
+use super::config::{Config, Fixed, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
 use super::opening::{self, Wanted};
 use super::signatures::TrustedKeys;
+use super::tenants::{Tenants, TenantsParts, client_tenant};
 use super::{Failure, demo, demo_config, inspect};
 use crate::admin::{self, AdminParts, AdminTenant};
 use crate::clock::{Clock, SystemClock};
@@ -28,7 +29,7 @@ use crate::journal::{Journal, MemoryJournal, SourceSpan};
 use crate::outbound::caller::Caller;
 use crate::plugin::Plugin;
 use crate::serve::counters::Counters;
-use crate::serve::exchange::{ClientTenant, Exchange};
+use crate::serve::exchange::Exchange;
 use crate::serve::front::{self, Front};
 use crate::serve::logins::Logins;
 use crate::serve::passwords::Passwords;
@@ -111,7 +112,8 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         cache: data.as_ref().map(DataDirectory::cache),
         components: data.as_ref().map(DataDirectory::components),
         verify: Some(Arc::new(move |component, signature| admission::verify_kept(&trusted, component, signature))),
-        instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
+        instances: config.instances,
+        open_tenants: config.open_tenants,
         accept_divergence: args.accept_divergence,
         unread_bytes: config.limits.unread_bytes_total,
         ..defaults
@@ -158,16 +160,21 @@ fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a
             Entry::Occupied(loaded) => loaded.get().clone(),
             Entry::Vacant(new) => new.insert(load(admission, tenant, &config.trusted_keys)?).clone(),
         };
-        let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
-        let domains = ("domains".to_owned(), tenant.domains.join(" "));
-        let settings = settings.chain([domains]).chain(config.push.setting()).collect();
+        let settings = settings(tenant, config.push.setting());
         let options = TenantOptions { settings, limits: tenant.limits.clone() };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)
 }
 
-fn load(admission: &Admission, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
+/// What the plugin is told: its own settings, and what the host adds.
+pub(super) fn settings(tenant: &TenantConfig, push: Option<(String, String)>) -> Vec<(String, String)> {
+    let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
+    let domains = ("domains".to_owned(), tenant.domains.join(" "));
+    settings.chain([domains]).chain(push).collect()
+}
+
+pub(super) fn load(admission: &Admission, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
     let (origin, component) = component(config, trusted)?;
     let loaded = match &config.plugin {
         Some(file) => admission.file(file, &component),
@@ -219,7 +226,18 @@ async fn serve(
     let admin_key = config.admin_key.as_ref().map(|key| key.to_string());
     let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
     let admin_tenants = admin_tenants.collect();
-    let front = front(config, &tenants, clock)?;
+    let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
+    let front = front(&config, &tenants, &passwords, &clock)?;
+    let parts = TenantsParts {
+        host: host.clone(),
+        admission: admission.clone(),
+        front: front.clone(),
+        passwords,
+        clock,
+        config: &config,
+        tenants: tenants.clone(),
+    };
+    let managed = Tenants::new(parts);
     let state = admin::State::new(AdminParts {
         tenants: admin_tenants,
         admin_key,
@@ -228,11 +246,12 @@ async fn serve(
         host: host.clone(),
         admission,
     });
+    state.manage(managed.clone());
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
     listeners.spawn(front::listen(clients, front, stopping.clone()));
-    listeners.spawn(admin::listen(admins, state, stopping));
+    listeners.spawn(admin::listen(admins, state.clone(), stopping));
     let clients_url = format!("http://{client_address}");
     announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
     let mut background = JoinSet::new();
@@ -240,12 +259,23 @@ async fn serve(
         background.spawn(demo::play(tenants[0].clone()));
         background.spawn(demo::listen(clients_url));
     }
-    signals.next().await;
+    while signals.next().await == Asked::ToReload {
+        background.spawn(reload(managed.clone(), state.clone(), config.fixed.clone()));
+    }
     background.abort_all();
     tracing::info!("stopping");
     stop.send_replace(true);
+    let tenants: Vec<Tenant> = managed.known().await.values().map(|(_, tenant)| tenant.clone()).collect();
     finish(&tenants, listeners, &limits, &mut signals).await;
     Ok(())
+}
+
+/// Reads the configuration again. What is wrong with it is said, and nothing changes.
+async fn reload(managed: Tenants, state: admin::State, begun_with: Fixed) {
+    match managed.reload(&begun_with).await {
+        Ok(changed) => state.publish(changed),
+        Err(error) => tracing::error!(%error, "the configuration was read again, and nothing was changed"),
+    }
 }
 
 /// Streams are ended in their dialects' ways, and clients get their last answers; a second signal cuts this short.
@@ -265,7 +295,7 @@ async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits,
                 tracing::warn!("some clients were not done in time and are cut off");
             }
         }
-        () = signals.next() => tracing::warn!("stopped at once"),
+        () = signals.stop() => tracing::warn!("stopped at once"),
     }
 }
 
@@ -280,7 +310,7 @@ fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound().with_context(|| format!("cannot listen for {what} on {address}"))
 }
 
-fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
+pub(super) fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
     AdminTenant {
         tenant: tenant.clone(),
         ingest_key: config.ingest_key.as_ref().map(|key| key.to_string()),
@@ -289,19 +319,23 @@ fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
     }
 }
 
-fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Front>> {
+fn front(
+    config: &Config,
+    tenants: &[Tenant],
+    passwords: &Arc<Passwords>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Front>> {
     let counters = Arc::new(Counters::default());
-    let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
     let mut served = Vec::new();
-    for (config, tenant) in config.tenants.into_iter().zip(tenants) {
+    for (config, tenant) in config.tenants.iter().zip(tenants) {
         if config.users.users().is_empty() {
             tracing::warn!(tenant = config.name, "it has no users, so nobody can log in");
         }
-        let logins = Logins::new(config.users, config.preauth_key, passwords.clone(), clock.clone())?;
-        let (hosts, domains, body_bytes) = (config.hosts, config.domains, config.body_bytes);
-        served.push(ClientTenant { tenant: tenant.clone(), hosts, domains, body_bytes, logins });
+        let (users, key) = (config.users.clone(), config.preauth_key.clone());
+        let logins = Logins::new(users, key, passwords.clone(), clock.clone())?;
+        served.push(client_tenant(config, tenant, logins));
     }
-    let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock);
+    let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock.clone());
     Ok(Arc::new(Front { exchange, limits: config.limits.connection, counters }))
 }
 
@@ -312,23 +346,37 @@ fn announce(what: &str) {
     tracing::info!("ready {what}");
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal asks for.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    ToStop,
+    ToReload,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Signals> {
         let of = |kind| signal(kind).context("signals");
-        Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
+        Ok(Signals { terminate, interrupt, hang_up: of(SignalKind::hangup())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::ToStop,
+            _ = self.interrupt.recv() => Asked::ToStop,
+            _ = self.hang_up.recv() => Asked::ToReload,
         }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await == Asked::ToReload {}
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Logins {
     directory: Directory,
     preauth_key: Option<Zeroizing<String>>,
     passwords: Arc<Passwords>,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
 }
 
@@ -63,7 +63,13 @@ impl Logins {
         passwords: Arc<Passwords>,
         clock: Arc<dyn Clock>,
     ) -> Result<Logins, getrandom::Error> {
-        Ok(Logins { directory, preauth_key, passwords, tokens: Tokens::new()?, clock })
+        Ok(Logins { directory, preauth_key, passwords, tokens: Arc::new(Tokens::new()?), clock })
+    }
+
+    /// The same logins with other users and another key: tokens that were given stay good.
+    pub fn changed(&self, directory: Directory, preauth_key: Option<Zeroizing<String>>) -> Logins {
+        let (passwords, tokens, clock) = (self.passwords.clone(), self.tokens.clone(), self.clock.clone());
+        Logins { directory, preauth_key, passwords, tokens, clock }
     }
 
     /// Verifies the login of a header.

@@ -14,6 +14,7 @@ pub struct Timings {
     guest: [Histogram; FUNCTIONS.len()],
     commit: Histogram,
     wake: Histogram,
+    opening: Histogram,
 }
 
 impl Timings {
@@ -32,6 +33,11 @@ impl Timings {
         self.wake.figures()
     }
 
+    /// From an input or a timer until the tenant that slept has an instance for it.
+    pub fn opening(&self) -> HistogramFigures {
+        self.opening.figures()
+    }
+
     pub(crate) fn fed(&self, function: &str, time: Duration) {
         let index = FUNCTIONS.iter().position(|known| *known == function);
         self.guest[index.expect("every input's function is listed")].observe(time);
@@ -43,5 +49,9 @@ impl Timings {
 
     pub(crate) fn woke(&self, time: Duration) {
         self.wake.observe(time);
+    }
+
+    pub(crate) fn opened(&self, time: Duration) {
+        self.opening.observe(time);
     }
 }

@@ -9,6 +9,7 @@ mod allowances;
 mod commit;
 mod feeding;
 mod recovery;
+mod sleeping;
 mod snapshots;
 mod swap;
 
@@ -41,6 +42,7 @@ use allowances::Allowances;
 use commit::{Farewell, Release};
 use recovery::Then;
 pub(crate) use recovery::{Recovered, Successive, TakeOver};
+use sleeping::Rest;
 use snapshots::Snapshots;
 use swap::Attempt;
 
@@ -80,6 +82,7 @@ pub(crate) struct Actor {
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
     snapshots: Snapshots,
+    rest: Rest,
     /// The component that is in charge.
     tenure: Tenure,
     /// Who was in charge before each record of a swap that is not committed.
@@ -121,6 +124,8 @@ pub(crate) struct Beginning {
     pub(crate) settings: Vec<(String, String)>,
     /// Another component than the one in charge is to take over.
     pub(crate) take_over: Option<TakeOver>,
+    /// Where there are too many instances, it waits until there is room, and does not fail.
+    pub(crate) patient: bool,
     /// Told once it is open and that is committed, or why it is not.
     pub(crate) opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
 }
@@ -129,10 +134,14 @@ enum Live {
     Instance(Box<Instance>),
     /// The journal is replayed into a new one.
     Replaying(Then),
+    /// There is none, because nobody needs it.
+    Asleep,
     /// There is none at present, for a reason that may pass: it is tried again at `until`, in monotonic time.
     Down {
         why: String,
         until: u64,
+        /// What it is wanted for then, besides what waits.
+        then: Option<Box<Then>>,
     },
     /// There will be none as long as this process lives.
     Faulted(String),
@@ -151,7 +160,7 @@ pub(super) enum Next {
 impl Actor {
     pub(crate) fn new(parts: Parts, mut beginning: Beginning) -> Actor {
         let time = TenantTime::start(&*parts.clock, 0);
-        let snapshots = Snapshots::new(&*parts.clock);
+        let (snapshots, rest) = (Snapshots::new(&*parts.clock), Rest::new(parts.clock.monotonic()));
         let open = OpenRequests::new(parts.unread.clone());
         let guard = Guard::after_load(&[], &[], parts.limits.reaction_bytes);
         let allowances = Allowances::new(&parts.limits, parts.clock.monotonic());
@@ -181,6 +190,7 @@ impl Actor {
             waking: None,
             settlements: Vec::new(),
             snapshots,
+            rest,
             tenure,
             unproven: VecDeque::new(),
             take_over,
@@ -208,8 +218,12 @@ impl Actor {
             Command::Follower { attempt, result } => self.follower(attempt, result),
             Command::SwapUnwatched => {}
             Command::Sweep { swap, after } => self.sweep(swap, after),
+            Command::Limit { limits } => self.limit(*limits),
+            Command::Close { respond } if self.is_unopened() && self.deferred.is_empty() => {
+                self.close_unopened(respond)
+            }
             // Who looks does not wait.
-            Command::Inspect { respond } if !matches!(self.live, Live::Instance(_)) => {
+            Command::Inspect { respond } if !matches!(self.live, Live::Instance(_) | Live::Asleep) => {
                 self.parts.mailbox.taken();
                 drop(respond.send(vec![]));
             }
@@ -224,6 +238,10 @@ impl Actor {
 
     /// Takes the commands that wait, in order, as long as there is an instance or a reason to refuse them.
     fn go_on(&mut self) {
+        // What clients have, and what became of calls, waits for an instance, too.
+        if matches!(self.live, Live::Asleep) {
+            self.revive();
+        }
         while !self.deferred.is_empty() {
             self.settle();
             self.revive();
@@ -256,7 +274,8 @@ impl Actor {
             | Command::Followed { .. }
             | Command::Follower { .. }
             | Command::SwapUnwatched
-            | Command::Sweep { .. } => unreachable!("these never wait"),
+            | Command::Sweep { .. }
+            | Command::Limit { .. } => unreachable!("these never wait"),
         }
     }
 
@@ -275,7 +294,8 @@ impl Actor {
     /// Does what is due.
     pub(super) fn tick_if_due(&mut self) -> Next {
         self.revive();
-        let due = !self.is_full() && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock));
+        let may = matches!(self.live, Live::Instance(_)) && !self.is_full();
+        let due = may && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock));
         if due && self.may_tick() {
             self.wake_at = None;
             self.feed_own(Input::Tick);
@@ -285,6 +305,7 @@ impl Actor {
         self.follow_if_due();
         self.settle();
         self.go_on();
+        self.sleep_if_due();
         self.release()
     }
 
@@ -300,7 +321,7 @@ impl Actor {
 
     /// When something is due next, in the clock's monotonic time.
     pub(super) fn due(&self) -> Option<u64> {
-        let ticks = matches!(self.live, Live::Instance(_)) && !self.is_full();
+        let ticks = matches!(self.live, Live::Instance(_) | Live::Asleep) && !self.is_full();
         let due = |instant| self.time.due(instant);
         let tick = self.wake_at.filter(|_| ticks).map(due).map(|due| due.max(self.next_tick()));
         let deadline = self.open.first_deadline().map(due);
@@ -310,7 +331,8 @@ impl Actor {
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
         let own = [tick, deadline, again, farewell, self.snapshot_due(), self.shadow_due()];
-        own.into_iter().flatten().min()
+        let own = own.into_iter().chain([self.sleep_due(), self.room_due()]);
+        own.flatten().min()
     }
 
     fn ingest(
@@ -345,7 +367,7 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => Some(IngestError::Journal(why.clone())),
             Live::Faulted(why) => Some(IngestError::Fault(why.clone())),
-            Live::Instance(_) | Live::Replaying(_) => {
+            Live::Instance(_) | Live::Replaying(_) | Live::Asleep => {
                 let limit = self.full()?;
                 self.statistics().refusal(limit);
                 Some(IngestError::Busy)
@@ -405,7 +427,7 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => drop(respond.send(Err(IngestError::Journal(why.clone())))),
             Live::Faulted(why) => drop(respond.send(Err(IngestError::Fault(why.clone())))),
-            Live::Instance(_) | Live::Replaying(_) => {
+            Live::Instance(_) | Live::Replaying(_) | Live::Asleep => {
                 self.outbox.push(self.sequence, Release::Offset(respond, offset));
             }
         }
@@ -443,7 +465,9 @@ impl Actor {
         let began = ThreadWatch::start();
         let most = Duration::from_millis(self.parts.limits.instance.call_milliseconds.saturating_mul(DRAIN_INPUTS));
         self.feed_own(Input::Drain);
-        for _ in 0..10_000 {
+        // Without an instance there is nothing that it could end.
+        let most_ticks = if matches!(self.live, Live::Instance(_)) { 10_000 } else { 0 };
+        for _ in 0..most_ticks {
             let now = self.time.read(&*self.parts.clock);
             if self.wake_at.is_none_or(|due| due > now) || began.elapsed() > most {
                 break;

@@ -47,6 +47,11 @@ impl Guard {
         guard
     }
 
+    /// Reactions may hold so many bytes from now on.
+    pub(super) fn limit(&mut self, reaction_bytes: usize) {
+        self.reaction_bytes = reaction_bytes;
+    }
+
     /// The requests that the plugin may reply to, from one number on.
     pub(super) fn answerable_after(&self, after: u64) -> impl Iterator<Item = u64> {
         self.answerable.range((Bound::Excluded(after), Bound::Unbounded)).copied()

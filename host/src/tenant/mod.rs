@@ -20,7 +20,7 @@ mod swap;
 mod tenure;
 mod unread;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -61,7 +61,8 @@ struct Inner {
     name: Arc<str>,
     running: Arc<Running>,
     library: Arc<Library>,
-    limits: Limits,
+    /// See [`Limits::inputs_waiting`].
+    inputs_waiting: AtomicUsize,
     clock: Arc<dyn Clock>,
     mailbox: Mailbox,
     background: Background,
@@ -102,6 +103,9 @@ pub struct Limits {
     /// `faults-per-minute`: how often an instance is replaced; when it fails more often, the tenant is closed until there
     /// may be one more.
     pub faults_per_minute: u64,
+    /// `sleep-milliseconds`: after so long without an input the instance is dropped until the next input or
+    /// timer. Where there are more tenants than [`crate::HostOptions::open_tenants`], those go first that were idle longest.
+    pub sleep_milliseconds: u64,
     /// `journal-bytes`: about how many bytes of inputs may be in no snapshot; beyond, nothing more is taken until one
     /// succeeds.
     pub journal_bytes: u64,
@@ -129,6 +133,7 @@ impl Default for Limits {
             ticks_per_minute: 6_000,
             busy_milliseconds: 500,
             faults_per_minute: 120,
+            sleep_milliseconds: 600_000,
             journal_bytes: 1 << 30,
             swap_behind_bytes: 256 << 20,
             retention: Retention::default(),
@@ -366,6 +371,12 @@ impl Tenant {
         response.await.unwrap_or_else(|_| Err("the tenant is closed".into()))
     }
 
+    /// Lets it use something else from now on.
+    pub fn limit(&self, limits: Limits) {
+        self.inner.inputs_waiting.store(limits.inputs_waiting, Ordering::Relaxed);
+        self.inner.mailbox.tell(Command::Limit { limits: Box::new(limits) });
+    }
+
     /// What happened to this tenant since this process opened it.
     pub fn statistics(&self) -> Statistics {
         self.statistics_now().clone()
@@ -382,7 +393,7 @@ impl Tenant {
 
     /// Whether another input may wait; counts the refusal if not.
     fn has_room(&self) -> bool {
-        let room = self.inner.mailbox.waiting() < self.inner.limits.inputs_waiting;
+        let room = self.inner.mailbox.waiting() < self.inner.inputs_waiting.load(Ordering::Relaxed);
         if !room {
             self.statistics_now().refusal("inputs-waiting");
         }
@@ -405,7 +416,7 @@ impl Tenant {
                 name,
                 running,
                 library,
-                limits,
+                inputs_waiting: AtomicUsize::new(limits.inputs_waiting),
                 clock,
                 mailbox,
                 background,

@@ -15,7 +15,7 @@ use super::follower::FollowError;
 use super::open_requests::Respond;
 use super::replay::ReplayError;
 use super::swap::{Follower, Report, SwapError, SwapOptions};
-use super::{IngestError, Ingested};
+use super::{IngestError, Ingested, Limits};
 use crate::clock::{Clock, Stopwatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
@@ -61,6 +61,10 @@ pub(crate) enum Command {
     Configure {
         settings: Vec<(String, String)>,
         respond: oneshot::Sender<Result<(), String>>,
+    },
+    /// It may use something else from now on.
+    Limit {
+        limits: Box<Limits>,
     },
     Close {
         respond: oneshot::Sender<()>,
@@ -193,7 +197,8 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn start(number: usize, clock: Arc<dyn Clock>, own: OwnThreads) -> Shard {
+    /// `most_awake`: how many of its tenants may have an instance while they are idle.
+    pub(crate) fn start(number: usize, clock: Arc<dyn Clock>, most_awake: usize, own: OwnThreads) -> Shard {
         let (messages, waiting) = channel();
         let tenants = Arc::<AtomicUsize>::default();
         let advanced = messages.clone();
@@ -203,7 +208,7 @@ impl Shard {
             .name(format!("postbell-shard-{number}"))
             .spawn({
                 let (tenants, home) = (tenants.clone(), messages.clone());
-                move || Thread::shard(clock, tenants, home, own).run(&waiting)
+                move || Thread::shard(clock, tenants, most_awake, home, own).run(&waiting)
             })
             .expect("the operating system gives a thread at start");
         Shard { messages, tenants }

@@ -24,6 +24,7 @@ pub(super) struct LimitsTable {
     busy_milliseconds: Option<Count<1, 1_000>>,
     faults_per_minute: Option<Count<1, 100_000>>,
     journal_bytes: Option<Count<1_048_576, 1_125_899_906_842_624>>,
+    sleep_milliseconds: Option<Count<1, 31_536_000_000>>,
     body_bytes: Option<Count<1024, 67_108_864>>,
 }
 
@@ -44,6 +45,7 @@ impl LimitsTable {
         put(&mut limits.busy_milliseconds, &self.busy_milliseconds);
         put(&mut limits.faults_per_minute, &self.faults_per_minute);
         put(&mut limits.journal_bytes, &self.journal_bytes);
+        put(&mut limits.sleep_milliseconds, &self.sleep_milliseconds);
     }
 
     /// The bytes of a client's request; none: it is not said here.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Actor;
 use super::recovery::Then;
+use super::{Actor, Live};
 use crate::tenant::Limits;
 use crate::tenant::allowance::Allowance;
 
@@ -28,6 +28,19 @@ impl Allowances {
 }
 
 impl Actor {
+    /// What the tenant may use from now on; what it has used of each minute is forgotten.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.allowances = Allowances::new(&limits, self.parts.clock.monotonic());
+        self.guard.limit(limits.reaction_bytes);
+        self.parts.running.limit(&limits.instance);
+        if let Live::Instance(instance) = &mut self.live {
+            instance.set_limits(&limits.instance);
+        }
+        self.parts.history.limits = limits.instance.clone();
+        self.parts.history.reaction_bytes = limits.reaction_bytes;
+        self.parts.limits = limits;
+    }
+
     pub(super) fn may_log(&mut self) -> bool {
         let now = self.parts.clock.monotonic();
         let may = self.allowances.log_lines.take(now);

@@ -154,7 +154,7 @@ impl Actor {
         match live {
             Live::Replaying(then) => self.abandon(then, OpenError::Journal(error.to_string())),
             Live::Faulted(why) => self.live = Live::Faulted(why),
-            Live::Instance(_) | Live::Down { .. } => {}
+            Live::Instance(_) | Live::Asleep | Live::Down { .. } => {}
         }
         if matches!(error, JournalError::Conflict { .. }) {
             self.give_up(format!("another process owns it: {error}"));
@@ -187,7 +187,7 @@ impl Actor {
             0 | 1 => 0,
             more => (RETRY_MILLISECONDS << (more - 2).min(10)).min(LONGEST_RETRY_MILLISECONDS),
         };
-        Live::Down { why: error.to_string(), until: self.parts.clock.monotonic() + wait }
+        Live::Down { why: error.to_string(), until: self.parts.clock.monotonic() + wait, then: None }
     }
 
     /// Carries out what may leave.

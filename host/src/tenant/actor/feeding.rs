@@ -73,6 +73,7 @@ impl Actor {
         if let Some(why) = self.absence() {
             return Err(Box::new(Failed { input, fault: None, why }));
         }
+        self.stir();
         let at = self.moment();
         match self.call(at, &input) {
             Ok(Ok(reaction)) => {
@@ -89,7 +90,7 @@ impl Actor {
             Err(fault) => {
                 self.fault(&fault, input.kind());
                 let why = fault.to_string();
-                self.live = Live::Down { why: why.clone(), until: 0 };
+                self.live = Live::Down { why: why.clone(), until: 0, then: None };
                 Err(Box::new(Failed { input, fault: Some(fault), why }))
             }
         }
@@ -99,6 +100,7 @@ impl Actor {
         match &self.live {
             Live::Instance(_) => None,
             Live::Replaying(_) => Some("its history is replayed".into()),
+            Live::Asleep => Some("it sleeps".into()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(why.clone()),
         }
     }

@@ -44,6 +44,11 @@ impl Snapshots {
         self.bytes + self.unsaved
     }
 
+    /// How many inputs there are up to this one since the last snapshot, and about how many bytes of them.
+    pub(super) fn since(&self, committed: u64) -> (u64, u64) {
+        (committed.saturating_sub(self.sequence), self.bytes)
+    }
+
     /// Whether one is being taken.
     pub(super) fn is_running(&self) -> bool {
         self.running
@@ -59,7 +64,8 @@ impl Actor {
     /// When one is due by age, in the clock's monotonic time.
     pub(super) fn snapshot_due(&self) -> Option<u64> {
         let Snapshots { sequence, since, running, .. } = self.snapshots;
-        let wanted = !running && self.committed > sequence;
+        // One that sleeps has taken its own.
+        let wanted = !running && self.committed > sequence && !matches!(self.live, Live::Asleep);
         wanted.then(|| since.saturating_add(self.parts.limits.retention.snapshot_milliseconds))
     }
 
@@ -74,7 +80,7 @@ impl Actor {
         }
     }
 
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         self.snapshots.running = true;
         self.snapshots.unsaved += std::mem::take(&mut self.snapshots.bytes);
         let (history, retention) = (self.parts.history.clone(), self.parts.limits.retention.clone());

@@ -18,6 +18,10 @@ pub(super) struct Thread {
     pub(super) actors: BTreeMap<u64, Seated>,
     /// When a tenant is due, and which.
     timers: BTreeSet<(u64, u64)>,
+    /// When a tenant was used last that has an instance, and which.
+    awake: BTreeSet<(u64, u64)>,
+    /// How many of them there may be.
+    most_awake: usize,
     tenants: Arc<AtomicUsize>,
     pub(super) place: Place,
 }
@@ -25,6 +29,7 @@ pub(super) struct Thread {
 pub(super) struct Seated {
     pub(super) actor: Box<Actor>,
     due: Option<u64>,
+    awake: Option<u64>,
     pub(super) usage: Usage,
 }
 
@@ -33,20 +38,24 @@ impl Thread {
     pub(super) fn shard(
         clock: Arc<dyn Clock>,
         tenants: Arc<AtomicUsize>,
+        most_awake: usize,
         home: Sender<Message>,
         own: OwnThreads,
     ) -> Thread {
         let place = Place::Shard { home, away: BTreeMap::new(), own };
-        Thread { clock, actors: BTreeMap::new(), timers: BTreeSet::new(), tenants, place }
+        let (actors, timers, awake) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Thread { clock, actors, timers, awake, most_awake, tenants, place }
     }
 
     /// One for a single tenant, whose shard is `home`.
     pub(super) fn own(clock: Arc<dyn Clock>, key: u64, home: Sender<Message>) -> Thread {
-        let (actors, timers) = (BTreeMap::new(), BTreeSet::new());
+        let (actors, timers, awake) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         Thread {
             clock,
             actors,
             timers,
+            awake,
+            most_awake: usize::MAX,
             tenants: Arc::default(),
             place: Place::Own { key, home, calm: 0, leaves: false },
         }
@@ -82,6 +91,7 @@ impl Thread {
             }
             touched.extend(self.tick());
             self.account(&touched);
+            self.make_room();
         }
     }
 
@@ -102,7 +112,7 @@ impl Thread {
     /// The tenant lives here from now on.
     pub(super) fn seat(&mut self, key: u64, actor: Box<Actor>) {
         let usage = Usage::begin(self.clock.monotonic());
-        self.actors.insert(key, Seated { actor, due: None, usage });
+        self.actors.insert(key, Seated { actor, due: None, awake: None, usage });
         self.count();
         self.arm(key);
     }
@@ -138,6 +148,25 @@ impl Thread {
             }
             self.timers.extend(due.map(|due| (due, key)));
         }
+        let awake = seated.actor.awake_since();
+        if awake != seated.awake {
+            if let Some(former) = std::mem::replace(&mut seated.awake, awake) {
+                self.awake.remove(&(former, key));
+            }
+            self.awake.extend(awake.map(|since| (since, key)));
+        }
+    }
+
+    /// Lets those sleep that were idle longest, if there are too many awake.
+    fn make_room(&mut self) {
+        let over = self.awake.len().saturating_sub(self.most_awake).min(TURN);
+        let idle: Vec<u64> = self.awake.iter().take(over).map(|(_, key)| *key).collect();
+        for key in idle {
+            if let Some(seated) = self.actors.get_mut(&key) {
+                seated.actor.doze();
+                self.arm(key);
+            }
+        }
     }
 
     /// The tenant lives here no more.
@@ -145,6 +174,9 @@ impl Thread {
         let seated = self.actors.remove(&key)?;
         if let Some(due) = seated.due {
             self.timers.remove(&(due, key));
+        }
+        if let Some(awake) = seated.awake {
+            self.awake.remove(&(awake, key));
         }
         self.count();
         Some(seated.actor)
