@@ -26,6 +26,7 @@ mod sleep;
 mod swap;
 mod swap_faults;
 mod swap_program;
+mod tenants;
 mod tidy;
 mod tools;
 mod wire;

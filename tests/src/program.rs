@@ -168,6 +168,11 @@ impl Server {
         refuse_errors(self.process.take().context("the server has ended")?.kill())
     }
 
+    /// Tells the server to read its configuration again.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.as_ref().context("the server has ended")?.signal(Signal::HUP)
+    }
+
     /// Tells the server to end, as an operator would.
     pub fn terminate(&self) -> Result<()> {
         self.process.as_ref().context("the server has ended")?.signal(Signal::TERM)

@@ -87,7 +87,9 @@ pub(super) async fn text(state: &State) -> String {
     observed.extend(rest);
     let shared = &state.0;
     let of_host = host_families(&shared.host, state.tenants().seats.len());
-    write(families(&observed).into_iter().chain(of_host).chain(client_families(&shared.clients)).collect())
+    let own = [reloads(state.reloads())];
+    let families = families(&observed).into_iter().chain(of_host).chain(own);
+    write(families.chain(client_families(&shared.clients)).collect())
 }
 
 /// Those that have figures of their own, and the others together, if there are or were any.
@@ -332,6 +334,12 @@ fn host_families(host: &Host, tenants: usize) -> Vec<Family> {
             one(timings.wake()),
         ),
     ]
+}
+
+fn reloads([refused, taken]: [u64; 2]) -> Family {
+    let series = counted("outcome", BTreeMap::from([("refused", refused), ("taken", taken)]));
+    let help = "Times that the configuration was read again, by what became of it";
+    Family { name: "postbell_reloads", help, kind: MetricType::Counter, series }
 }
 
 fn counted(label: &str, counts: BTreeMap<&'static str, u64>) -> Vec<(Labels, Figure)> {

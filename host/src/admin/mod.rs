@@ -22,6 +22,7 @@ mod refusal;
 mod tenants;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ struct Shared {
     admission: Admission,
     /// None yet: the server still starts.
     managed: OnceLock<Managed>,
+    /// How often the configuration was read again, and taken or not.
+    reloads: [AtomicU64; 2],
 }
 
 /// The tenants by their names.
@@ -163,6 +166,7 @@ impl State {
             archives: Arc::new(Semaphore::new(ARCHIVES)),
             admission,
             managed: OnceLock::new(),
+            reloads: Default::default(),
         }));
         for tenant in tenants {
             state.insert(tenant);
@@ -202,6 +206,16 @@ impl State {
 
     fn managed(&self) -> Result<&Managed, Refusal> {
         self.0.managed.get().ok_or_else(Refusal::starting)
+    }
+
+    /// The configuration was read again, and taken or not.
+    pub fn reloaded(&self, taken: bool) {
+        self.0.reloads[usize::from(taken)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was refused, and how often taken.
+    fn reloads(&self) -> [u64; 2] {
+        self.0.reloads.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// What a change made counts here, too.

@@ -273,8 +273,14 @@ async fn serve(
 /// Reads the configuration again. What is wrong with it is said, and nothing changes.
 async fn reload(managed: Tenants, state: admin::State, begun_with: Fixed) {
     match managed.reload(&begun_with).await {
-        Ok(changed) => state.publish(changed),
-        Err(error) => tracing::error!(%error, "the configuration was read again, and nothing was changed"),
+        Ok(changed) => {
+            state.publish(changed);
+            state.reloaded(true);
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration was read again, and nothing was changed");
+            state.reloaded(false);
+        }
     }
 }
 
