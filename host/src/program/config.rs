@@ -420,7 +420,7 @@ pub fn tenant(file: &TomlFile, defaults: &TenantDefaults) -> Result<TenantConfig
 
 fn fixed(file: &TomlFile) -> Result<Fixed, Mistake> {
     let mut tables: toml::Table = file.parse()?;
-    tables.retain(|name, _| ["server", "push", "plugins"].iter().any(|fixed| name == *fixed));
+    tables.retain(|name, _| ["server", "push", "plugins"].contains(&name));
     Ok(Fixed(tables))
 }
 
