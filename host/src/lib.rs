@@ -363,10 +363,11 @@ impl Host {
         open.forget_closed();
         let key = open.next;
         open.next += 1;
-        // Those that were just opened may not be counted yet: they go to each in turn.
-        let shards = self.inner.shards.iter().cycle().skip(key as usize % self.inner.shards.len());
-        let fewest = shards.take(self.inner.shards.len()).min_by_key(|shard| shard.tenants());
-        let mailbox = fewest.expect("there is at least one shard").mailbox(key);
+        // By turns, unless many were closed on one of them.
+        let shards = &self.inner.shards;
+        let (turn, fewest) = (&shards[key as usize % shards.len()], shards.iter().min_by_key(|shard| shard.tenants()));
+        let fewest = fewest.filter(|fewest| fewest.tenants() + UNCOUNTED < turn.tenants());
+        let mailbox = fewest.unwrap_or(turn).mailbox(key);
         open.mailboxes.insert(name.clone(), mailbox.clone());
         Ok(mailbox)
     }
@@ -431,6 +432,9 @@ impl std::fmt::Debug for Host {
         formatter.debug_struct("Host").field("tenants", &self.names().mailboxes.keys()).finish_non_exhaustive()
     }
 }
+
+/// So many that were just opened may not be counted by their shards yet.
+const UNCOUNTED: usize = 1_000;
 
 /// How many idle tenants of one shard may have an instance.
 fn most_awake(options: &HostOptions) -> usize {

@@ -1,9 +1,11 @@
 //! Memory of a tenant that is open and of one that sleeps, the time to wake one, and the start with all of them.
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use postbell::journal::{Journal, SyncMode};
+use postbell::journal::{DatabaseJournal, DatabaseOptions, Journal, SyncMode};
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::{get_events, subscribe};
@@ -12,26 +14,20 @@ use postbell_tests::histories::Random;
 use crate::number;
 use crate::scene::{self, database, folder, now, quantile, runtime, timed};
 
+/// The journal's file.
+const JOURNAL: &str = "known.redb";
+
 /// How many tenants are awake where most sleep.
 const AWAKE: usize = 2_000;
 
 /// How many are woken, one after the other.
 const WAKES: usize = 5_000;
 
-pub fn run() {
-    let (open, known) = (number("POSTBELL_OPEN", 10_000), number("POSTBELL_KNOWN", 100_000));
-    let folder = folder();
+/// All of them awake.
+pub fn open() {
+    let (open, folder) = (number("POSTBELL_OPEN", 10_000), folder());
+    let journal = database(&folder, "open.redb", SyncMode::Every(50));
     println!("\nTenants with one subscription each.\n");
-    all_open(database(&folder, "open.redb", SyncMode::Every(50)), open);
-    let journal = database(&folder, "known.redb", SyncMode::Every(50));
-    let mut subscriptions = Vec::new();
-    most_asleep(journal.clone(), known, &mut subscriptions);
-    let (tenants, took) = timed(|| start(journal, known, AWAKE));
-    println!("{known} known tenants are open again after {took:.1?}");
-    drop(tenants);
-}
-
-fn all_open(journal: Arc<dyn Journal>, open: usize) {
     let before = resident_kib();
     let (host, tenants) = start(journal, open, open);
     subscribe_each(&tenants, &mut Vec::new());
@@ -39,14 +35,35 @@ fn all_open(journal: Arc<dyn Journal>, open: usize) {
     println!("{open} open tenants: {each:.1} KiB each, {} instances", host.instances());
 }
 
-fn most_asleep(journal: Arc<dyn Journal>, known: usize, subscriptions: &mut Vec<(String, String)>) {
-    let before = resident_kib();
+/// Most of them asleep; then the same again, in another process.
+pub fn known() {
+    let (known, folder) = (number("POSTBELL_KNOWN", 100_000), folder());
+    let journal = database(&folder, JOURNAL, SyncMode::Every(50));
+    most_asleep(journal.clone(), known);
+    journal.finish().expect("the journal is well");
+    let program = std::env::current_exe().expect("it runs");
+    let again = Command::new(program).arg("again").env("POSTBELL_JOURNAL", folder.path()).status();
+    assert!(again.expect("it starts").success());
+}
+
+/// What `known` left is opened again.
+pub fn again() {
+    let Some(folder) = std::env::var_os("POSTBELL_JOURNAL") else { return };
+    let known = number("POSTBELL_KNOWN", 100_000);
+    let journal = DatabaseJournal::open(&PathBuf::from(folder).join(JOURNAL), DatabaseOptions::default());
+    let journal = Arc::new(journal.expect("it was closed in order"));
+    let (_tenants, took) = timed(|| start(journal, known, AWAKE));
+    println!("{known} known tenants are open again after {took:.1?}");
+}
+
+fn most_asleep(journal: Arc<dyn Journal>, known: usize) {
+    let (before, mut subscriptions) = (resident_kib(), Vec::new());
     let (host, tenants) = start(journal, known, AWAKE);
-    subscribe_each(&tenants, subscriptions);
+    subscribe_each(&tenants, &mut subscriptions);
     let asleep = tenants.iter().filter(|tenant| tenant.statistics().asleep == 1).count();
     let each = (resident_kib() - before) as f64 / known as f64;
     println!("{known} known tenants, {asleep} asleep: {each:.1} KiB each, {} instances", host.instances());
-    wake(&tenants, subscriptions);
+    wake(&tenants, &subscriptions);
     runtime().block_on(async {
         for tenant in &tenants {
             tenant.close().await;
@@ -107,9 +124,9 @@ fn wake(tenants: &[Tenant], subscriptions: &[(String, String)]) {
     }
 }
 
-/// What this process has in memory.
+/// What this process has in memory of its own: what instances share of their image does not count for each.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux says so");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has that line");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it has that line");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

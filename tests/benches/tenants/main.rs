@@ -1,6 +1,6 @@
 //! Many tenants: what each takes, awake and asleep, and what one that misbehaves costs its neighbour.
 //!
-//! Everything runs in this process, on the library's own interface, but for the processes that are measured beside it. An
+//! Each part runs in a process, on the library's own interface. An
 //! argument names the part to run; `POSTBELL_OPEN` and `POSTBELL_KNOWN` say how many tenants.
 
 mod density;
@@ -16,13 +16,24 @@ fn main() {
     if named.as_deref() == Some(processes::ONE) {
         return processes::be_one();
     }
-    let parts: [(&str, fn()); 3] =
-        [("density", density::run), ("processes", processes::run), ("neighbours", neighbours::run)];
-    for (name, run) in parts {
-        if named.as_ref().is_none_or(|named| named == name) {
-            run();
-        }
+    let parts: [(&str, fn()); 4] = [
+        ("open", density::open),
+        ("known", density::known),
+        ("processes", processes::run),
+        ("neighbours", neighbours::run),
+    ];
+    match named.as_deref() {
+        Some("again") => density::again(),
+        Some(named) => parts.iter().filter(|(name, _)| *name == named).for_each(|(_, run)| run()),
+        // Each in a process of its own: what one leaves in memory is not another's.
+        None => parts.iter().for_each(|(name, _)| alone(name)),
     }
+}
+
+fn alone(part: &str) {
+    let program = std::env::current_exe().expect("it runs");
+    let ended = std::process::Command::new(program).arg(part).status().expect("it starts");
+    assert!(ended.success(), "{part} ended with {ended}");
 }
 
 /// A number from the environment.
