@@ -2,6 +2,9 @@
 
 mod bad_input;
 mod deltas;
+mod filters;
+mod limits;
+mod logins;
 mod model;
 mod reading;
 
