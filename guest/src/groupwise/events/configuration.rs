@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::occurrence::{Container, Occurrence};
-use super::words::{EventType, ItemType, Word};
+use super::words::{EventType, Word};
 
 /// How long records are kept where nothing is said, in seconds.
 pub const DEFAULT_PERSISTENCE: u64 = 7 * 86_400;
@@ -110,9 +110,4 @@ fn is_about_an_item(event: EventType) -> bool {
 /// The set of words in a list; none: one is unknown.
 pub fn words<W: Word>(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().try_fold(0, |set, word| Some(set | W::read(word)?.bit()))
-}
-
-/// The types of items in a list, likewise.
-pub fn item_types(text: &str) -> Option<u64> {
-    words::<ItemType>(text)
 }

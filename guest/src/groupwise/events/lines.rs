@@ -112,7 +112,9 @@ impl Lines {
     /// How many calls to an address have failed in a row.
     pub fn failures(&self, target: &Target) -> u32 {
         match self.busy.get(target) {
-            Some(Line::Calling { failures, .. } | Line::Waiting { failures, .. } | Line::Over { failures }) => *failures,
+            Some(Line::Calling { failures, .. } | Line::Waiting { failures, .. } | Line::Over { failures }) => {
+                *failures
+            }
             None => 0,
         }
     }
@@ -144,9 +146,7 @@ impl Lines {
     pub fn next_busy(&self, after: Option<&Target>) -> Option<(&Target, &Line)> {
         match after {
             None => self.busy.first_key_value(),
-            Some(after) => {
-                self.busy.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)).next()
-            }
+            Some(after) => self.busy.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded)).next(),
         }
     }
 }

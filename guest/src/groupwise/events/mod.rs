@@ -9,6 +9,7 @@
 //! to clients, as when GroupWise deletes a key that nobody has read for too long, and they configure it anew.
 
 pub mod configuration;
+mod gauges;
 mod key;
 mod lines;
 mod log;
@@ -17,7 +18,9 @@ pub mod news;
 pub mod notify;
 pub mod occurrence;
 mod reads;
+mod restore;
 mod store;
+pub mod times;
 pub mod words;
 
 pub use key::{Key, KeyNo};
@@ -25,4 +28,4 @@ pub use lines::{Line, Target};
 pub use log::Log;
 pub use occurrence::{Occurrence, Uid};
 pub use reads::Read;
-pub use store::{Events, Loss};
+pub use store::{Counts, Events};

@@ -75,7 +75,7 @@ impl Telling<'_> {
             }
             Happening::Hinted(kinds) => return self.hinted(kinds),
             Happening::Gap => return false,
-            // GroupWise has no event for these: the last alters nothing that is not told otherwise, too.
+            // GroupWise has no event for these.
             Happening::Baseline(_) | Happening::AccountOpened(_) | Happening::AccountModified(_) => {}
             Happening::AccountClosed | Happening::AccountAvailable => {}
             Happening::AccountUnavailable(Absence::Maintenance) => {}

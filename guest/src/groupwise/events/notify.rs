@@ -123,7 +123,9 @@ pub fn restart(state: &mut State) {
         let target = state.events.lines.of_call(call).cloned();
         let line = target.and_then(|target| state.events.lines.clear(&target));
         if let Some(Line::Calling { told, .. }) = line {
-            told.into_iter().for_each(|number| drop(state.events.with_key(number, Key::arm_again)));
+            for number in told {
+                state.events.with_key(number, Key::arm_again);
+            }
         }
     }
 }

@@ -80,7 +80,9 @@ impl Events {
     /// No answer is on its way any more, and none arrived.
     pub fn forget_all_reads(&mut self) {
         let requests: Vec<_> = self.reads.keys().copied().collect();
-        requests.into_iter().for_each(|request| drop(self.end_read(request, false)));
+        for request in requests {
+            self.end_read(request, false);
+        }
     }
 
     /// Records that were not delivered are there again, and their application hears of them.

@@ -61,7 +61,7 @@ pub struct Events {
     /// When a key was last used.
     pub(super) idle: BTreeSet<(Instant, KeyNo)>,
     by_name: BTreeMap<(MailboxNo, String), KeyNo>,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Events {
@@ -96,9 +96,14 @@ impl Events {
         self.bytes
     }
 
-    /// A record of a key, and what it is of.
-    pub fn occurrence(&self, mailbox: MailboxNo, uid: Uid) -> &Occurrence {
-        self.logs[&mailbox].get(uid)
+    /// What has happened in a mailbox that has keys.
+    pub fn log(&self, mailbox: MailboxNo) -> &Log {
+        &self.logs[&mailbox]
+    }
+
+    /// A key is used; whether that altered anything.
+    pub fn touch(&mut self, number: KeyNo, now: Instant) -> bool {
+        self.with_key(number, |key| key.touch(now)) == Some(true)
     }
 
     /// Configures a key, which comes to be if it is not there. One that is there keeps its records, unless it was lost.
@@ -115,7 +120,7 @@ impl Events {
             key.lost = false;
             key.armed = false;
             key.arm();
-            key.owed = !key.records.is_empty();
+            key.owed = key.armed && !key.records.is_empty();
             key.touch(now);
         });
     }
@@ -137,11 +142,12 @@ impl Events {
         }
     }
 
-    /// The account of a mailbox is closed: nothing is left of its keys.
-    pub fn close(&mut self, mailbox: MailboxNo) {
+    /// Removes all keys of a mailbox; whether there were any.
+    pub fn remove_all(&mut self, mailbox: MailboxNo) -> bool {
         let numbers: Vec<_> = self.of_mailbox(mailbox).map(|(number, _)| number).collect();
+        let any = !numbers.is_empty();
         numbers.into_iter().for_each(|number| self.remove(number));
-        self.logs.remove(&mailbox);
+        any
     }
 
     /// Records what happened for every key that covers it.
@@ -277,7 +283,7 @@ impl Events {
     }
 
     /// Puts a key in its place.
-    fn insert(&mut self, number: KeyNo, key: Key) {
+    pub(super) fn insert(&mut self, number: KeyNo, key: Key) {
         self.by_name.insert((key.mailbox, key.name.clone()), number);
         self.logs.entry(key.mailbox).or_insert_with(Log::new).keys.insert(number);
         self.keys.insert(number, key);
@@ -296,11 +302,11 @@ impl Events {
     fn index(&mut self, number: KeyNo, before: Marks) {
         let now = self.marks(number);
         if before.used != now.used {
-            before.used.into_iter().for_each(|used| drop(self.idle.remove(&(used, number))));
+            before.used.map(|used| self.idle.remove(&(used, number)));
             self.idle.extend(now.used.map(|used| (used, number)));
         }
         if before.ends != now.ends {
-            before.ends.into_iter().for_each(|ends| drop(self.aging.remove(&(ends, number))));
+            before.ends.map(|ends| self.aging.remove(&(ends, number)));
             self.aging.extend(now.ends.map(|ends| (ends, number)));
         }
         if before.due != now.due {
