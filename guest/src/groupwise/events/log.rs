@@ -29,9 +29,9 @@ struct Kept {
 }
 
 impl Log {
-    /// One in which nothing has happened.
-    pub fn new() -> Self {
-        Self { next: 1, ..Self::default() }
+    /// One in which nothing is kept, and whose next occurrence gets this number.
+    pub fn since(next: Uid) -> Self {
+        Self { next, ..Self::default() }
     }
 
     /// Keeps an occurrence that so many keys have recorded under the next number; gives the bytes that it counts for.

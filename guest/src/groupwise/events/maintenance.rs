@@ -1,7 +1,7 @@
 //! What ends by itself, at midnight (UTC) as in GroupWise's nightly maintenance: records that are older than their key
 //! keeps them, keys whose last records ended so, and keys that nobody uses.
 
-use super::key::{KeyNo, midnight};
+use super::key::{DAY, KeyNo, midnight};
 use super::store::Events;
 use crate::contract::Instant;
 use crate::mailboxes::MailboxNo;
@@ -12,7 +12,7 @@ impl Events {
     /// When something ends next, or an application is called again.
     pub fn next_timer(&self, settings: &Settings) -> Option<Instant> {
         let aging = self.aging.first().map(|(due, _)| *due);
-        let idle = self.idle.first().map(|(used, _)| midnight(used.saturating_add(settings.key_idle_ms())));
+        let idle = self.idle.first().map(|(used, _)| idle_ends(*used, settings));
         [aging, idle, self.lines.next_timer()].into_iter().flatten().min()
     }
 
@@ -21,8 +21,7 @@ impl Events {
         let mut any = self.lines.run_out(now);
         for _ in 0..MAX_TIMERS {
             let aged = self.aging.first().filter(|(due, _)| *due <= now).map(|(_, number)| *number);
-            let idle_ms = settings.key_idle_ms();
-            let is_idle = |(used, _): &&(Instant, KeyNo)| midnight(used.saturating_add(idle_ms)) <= now;
+            let is_idle = |(used, _): &&(Instant, KeyNo)| idle_ends(*used, settings) <= now;
             let idle = self.idle.first().filter(is_idle).map(|(_, number)| *number);
             match (aged, idle) {
                 (Some(number), _) => self.age(number, |ends| ends <= now),
@@ -88,4 +87,9 @@ impl Events {
         self.remove(number);
         self.counts.expired += 1;
     }
+}
+
+/// When a key ends that was used on the day which begins then: not before it was idle for as long as it may be.
+fn idle_ends(used: Instant, settings: &Settings) -> Instant {
+    midnight(used.saturating_add(DAY).saturating_add(settings.key_idle_ms()))
 }

@@ -163,7 +163,8 @@ impl Telling<'_> {
     fn folder(&mut self, events: [EventType; 2], folder: &Folder, fields: u64) {
         let container = self.container(&folder.id, &folder.role, &folder.holds);
         let event = events[usize::from(container.class == Class::Book)];
-        let (id, container) = (Some(container.id.clone()), Some(container));
+        let id = Some(container.id.clone()).filter(|id| !id.is_empty());
+        let container = Some(container);
         self.told.push(Occurrence { id, container, fields, ..Occurrence::of(event) });
     }
 

@@ -26,9 +26,7 @@ impl Events {
 
     /// Puts a log in its place.
     pub fn restore_log(&mut self, mailbox: MailboxNo, next: Uid) {
-        let mut log = Log::new();
-        log.next = next;
-        self.logs.insert(mailbox, log);
+        self.logs.insert(mailbox, Log::since(next));
     }
 
     /// Puts what happened in its place; false: there is no such log.

@@ -138,7 +138,7 @@ impl Events {
         if let Some(key) = self.keys.remove(&number) {
             self.index(number, before);
             self.by_name.remove(&(key.mailbox, key.name));
-            self.logs.entry(key.mailbox).or_insert_with(Log::new).keys.remove(&number);
+            self.logs.get_mut(&key.mailbox).map(|log| log.keys.remove(&number));
         }
     }
 
@@ -285,7 +285,7 @@ impl Events {
     /// Puts a key in its place.
     pub(super) fn insert(&mut self, number: KeyNo, key: Key) {
         self.by_name.insert((key.mailbox, key.name.clone()), number);
-        self.logs.entry(key.mailbox).or_insert_with(Log::new).keys.insert(number);
+        self.logs.entry(key.mailbox).or_insert_with(|| Log::since(1)).keys.insert(number);
         self.keys.insert(number, key);
         self.index(number, Marks::default());
     }
