@@ -59,7 +59,7 @@ impl Listener {
     fn configuration(&self) -> Value {
         json!({"events": {"Events": {"key": "app", "enabled": true, "ip_address": "127.0.0.1", "port": self.port,
             "definition": {"EventDefinition": {
-                "events": {"EventTypeList": {"event": [{"EventType": "FolderItemAdd"}, {"EventType": "ItemMarkRead"}]}},
+                "events": {"EventTypeList": {"event": ["FolderItemAdd", "ItemMarkRead"]}},
                 "type": {"ItemTypeList": {"value": ["Mail"]}},
                 "containers": {"ContainerList": {"container": ["inbox@16"], "not_value": false}},
             }},

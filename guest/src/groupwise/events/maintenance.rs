@@ -69,18 +69,24 @@ impl Events {
     /// Removes the oldest records of a key while their end, or the moment when they were heard, says so. A key that had
     /// records and has none any more is deleted: its application has not read them for as long as it wanted them.
     fn age_while(&mut self, number: KeyNo, is_over: impl Fn(Instant, Instant) -> bool) {
+        let any = self.remove_aged(number, is_over);
+        let is_empty = self.get(number).is_some_and(|key| key.records.is_empty());
+        if any && is_empty && !self.is_read(number) {
+            self.expire(number);
+        }
+    }
+
+    /// Removes these records, and leaves the key; whether there were any.
+    pub(super) fn remove_aged(&mut self, number: KeyNo, is_over: impl Fn(Instant, Instant) -> bool) -> bool {
         let Some(key) = self.get(number) else {
-            return;
+            return false;
         };
         let log = &self.logs[&key.mailbox];
         let over = |heard| is_over(key.ends(heard), heard);
         let gone: Vec<_> = key.records.iter().copied().take_while(|uid| over(log.get(*uid).heard)).collect();
         self.with_key(number, |key| key.records.drain(..gone.len()).for_each(drop));
         gone.iter().for_each(|uid| self.release(number, *uid));
-        let is_empty = self.get(number).is_some_and(|key| key.records.is_empty());
-        if !gone.is_empty() && is_empty && !self.is_read(number) {
-            self.expire(number);
-        }
+        !gone.is_empty()
     }
 
     fn expire(&mut self, number: KeyNo) {

@@ -107,15 +107,17 @@ impl Events {
     }
 
     /// Configures a key, which comes to be if it is not there. One that is there keeps its records, unless it was lost.
-    /// Its application is on the notification list, and hears at once if there are records.
+    /// Its application is on the notification list, and hears at once if there are records. What is too old by the new
+    /// configuration ends, and the key does not end with it.
     pub fn configure(&mut self, mailbox: MailboxNo, name: &str, configuration: Configuration, now: Instant) {
         let number = self.find(mailbox, name).unwrap_or_else(|| {
             self.next += 1;
             self.insert(self.next - 1, Key::new(mailbox, name));
             self.next - 1
         });
+        self.with_key(number, |key| key.persistence_ms = configuration.persistence.saturating_mul(1000));
+        self.remove_aged(number, |ends, _| ends <= now);
         self.with_key(number, |key| {
-            key.persistence_ms = configuration.persistence.saturating_mul(1000);
             key.configuration = Some(configuration);
             key.lost = false;
             key.armed = false;
