@@ -58,6 +58,7 @@ impl Listener {
 
     fn configuration(&self) -> Value {
         json!({"events": {"Events": {"key": "app", "enabled": true, "ip_address": "127.0.0.1", "port": self.port,
+            "persistence": {"timedelta": {"days": 2}},
             "definition": {"EventDefinition": {
                 "events": {"EventTypeList": {"event": ["FolderItemAdd", "ItemMarkRead"]}},
                 "type": {"ItemTypeList": {"value": ["Mail"]}},
@@ -108,8 +109,7 @@ fn wait_for_deliveries(server: &Server) -> Result<()> {
 fn an_application_configures_hears_reads_and_removes() -> Result<()> {
     let server = demo()?;
     let source = Admin::source(&server);
-    let mut client = Client::start(&server)?;
-    let session = client.log_in("alice", "postbell")?["session"].as_str().context("a session")?.to_owned();
+    let mut client = Client::alice(&server)?;
     let application = Listener::start()?;
     client.must("configureEvents", application.configuration())?;
 
@@ -127,8 +127,7 @@ fn an_application_configures_hears_reads_and_removes() -> Result<()> {
     server.kill()?;
     let server = restart.start()?;
     client.end()?;
-    let (source, mut client) = (Admin::source(&server), Client::start(&server)?);
-    client.use_session(&session)?;
+    let (source, mut client) = (Admin::source(&server), Client::alice(&server)?);
     assert_eq!(client.events(json!({"remove": false}))?, ["ItemMarkRead m1"]);
     assert_eq!(client.events(again.clone())?, ["ItemMarkRead m1"]);
     source.deliver("m2", 1)?;
@@ -138,6 +137,7 @@ fn an_application_configures_hears_reads_and_removes() -> Result<()> {
     let configured = client.must("getEventConfiguration", json!({"key": "app"}))?;
     let found = &configured["events"]["event"][0];
     ensure!(found["key"] == "app" && found["enabled"] == true && found["port"] == application.port, "{found}");
+    ensure!(found["persistence"] == 172_800.0 && found["ip_address"] == "127.0.0.1", "{found}");
     let definition = &found["definition"];
     ensure!(definition["events"]["event"] == json!(["FolderItemAdd", "ItemMarkRead"]), "{found}");
     ensure!(definition["type"]["value"] == json!(["Mail"]), "{found}");
