@@ -132,7 +132,8 @@ impl Model {
         self.told.sort_unstable();
         self.expected.sort_unstable();
         assert_eq!(self.told, self.expected);
-        (self.told.clear(), self.expected.clear());
+        self.told.clear();
+        self.expected.clear();
         assert_eq!(self.site.world.gauge("groupwise_keys", ""), self.keys.len() as f64);
     }
 
