@@ -24,6 +24,7 @@ mod swap;
 mod swap_faults;
 mod tidy;
 mod tools;
+mod wait_sets;
 mod wire;
 
 use anyhow::{Result, anyhow};

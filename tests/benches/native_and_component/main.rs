@@ -7,6 +7,7 @@
 mod interests;
 mod pair;
 mod timing;
+mod wait_sets;
 
 use postbell::contract::types::Moment;
 use postbell::journal::Input;
@@ -33,8 +34,13 @@ type Part = fn(&Table, &Plugin);
 
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Part); 4] =
-        [("ingest", ingest), ("answer", answer), ("open", open), ("interests", interests::run)];
+    let parts: [(&str, Part); 5] = [
+        ("ingest", ingest),
+        ("answer", answer),
+        ("open", open),
+        ("interests", interests::run),
+        ("wait_sets", wait_sets::run),
+    ];
     let (plugin, table) = (component::plugin(), Table::begin());
     for (name, run) in parts {
         if named.as_ref().is_none_or(|named| named == name) {
