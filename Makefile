@@ -31,9 +31,10 @@ test-schemas: setup ## run the suite, its answers judged by the dialects' schema
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component side by side, and the journal beside the bare store
+bench: setup ## measure native code and component side by side, the journal beside the bare store, a server with many that wait
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
+	cargo bench --workspace --bench waiting
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm

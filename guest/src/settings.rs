@@ -84,6 +84,8 @@ pub struct Settings {
     pub wait_set_idle_minutes: u32,
     /// `zimbra-waitsets` (100000; 1 to 10000000): WaitSets of all accounts; beyond, none is made.
     pub wait_sets: u32,
+    /// `zimbra-waitset-members` (2000000; 1 to 100000000): members of all WaitSets together; beyond, none is added.
+    pub wait_set_members: u32,
 }
 
 /// How long requests may wait, in seconds.
@@ -151,6 +153,7 @@ impl Default for Settings {
             wait_sets_per_account: 5,
             wait_set_idle_minutes: 20,
             wait_sets: 100_000,
+            wait_set_members: 2_000_000,
         }
     }
 }
@@ -262,6 +265,7 @@ impl Settings {
             "zimbra-waitset-max-per-account" => self.wait_sets_per_account = small(key, value, 1, 1_000_000)?,
             "zimbra-active-waitset-timeout-minutes" => self.wait_set_idle_minutes = small(key, value, 1, 525_600)?,
             "zimbra-waitsets" => self.wait_sets = small(key, value, 1, 10_000_000)?,
+            "zimbra-waitset-members" => self.wait_set_members = small(key, value, 1, 100_000_000)?,
             _ => return Err(["unknown setting '", key, "'"].concat()),
         }
         Ok(())

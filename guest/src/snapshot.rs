@@ -51,6 +51,7 @@ struct ZimbraHead {
     served: SetNo,
     evicted: u64,
     expired: u64,
+    refused: u64,
     floor: Option<Commit>,
     last: Commit,
 }
@@ -241,6 +242,7 @@ fn head(state: &State) -> Head {
             served: state.waitsets.served,
             evicted: state.waitsets.evicted,
             expired: state.waitsets.expired,
+            refused: state.waitsets.refused,
             floor: state.waitsets.commits.floor,
             last: state.waitsets.commits.last,
         },
@@ -328,6 +330,7 @@ impl Loading {
                 state.waitsets.served = head.zimbra.served;
                 state.waitsets.evicted = head.zimbra.evicted;
                 state.waitsets.expired = head.zimbra.expired;
+                state.waitsets.refused = head.zimbra.refused;
                 state.waitsets.commits.floor = head.zimbra.floor;
                 state.waitsets.commits.last = head.zimbra.last;
             }

@@ -27,6 +27,7 @@ mod swap_faults;
 mod swap_program;
 mod tidy;
 mod tools;
+mod wait_sets;
 mod wire;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ mod events;
 mod interests;
 mod pair;
 mod timing;
+mod wait_sets;
 
 use postbell::contract::types::Moment;
 use postbell::journal::Input;
@@ -34,12 +35,13 @@ type Part = fn(&Table, &Plugin);
 
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("ingest", ingest),
         ("answer", answer),
         ("open", open),
         ("interests", interests::run),
         ("events", events::run),
+        ("wait_sets", wait_sets::run),
     ];
     let (plugin, table) = (component::plugin(), Table::begin());
     for (name, run) in parts {
