@@ -22,8 +22,8 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kill the server and lose power 200 times, replay a million inputs, model 5,000 histories (a release build)
-	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
+torture: setup ## kill the server and lose power 200 times, and in 50 rounds of swaps, replay a million inputs, model 5,000 histories (a release build)
+	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
 		killed:: power:: replay:: model:: --nocapture
 
 test-schemas: setup ## run the suite, its answers judged by Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
