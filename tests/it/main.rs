@@ -15,6 +15,7 @@ mod parity;
 mod parked;
 mod power;
 mod program;
+mod python_zimbra;
 mod replay;
 mod schemas;
 mod secrets;

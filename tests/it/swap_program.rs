@@ -24,7 +24,8 @@ fn served(plugins: &str) -> Result<Start> {
     let mut configuration = format!("[server]\n{listen}\nadmin-key = '{KEY}'\n{plugins}");
     for name in TENANTS.into_iter().chain([OTHER]) {
         let plugin = if name == OTHER { "" } else { "plugin = '{folder}/first.wasm'\n" };
-        configuration += &format!("[[tenant]]\nname = '{name}'\ndomains = ['{name}']\n{plugin}admin-key = 'of-{name}'\n");
+        configuration +=
+            &format!("[[tenant]]\nname = '{name}'\ndomains = ['{name}']\n{plugin}admin-key = 'of-{name}'\n");
         configuration += "ingest-key = 'ingest'\n";
     }
     let start = Start::configured(PROGRAM, &configuration)?;
@@ -107,7 +108,8 @@ fn the_command_line_swaps_lists_and_goes_back() -> Result<()> {
     let server = start.start()?;
     runs(&server, &["a.example"], "second")?;
     let list = tool(&server, &["plugin", "list"])?;
-    let line = list.stdout.lines().find(|line| line.starts_with("a.example: swap-guest second ")).context("its line")?;
+    let line =
+        list.stdout.lines().find(|line| line.starts_with("a.example: swap-guest second ")).context("its line")?;
     ensure!(line.contains(", since ") && line.contains("; before: "), "{line}");
     let back = tool(&server, &["rollback", "--tenant", "a.example", "--key", "of-a.example"])?;
     ensure!(back.code == 0, "{back:?}");
@@ -136,7 +138,10 @@ fn what_cannot_be_swapped_in_has_an_exit_code_and_harms_nothing() -> Result<()> 
     for (name, bytes, code) in files {
         write(server.folder(), name, bytes)?;
         let refused = tool(&server, &["swap", name, "--tenant", "a.example"])?;
-        ensure!(refused.code == code && refused.stdout.contains("refused at the step prepare: "), "{name}: {refused:?}");
+        ensure!(
+            refused.code == code && refused.stdout.contains("refused at the step prepare: "),
+            "{name}: {refused:?}"
+        );
     }
     let commands: [(&[&str], i32, &str); 5] = [
         (&["swap", "second.wasm", "--tenant", "nobody.example"], 1, "there is no tenant `nobody.example`"),
@@ -198,7 +203,10 @@ fn one_swap_at_a_time_and_none_that_nobody_reads() -> Result<()> {
 fn many_tenants_are_swapped_and_those_of_other_plugins_passed_over() -> Result<()> {
     let server = served("")?.start()?;
     let all = tool(&server, &["swap", "second.wasm", "--all", "--share", "25%", "--pause", "1ms"])?;
-    ensure!(all.code == 0 && all.stdout.ends_with("swapped: 4 tenants; passed over: 1 that run another plugin\n"), "{all:?}");
+    ensure!(
+        all.code == 0 && all.stdout.ends_with("swapped: 4 tenants; passed over: 1 that run another plugin\n"),
+        "{all:?}"
+    );
     runs(&server, &TENANTS, "second")
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Which version it is stands in [`VERSION`], which the tests overwrite in the component's bytes.
 
+#![allow(missing_docs, reason = "the contract documents what is generated from it")]
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "exported only to WebAssembly"))]
 
 wit_bindgen::generate!({ path: "../../../wit", world: "notifier" });
@@ -257,4 +258,3 @@ impl outbound::Guest for Component {
 
 #[cfg(target_arch = "wasm32")]
 export!(Component);
-
