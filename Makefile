@@ -22,15 +22,15 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kill the server and lose power 200 times, and in 50 rounds of swaps, replay a million inputs, model 5,000 histories (a release build)
-	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
-		killed:: power:: replay:: model:: --nocapture
+torture: setup ## kill the server and lose power 200 times, and in 50 rounds of swaps, swap under as many clients as files allow, replay a million inputs, model 5,000 histories (a release build)
+	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
+		killed:: power:: replay:: model:: swap_parked:: --nocapture
 
 test-schemas: setup ## run the suite, its answers judged by Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
 	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component side by side, and the journal beside the bare store
+bench: setup ## measure native code and component side by side, the journal beside the bare store, swaps beside stop-and-copy
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
 

@@ -102,12 +102,7 @@ struct Users<'s> {
 }
 
 impl<'s> Users<'s> {
-    fn new(
-        site: &'s Site,
-        numbers: &'s Numbers,
-        random: &mut Random,
-        swapped: Option<&'static [u8]>,
-    ) -> Users<'s> {
+    fn new(site: &'s Site, numbers: &'s Numbers, random: &mut Random, swapped: Option<&'static [u8]>) -> Users<'s> {
         let mut fork = || Random(random.below(u64::MAX));
         let accounts = 0..ACCOUNTS.len();
         Users {
@@ -167,7 +162,9 @@ impl<'s> Users<'s> {
         let lives = left.iter().map(|it| it.used).max().unwrap_or_default();
         let (left, ended) = (left.len(), ended.len());
         let swaps = self.swapper.as_ref().map(|swapper| format!(", {} swaps", swapper.swaps)).unwrap_or_default();
-        format!("{lives} lives, {changes} changes, {left} subscriptions left, {ended} ended, {heard} events heard{swaps}")
+        format!(
+            "{lives} lives, {changes} changes, {left} subscriptions left, {ended} ended, {heard} events heard{swaps}"
+        )
     }
 }
 
@@ -179,13 +176,7 @@ enum End {
 }
 
 /// Kills the server again and again, then lets everybody come to an end.
-fn torture(
-    site: &Site,
-    server: &mut Option<Server>,
-    random: &mut Random,
-    kills: u64,
-    swapping: bool,
-) -> Result<()> {
+fn torture(site: &Site, server: &mut Option<Server>, random: &mut Random, kills: u64, swapping: bool) -> Result<()> {
     for _ in 0..kills {
         live(site, random)?;
         if swapping {
