@@ -173,6 +173,31 @@ async fn a_configured_component_that_has_changed_takes_over_at_the_start() -> Re
     Ok(())
 }
 
+/// While nothing is cut yet, a version that cannot read the state does not need it.
+#[tokio::test]
+async fn a_version_of_another_format_is_fed_the_history() -> Result<()> {
+    let retention = Retention { snapshot_inputs: 5, ..Retention::default() };
+    let scene = Scene::new(Limits { retention, ..Limits::default() })?;
+    let mut stream = scene.stream().await?;
+    next(&mut stream).await?;
+    let mut number = 0;
+    while scene.tenant.statistics().snapshot == 0 {
+        scene.deliver(number).await?;
+        number += 1;
+        ensure!(next(&mut stream).await? == number.to_string());
+    }
+    ensure!(scene.journal.first() == 1);
+    scene.swap("format", SwapOptions::default()).await?;
+    let based = scene.journal.records().into_iter().rev().find_map(|record| match record.input {
+        Input::Swapped(swapped) => Some(swapped.base),
+        _ => None,
+    });
+    ensure!(based == Some(Base::Open), "{based:?}");
+    scene.deliver(number).await?;
+    ensure!(scene.running() == "format" && next(&mut stream).await? == (number + 1).to_string());
+    Ok(())
+}
+
 #[tokio::test]
 async fn going_back_keeps_all_that_happened_since() -> Result<()> {
     let scene = Scene::new(Limits::default())?;
