@@ -24,6 +24,7 @@ mod secrets;
 mod settled;
 mod swap;
 mod swap_faults;
+mod swap_parked;
 mod swap_program;
 mod tidy;
 mod tools;

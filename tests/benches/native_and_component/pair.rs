@@ -143,12 +143,6 @@ impl Pair {
         loaded.expect("no fault").expect("it loads what was saved");
     }
 
-    /// A number for a request that is made elsewhere.
-    pub fn next_request(&mut self) -> u64 {
-        self.requests += 1;
-        self.requests
-    }
-
     /// The number of the last request.
     pub fn last_request(&self) -> u64 {
         self.requests
