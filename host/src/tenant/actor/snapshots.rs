@@ -64,8 +64,9 @@ impl Actor {
     /// When one is due by age, in the clock's monotonic time.
     pub(super) fn snapshot_due(&self) -> Option<u64> {
         let Snapshots { sequence, since, running, .. } = self.snapshots;
+        let possible = !running && self.unproven.is_empty();
         // One that sleeps has taken its own.
-        let wanted = !running && self.committed > sequence && !matches!(self.live, Live::Asleep);
+        let wanted = possible && self.committed > sequence && !matches!(self.live, Live::Asleep);
         wanted.then(|| since.saturating_add(self.parts.limits.retention.snapshot_milliseconds))
     }
 
@@ -75,7 +76,8 @@ impl Actor {
         let by_age = self.snapshot_due().is_some_and(|due| due <= self.parts.clock.monotonic());
         let inputs = self.committed.saturating_sub(sequence);
         let due = by_age || inputs >= retention.snapshot_inputs || bytes >= retention.snapshot_bytes;
-        if due && !running && inputs > 0 && !self.ended {
+        // What the journal does not know of a swap cannot be kept for it.
+        if due && !running && inputs > 0 && !self.ended && self.unproven.is_empty() {
             self.follow();
         }
     }
