@@ -54,6 +54,9 @@ pub struct Settings {
     pub sessions_per_account: u32,
     /// `groupwise-cursors-per-session` (20; 1 to 1000): cursors of one session; with one more the oldest ends.
     pub cursors_per_session: u32,
+    /// `groupwise-search-bytes` (16777216; 65536 to 1073741824): how much of the address book a request with a filter looks
+    /// through, in bytes; beyond, it is refused.
+    pub search_bytes: u64,
     /// `zimbra-waitset-*-request-timeout` (300, 30 and 1200 seconds; each 1 to 86400): how long users' requests wait.
     pub wait_timeouts: Timeouts,
     /// `zimbra-admin-waitset-*-request-timeout` (300, 0 and 3600 seconds; each 0 to 86400): how long administrators' do.
@@ -118,6 +121,7 @@ impl Default for Settings {
             session_idle_minutes: 30,
             sessions_per_account: 50,
             cursors_per_session: 20,
+            search_bytes: 16 << 20,
             wait_timeouts: Timeouts { default_seconds: 300, min_seconds: 30, max_seconds: 1200 },
             admin_wait_timeouts: Timeouts { default_seconds: 300, min_seconds: 0, max_seconds: 3600 },
             wait_sets_per_account: 5,
@@ -199,6 +203,7 @@ impl Settings {
             "groupwise-session-idle-minutes" => self.session_idle_minutes = small(key, value, 1, 1440)?,
             "groupwise-sessions-per-account" => self.sessions_per_account = small(key, value, 1, 10_000)?,
             "groupwise-cursors-per-session" => self.cursors_per_session = small(key, value, 1, 1000)?,
+            "groupwise-search-bytes" => self.search_bytes = number(key, value, 65_536, 1 << 30)?,
             "zimbra-waitset-default-request-timeout" => {
                 self.wait_timeouts.default_seconds = small(key, value, 1, 86_400)?;
             }

@@ -9,6 +9,8 @@ use crate::reply::Text;
 pub enum Status {
     /// The login is wrong; whether name or password is not told.
     InvalidPassword,
+    /// More would have to be looked through than one request may.
+    TooManyRecords,
     /// The deltas that are asked for are no longer there: fetch the whole address book.
     DeltasTooOld,
     /// What is asked makes no sense, or is not offered.
@@ -32,6 +34,7 @@ impl Status {
     pub fn code(self) -> u64 {
         match self {
             Self::InvalidPassword => 53273,
+            Self::TooManyRecords => 53531,
             Self::DeltasTooOld => 55062,
             Self::BadParameter => 59905,
             Self::ItemNotFound => 59906,
@@ -46,6 +49,7 @@ impl Status {
     fn text(self) -> &'static str {
         match self {
             Self::InvalidPassword => "Invalid user or password.",
+            Self::TooManyRecords => "Too many records to search; a cursor goes on where it stopped.",
             Self::DeltasTooOld => "The deltas are no longer kept; read the whole address book.",
             Self::BadParameter => "A parameter is missing, wrong or not supported.",
             Self::ItemNotFound => "The item was not found.",
