@@ -1,6 +1,8 @@
 //! A real client of GroupWise, gwsoap, from the Python environment of the tests. Every answer that it gets is judged by the
 //! schemas, too, where they are.
 
+mod events;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{ChildStdin, Stdio};

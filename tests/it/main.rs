@@ -24,9 +24,11 @@ mod secrets;
 mod settled;
 mod swap;
 mod swap_faults;
+mod swap_parked;
 mod swap_program;
 mod tidy;
 mod tools;
+mod wait_sets;
 mod wire;
 
 use std::path::Path;

@@ -7,7 +7,8 @@ object a line.
                       the session of the last login
     session TEXT      goes on as if this were the session's name; without TEXT, as if there were none
 
-Arguments have gwsoap's names; what is not text, number or list is an object of one of its classes, by the name of that.
+Arguments have gwsoap's names; what is not text, number or list is an object of one of its classes (or a timedelta), by the name
+of that.
 Answers tell the class of each object as `is`, and the bytes that came as `raw`.
 """
 
@@ -69,7 +70,7 @@ def send(client, context, name, arguments):
 
 
 def class_of(name):
-    modules = (gwsoap.types, gwsoap.methods, gwsoap.events)
+    modules = (gwsoap.types, gwsoap.methods, gwsoap.events, datetime)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
@@ -91,6 +92,8 @@ def shown(value):
         return value.value
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if not dataclasses.is_dataclass(value):
         return value
     fields = {field.name: shown(getattr(value, field.name)) for field in dataclasses.fields(value)}

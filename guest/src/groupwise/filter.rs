@@ -144,7 +144,7 @@ impl<'f> Search<'f> {
         let Some(filter) = self.filter else {
             return Ok(true);
         };
-        self.left = self.left.checked_sub(found.weight).ok_or(Status::TooManyRecords)?;
+        self.left = self.left.checked_sub(found.weight).ok_or(Status::SearchTooLarge)?;
         Ok(filter.passes(found))
     }
 }

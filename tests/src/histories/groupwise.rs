@@ -91,7 +91,8 @@ impl History {
         let (cursor, count) = (1 + self.random.below(4), self.random.below(12));
         let view = self.random.pick(&["", "<view>name email sync</view>", "<view>default</view>"]);
         let cursor = format!("<cursor>{cursor}</cursor><count>{count}</count>");
-        match self.random.below(14) {
+        match self.random.below(20) {
+            14..20 => self.events_operation(),
             0 | 1 => on_book("*", "getDeltaInfo", ""),
             2..5 => {
                 let count = self.random.pick(&["", "<count>-1</count>", "<count>100</count>", "<count>-2</count>"]);
@@ -109,6 +110,37 @@ impl History {
             _ if self.random.below(3) == 0 => soap("*", "<logoutRequest/>"),
             _ => soap("*", "<getTimestampRequest><noop>1</noop></getTimestampRequest>"),
         }
+    }
+
+    /// Events: configured with and without a listener, read, removed.
+    fn events_operation(&mut self) -> String {
+        let key = format!("<key>k{}</key>", self.random.below(3));
+        let operation = match self.random.below(10) {
+            0..4 => {
+                let listener = "<ipAddress>listener.example</ipAddress><port>5221</port>";
+                let listener = self.random.pick(&["", listener, "<ipAddress>10.0.0.1</ipAddress>"]);
+                let days = self.random.pick(&["", "<persistence>1</persistence>", "<persistence>P0D</persistence>"]);
+                let kind = self.random.pick(&["", "<type>Mail</type>", "<type>CalendarItem</type>", "<type>x</type>"]);
+                let inbox = "<container>inbox@16</container>";
+                let not = self.random.below(2);
+                let containers = format!("<containers not=\"{not}\">{}</containers>", self.random.pick(&["", inbox]));
+                let events = "FolderItemAdd FolderItemMove ItemDelete ItemPurge ItemModify ItemMarkRead FolderModify";
+                format!(
+                    "<configureEventsRequest><events enabled=\"1\">{key}{days}{listener}<definition><events><event>{events}\
+                     </event></events>{kind}{containers}</definition></events></configureEventsRequest>"
+                )
+            }
+            4..8 => {
+                let count = self.random.pick(&["", "<count>2</count>", "<count>-1</count>", "<count>-2</count>"]);
+                let (remove, notify) = (self.random.below(2), self.random.below(2));
+                let rest = format!("<remove>{remove}</remove><notify>{notify}</notify>");
+                format!("<getEventsRequest>{key}{count}{rest}</getEventsRequest>")
+            }
+            8 => format!("<removeEventsRequest>{key}</removeEventsRequest>"),
+            _ if self.random.below(3) > 0 => "<cleanEventConfigurationRequest/>".to_owned(),
+            _ => format!("<removeEventConfigurationRequest>{key}</removeEventConfigurationRequest>"),
+        };
+        soap("*", &operation)
     }
 }
 
