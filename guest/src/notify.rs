@@ -152,6 +152,7 @@ impl Notify {
             gauge("groupwise_sessions", Vec::new(), sessions.count() as u64),
             gauge("groupwise_sessions_displaced", Vec::new(), sessions.displaced),
             gauge("groupwise_cursors_displaced", Vec::new(), sessions.cursors_displaced),
+            gauge("groupwise_searches_refused", Vec::new(), sessions.searches_refused),
         ];
         gauges.extend(self.state.events.gauges());
         gauges.extend(waiters::gauges(&self.state));

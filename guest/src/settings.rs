@@ -54,6 +54,9 @@ pub struct Settings {
     pub sessions_per_account: u32,
     /// `groupwise-cursors-per-session` (20; 1 to 1000): cursors of one session; with one more the oldest ends.
     pub cursors_per_session: u32,
+    /// `groupwise-search-bytes` (16777216; 65536 to 1073741824): how much of the address book a request with a filter looks
+    /// through, in bytes; beyond, it is refused.
+    pub search_bytes: u64,
     /// `groupwise-keys-per-account` (100; 1 to 100000): keys under which one account may have events recorded; beyond, a
     /// configuration is refused.
     pub keys_per_account: u32,
@@ -140,6 +143,7 @@ impl Default for Settings {
             session_idle_minutes: 30,
             sessions_per_account: 50,
             cursors_per_session: 20,
+            search_bytes: 16 << 20,
             keys_per_account: 100,
             key_bytes: 16_384,
             key_idle_days: 20,
@@ -240,6 +244,7 @@ impl Settings {
             "groupwise-session-idle-minutes" => self.session_idle_minutes = small(key, value, 1, 1440)?,
             "groupwise-sessions-per-account" => self.sessions_per_account = small(key, value, 1, 10_000)?,
             "groupwise-cursors-per-session" => self.cursors_per_session = small(key, value, 1, 1000)?,
+            "groupwise-search-bytes" => self.search_bytes = number(key, value, 65_536, 1 << 30)?,
             "groupwise-keys-per-account" => self.keys_per_account = small(key, value, 1, 100_000)?,
             "groupwise-key-bytes" => self.key_bytes = small(key, value, 256, 131_072)?,
             "groupwise-key-idle-days" => self.key_idle_days = small(key, value, 1, 365)?,

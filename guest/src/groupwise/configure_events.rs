@@ -42,7 +42,7 @@ pub fn answer(call: Call<'_>) -> Answer {
         Some(_) => {}
         None if state.events.of_mailbox(mailbox).count() >= state.settings.keys_per_account as usize => {
             state.events.counts.keys_refused += 1;
-            return Err(Status::TooManyRecords);
+            return Err(Status::TooManyKeys);
         }
         None => {}
     }

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use postbell::contract::changes::{AccountChanges, Batch, Change, FolderCounts, Happening, Item, ItemAlteration};
-use postbell::contract::requests::Request;
+use postbell::contract::requests::{Rank, Request};
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
 use postbell::plugin::{Fault, Instance, InstanceLimits, Plugin};
 use postbell_notify::{Notify, contract as guest};
+use postbell_tests::groupwise;
 use postbell_tests::histories::{self, Random};
-use postbell_tests::native;
-use postbell_tests::native::Convert;
+use postbell_tests::native::{self, Convert};
 
 use crate::timing::nanoseconds;
 
@@ -93,14 +93,24 @@ impl Pair {
         self.requests
     }
 
+    /// A request of GroupWise, of the first user's only login.
+    pub fn groupwise_request(&mut self, body: String) -> Request {
+        groupwise::request(self.number_request(), &account(0), Rank::User, "visit", body)
+    }
+
     /// Asks; gives the body of the answer, which must be a success.
     pub fn ask(&mut self, user: u64, body: String) -> String {
         let request = self.request(user, body);
-        let mut reaction = self.feed(Input::Answer(Box::new(request)));
-        let reply = reaction.replies.pop().expect("an answer");
-        let text = String::from_utf8(reply.body).expect("UTF-8");
+        let text = self.answer(request);
         assert!(text.contains("ResponseClass=\"Success\""), "{text}");
         text
+    }
+
+    /// Asks; gives the body of the answer.
+    pub fn answer(&mut self, request: Request) -> String {
+        let mut reaction = self.feed(Input::Answer(Box::new(request)));
+        let reply = reaction.replies.pop().expect("an answer");
+        String::from_utf8(reply.body).expect("UTF-8")
     }
 
     /// Asks natively only; the component then takes over the state, which is faster when there are very many.
@@ -109,6 +119,16 @@ impl Pair {
             let request = self.request(user, body);
             let text = self.ask_natively(request);
             assert!(text.contains("ResponseClass=\"Success\""), "{text}");
+        }
+        self.take_over();
+    }
+
+    /// Fills the address book natively only; the component then takes over the state.
+    pub fn fill_book(&mut self, batches: impl Iterator<Item = Batch>) {
+        for batch in batches {
+            self.moment.sequence += 1;
+            let reaction = self.notify.ingest(self.moment.convert(), batch.convert());
+            assert!(reaction.rejections.is_empty(), "{:?}", reaction.rejections);
         }
         self.take_over();
     }
@@ -243,7 +263,8 @@ impl Pair {
 
     /// The time of `ingest`, for each change.
     pub fn time_ingest(&mut self, batches: Vec<Batch>) -> (f64, f64) {
-        let changes = batches.iter().flat_map(|batch| &batch.accounts).map(|group| group.changes.len()).sum();
+        let of_accounts = |batch: &Batch| batch.accounts.iter().map(|group| group.changes.len()).sum::<usize>();
+        let changes = batches.iter().map(|batch| of_accounts(batch) + batch.book.len()).sum();
         let natives: Vec<guest::Batch> = batches.clone().convert();
         let mut at = self.moment;
         let native = nanoseconds(changes, natives, |batch| self.notify.ingest(next(&mut at, 0).convert(), batch));
