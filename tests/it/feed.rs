@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use expect_test::expect_file;
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{Client, Event};
+use postbell_tests::groupwise;
+use postbell_tests::http::{Connection, request};
 use postbell_tests::program::{Finished, Server, run};
 use serde_json::{Value, json};
 
@@ -138,6 +140,12 @@ fn feed_says_what_was_rejected() -> Result<()> {
     );
     let again = feed(&server, &file, "postbell", &[])?;
     assert_eq!(again.code, 0, "what was rejected is not sent again: {again:?}");
+    let ask = |body: &str| -> Result<String> {
+        Ok(Connection::open(server.clients)?.ask(&request("POST", groupwise::PATH, &[], body.as_bytes()))?.body)
+    };
+    let session = groupwise::text(&ask(&groupwise::login("alice", "postbell"))?, "session");
+    let deltas = ask(&groupwise::on_book(&session, "getDeltas", "<view>name</view>"))?;
+    assert_eq!(deltas.matches("<name>Ann</name>").count(), 1, "the address book has the entry, once: {deltas}");
     Ok(())
 }
 

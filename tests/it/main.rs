@@ -9,7 +9,11 @@ mod edge;
 mod exchangelib;
 mod faults;
 mod feed;
+mod groupwise_schemas;
+mod gwsoap;
+mod hostile;
 mod killed;
+mod limits;
 mod model;
 mod outbound;
 mod parity;
@@ -21,15 +25,22 @@ mod replay;
 mod schemas;
 mod secrets;
 mod settled;
+mod sleep;
 mod swap;
 mod swap_faults;
+mod swap_parked;
 mod swap_program;
+mod tenants;
 mod tidy;
 mod tls;
 mod tools;
+mod wait_sets;
 mod wire;
 
-use anyhow::{Result, anyhow};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
@@ -62,6 +73,16 @@ fn configured(settings: &str) -> Result<Start> {
 /// Whoever has the key of such a server.
 fn operator(server: &Server) -> Admin {
     Admin::new(server.admin, "example.org", "admin")
+}
+
+/// A program of the real clients, in the Python environment of the tests.
+fn python(script: &str) -> Result<Command> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the workspace")?;
+    let python = root.join(".venv/bin/python");
+    ensure!(python.exists(), "{} is not there: run `make setup`", python.display());
+    let mut command = Command::new(python);
+    command.arg(root.join("tests/python").join(script));
+    Ok(command)
 }
 
 /// A password's hash at the lowest cost, for tests that are not about that.

@@ -63,7 +63,7 @@ async fn a_trap_on_the_hundredth_followed_input_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn one_that_never_returns_is_refused() -> Result<()> {
-    fails("endless", Step::Shadow, "it ran longer than").await
+    fails("endless", Step::Shadow, "it computed longer than").await
 }
 
 #[tokio::test]

@@ -70,6 +70,11 @@ impl Journal for MemoryJournal {
         }
         Ok(())
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.seats_now().remove(seat);
+        Ok(())
+    }
 }
 
 impl Entries {

@@ -224,6 +224,13 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// The store failed; what is kept is still consistent.
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError>;
+
+    /// Removes everything of a seat, at once and for good. Nobody may use the seat meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; all of it is there then.
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError>;
 }
 
 /// A seat's records from `from` to `to`, both included, or to the last one, read as they are needed. Ends after the

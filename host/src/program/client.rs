@@ -105,6 +105,17 @@ impl Client {
         accepted(&url, answer)
     }
 
+    /// Removes what is at a path.
+    ///
+    /// # Errors
+    ///
+    /// As for `get`.
+    pub fn delete(&self, path: &str) -> anyhow::Result<Response<Body>> {
+        let url = self.url(path);
+        let answer = self.agent.delete(&url).header("authorization", &self.authorization).call();
+        accepted(&url, answer)
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }

@@ -20,6 +20,8 @@ pub mod serve;
 pub mod shown;
 pub mod signatures;
 pub mod swap;
+pub mod tenant;
+pub mod tenants;
 pub mod toml_file;
 pub mod users;
 
@@ -121,6 +123,9 @@ enum Command {
     Swap(swap::SwapArgs),
     #[command(after_help = EXIT_CODES)]
     Rollback(swap::RollbackArgs),
+    /// Look at the tenants of a running server, make them and remove them.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -178,6 +183,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Restore(args) => backup::restore(&args),
         Command::Swap(args) => swap::swap(&args),
         Command::Rollback(args) => swap::rollback(&args),
+        Command::Tenant(command) => tenant::run(&command).map(|()| 0),
         Command::Plugin(PluginCommand::List(args)) => plugins::list(&args).map(|()| 0),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
         Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
@@ -223,6 +229,9 @@ mod tests {
             "restore",
             "swap",
             "rollback",
+            "tenant list",
+            "tenant put",
+            "tenant delete",
             "plugin list",
             "plugin inspect",
             "plugin extract",

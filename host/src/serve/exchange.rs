@@ -1,7 +1,7 @@
 //! One request and its answer: which tenant, which route, whose login, how large a body; then the plugin has it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -33,20 +33,47 @@ pub struct ClientTenant {
     pub hosts: Vec<String>,
     /// The domains of logins that lead to it, in lower case.
     pub domains: Vec<String>,
+    /// How large the body of a request may be, in bytes.
+    pub body_bytes: usize,
     /// Who may log in.
     pub logins: Arc<Logins>,
 }
 
 /// Answers the requests of all tenants' clients.
 pub struct Exchange {
-    tenants: Vec<ClientTenant>,
-    by_host: HashMap<String, usize>,
-    by_domain: HashMap<String, usize>,
+    served: RwLock<Served>,
     proxies: Proxies,
     limits: BodyLimits,
     room: Arc<Room>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
+}
+
+/// The tenants, and how requests find them.
+#[derive(Default)]
+struct Served {
+    tenants: BTreeMap<String, Arc<ClientTenant>>,
+    by_host: HashMap<String, Arc<ClientTenant>>,
+    by_domain: HashMap<String, Arc<ClientTenant>>,
+}
+
+impl Served {
+    fn insert(&mut self, tenant: Arc<ClientTenant>) {
+        self.remove(tenant.tenant.name());
+        self.by_host.extend(tenant.hosts.iter().map(|host| (host.clone(), tenant.clone())));
+        self.by_domain.extend(tenant.domains.iter().map(|domain| (domain.clone(), tenant.clone())));
+        self.tenants.insert(tenant.tenant.name().to_owned(), tenant);
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some(former) = self.tenants.remove(name) else { return };
+        for host in &former.hosts {
+            self.by_host.remove(host);
+        }
+        for domain in &former.domains {
+            self.by_domain.remove(domain);
+        }
+    }
 }
 
 impl Exchange {
@@ -58,13 +85,31 @@ impl Exchange {
         counters: Arc<Counters>,
         clock: Arc<dyn Clock>,
     ) -> Exchange {
-        let index = |names: fn(&ClientTenant) -> &Vec<String>| -> HashMap<String, usize> {
-            let each = tenants.iter().enumerate();
-            each.flat_map(|(index, tenant)| names(tenant).iter().map(move |name| (name.clone(), index))).collect()
-        };
-        let (by_host, by_domain) = (index(|tenant| &tenant.hosts), index(|tenant| &tenant.domains));
         let room = Arc::new(Room::new(limits.bytes_total, counters.clone()));
-        Exchange { tenants, by_host, by_domain, proxies, limits, room, counters, clock }
+        let exchange = Exchange { served: RwLock::default(), proxies, limits, room, counters, clock };
+        exchange.change(tenants, &[]);
+        exchange
+    }
+
+    /// Removes the tenants of these names, then serves these: new ones, or others in the place of those with their names.
+    /// Requests that have begun end with the tenants that they began with.
+    pub fn change(&self, tenants: Vec<ClientTenant>, removed: &[String]) {
+        let mut served = self.served.write().expect("nothing panics while this lock is held");
+        for name in removed.iter().map(String::as_str).chain(tenants.iter().map(|tenant| tenant.tenant.name())) {
+            served.remove(name);
+        }
+        for tenant in tenants {
+            served.insert(Arc::new(tenant));
+        }
+    }
+
+    /// The tenant of this name.
+    pub fn named(&self, name: &str) -> Option<Arc<ClientTenant>> {
+        self.served().tenants.get(name).cloned()
+    }
+
+    fn served(&self) -> RwLockReadGuard<'_, Served> {
+        self.served.read().expect("nothing panics while this lock is held")
     }
 
     /// The proxies that clients may come through.
@@ -101,7 +146,7 @@ impl Exchange {
         let plugin = served.tenant.plugin();
         match plugin::route(&plugin.manifest().routes, head.uri.path()) {
             Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
-                self.enter(served, route, (basic, origin), &head, body).await
+                self.enter(&served, route, (basic, origin), &head, body).await
             }
             Some(route) => wrong_method(route),
             None => answer::plain(StatusCode::NOT_FOUND, "nothing is here"),
@@ -109,14 +154,12 @@ impl Exchange {
     }
 
     /// By `Host`, then by the domain of the login, then the only one.
-    fn tenant(&self, head: &Head, basic: Option<&Basic>) -> Option<&ClientTenant> {
-        let by_host = || self.by_host.get(&host(head)?);
-        let by_domain = || self.by_domain.get(&basic?.domain()?.to_lowercase());
-        match (by_host().or_else(by_domain), self.tenants.as_slice()) {
-            (Some(index), tenants) => tenants.get(*index),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        }
+    fn tenant(&self, head: &Head, basic: Option<&Basic>) -> Option<Arc<ClientTenant>> {
+        let served = self.served();
+        let by_host = || served.by_host.get(&host(head)?);
+        let by_domain = || served.by_domain.get(&basic?.domain()?.to_lowercase());
+        let only = || served.tenants.values().next().filter(|_| served.tenants.len() == 1);
+        by_host().or_else(by_domain).or_else(only).cloned()
     }
 
     /// A login by header comes before the body: who may not enter cannot make the server keep what it sends.
@@ -128,6 +171,7 @@ impl Exchange {
         head: &Head,
         mut body: Incoming,
     ) -> ClientResponse {
+        let limits = BodyLimits { bytes: served.body_bytes, ..self.limits };
         let mut login = None;
         if route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
             let verified = match &basic {
@@ -137,12 +181,12 @@ impl Exchange {
             match verified {
                 Ok(verified) => login = Some(verified),
                 Err(refused) => {
-                    receive::discard(&head.headers, body, self.limits).await;
+                    receive::discard(&head.headers, body, limits).await;
                     return denied(served.tenant.name(), refused);
                 }
             }
         }
-        match receive::receive(&mut body, self.limits, &self.room).await {
+        match receive::receive(&mut body, limits, &self.room).await {
             Ok(Received { bytes, share }) => {
                 let response = hand_over(served, route, head, login, bytes).await;
                 drop(share);
@@ -151,7 +195,7 @@ impl Exchange {
             Err(unreceived) => {
                 self.count(unreceived);
                 if let Unreceived::TooLarge | Unreceived::NoRoom = unreceived {
-                    receive::discard(&head.headers, body, self.limits).await;
+                    receive::discard(&head.headers, body, limits).await;
                 }
                 answer::closing(unreceived_answer(served, route, head, unreceived).await)
             }

@@ -29,7 +29,7 @@ pub struct Logins {
     gate: Arc<Gate>,
     authenticator: Arc<dyn Authenticator>,
     turns: Arc<Semaphore>,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
 }
 
@@ -72,7 +72,7 @@ impl Logins {
     ) -> Result<Logins, getrandom::Error> {
         let directory = Arc::new(directory);
         let (authenticator, turns) = (Arc::new(Passwords::new(directory.clone())), gate.hashing());
-        let (tenant, unlisted, tokens) = (tenant.to_owned(), Vec::new(), Tokens::new(clock.wall())?);
+        let (tenant, unlisted, tokens) = (tenant.to_owned(), Vec::new(), Arc::new(Tokens::new(clock.wall())?));
         Ok(Logins { tenant, directory, unlisted, preauth_key, gate, authenticator, turns, tokens, clock })
     }
 
@@ -81,6 +81,19 @@ impl Logins {
     pub fn verified_by(self, authenticator: Arc<dyn Authenticator>, domains: Vec<String>) -> Logins {
         let turns = Arc::new(Semaphore::new(authenticator.at_once()));
         Logins { authenticator, turns, unlisted: domains, ..self }
+    }
+
+    /// With the tokens of the logins in whose place these come. Those of accounts that are gone, or have another password
+    /// now, stop to count.
+    pub fn with_tokens_of(self, former: &Logins) -> Logins {
+        for user in former.directory.users() {
+            let id = &user.account.id;
+            let is_same = self.directory.by_id(id).is_some_and(|now| now.password == user.password);
+            if !is_same {
+                former.tokens.revoke_all_of(Some(id), self.clock.wall());
+            }
+        }
+        Logins { tokens: former.tokens.clone(), ..self }
     }
 
     /// Verifies the login of a header.

@@ -75,7 +75,7 @@ impl Actor {
         let refusal = match &self.live {
             _ if self.attempt.is_some() => Some("another swap of this tenant is under way".to_owned()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(format!("the tenant is not live: {why}")),
-            Live::Instance(_) | Live::Replaying(_) => None,
+            Live::Instance(_) | Live::Replaying(_) | Live::Asleep => None,
         };
         if let Some(why) = refusal {
             self.statistics().swap("refused");
