@@ -14,6 +14,7 @@ mod gwsoap;
 mod hostile;
 mod killed;
 mod limits;
+mod logins;
 mod model;
 mod outbound;
 mod parity;
