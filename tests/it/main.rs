@@ -21,6 +21,7 @@ mod schemas;
 mod secrets;
 mod settled;
 mod swap;
+mod swap_apart;
 mod swap_faults;
 mod swap_parked;
 mod swap_program;
