@@ -82,8 +82,13 @@ impl Pair {
 
     /// A request of one of the users.
     pub fn request(&mut self, user: u64, body: String) -> Request {
+        histories::request(self.number_request(), &account(user), body)
+    }
+
+    /// The number of the next request.
+    pub fn number_request(&mut self) -> u64 {
         self.requests += 1;
-        histories::request(self.requests, &account(user), body)
+        self.requests
     }
 
     /// Asks; gives the body of the answer, which must be a success.
