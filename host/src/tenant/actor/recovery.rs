@@ -208,8 +208,15 @@ impl Actor {
         let told: BTreeSet<u64> = self.settlements.iter().map(|settlement| settlement.request).collect();
         let gone = pending.requests.iter().filter(|id| !known.contains(id) && !told.contains(id));
         self.settlements.extend(gone.map(|id| Settlement { request: *id, parts: 0, end: Some(End::Gone) }));
-        let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
-        self.calls.reconcile(&pending.calls, &unmade);
+        self.reconcile_calls(&pending.calls);
+    }
+
+    /// The plugin waits for these calls and no others.
+    pub(super) fn reconcile_calls(&mut self, pending: &[u64]) {
+        if !pending.is_empty() || !self.calls.is_empty() {
+            let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
+            self.calls.reconcile(pending, &unmade);
+        }
     }
 
     fn begin(&mut self, beginning: Beginning, past: Past) {
