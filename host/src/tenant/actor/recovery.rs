@@ -372,6 +372,15 @@ impl Actor {
         self.close_all("the plugin failed");
     }
 
+    /// As `close_all`, but who is answered to the end once that is committed is answered.
+    pub(super) fn close_unanswered(&mut self, why: &str) {
+        let ends = self.outbox.iter().flat_map(Release::replies).filter(|reply| !reply.more).map(|reply| reply.to);
+        let answered: BTreeSet<u64> = ends.collect();
+        for id in self.open.numbers().filter(|id| !answered.contains(id)).collect::<Vec<_>>() {
+            self.open.close(id, RequestError::Closed(why.into()));
+        }
+    }
+
     pub(super) fn close_all(&mut self, why: &str) {
         for id in self.open.numbers().collect::<Vec<_>>() {
             self.open.close(id, RequestError::Closed(why.into()));
