@@ -28,6 +28,7 @@ mod secrets;
 mod settled;
 mod sleep;
 mod swap;
+mod swap_apart;
 mod swap_faults;
 mod swap_parked;
 mod swap_program;

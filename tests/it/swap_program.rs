@@ -240,6 +240,31 @@ fn at_a_difference_nothing_goes_on() -> Result<()> {
     runs(&server, &TENANTS, "first")
 }
 
+/// The first tenant has nothing that differs, the second has.
+#[test]
+fn at_a_difference_the_share_goes_back() -> Result<()> {
+    let server = served("")?.start()?;
+    let fleet = tool_aside(&server, &["swap", "answers.wasm", "--all", "--shadow", "3"]);
+    let ingest = Admin::new(server.admin, TENANTS[0], "ingest");
+    for number in 1.. {
+        if running(&server, TENANTS[0])?.0 == "answers" || fleet.is_finished() {
+            break;
+        }
+        ingest.change(&[delivered(&format!("alice@{}", TENANTS[0]), &format!("m{number}"), number)])?;
+    }
+    while !fleet.is_finished() {
+        ask(&server, TENANTS[1], "count")?;
+    }
+    let fleet = fleet.join().expect("it does not panic")?;
+    ensure!(fleet.code == 1, "{fleet:?}");
+    ensure!(fleet.stdout.contains("b.example: it answers otherwise at input "), "{fleet:?}");
+    ensure!(fleet.stdout.contains("stopped; 1 of the tenants go back"), "{fleet:?}");
+    ensure!(fleet.stdout.ends_with("swapped: 0 tenants\n"), "{fleet:?}");
+    runs(&server, &TENANTS, "first")?;
+    ensure!(running(&server, TENANTS[0])?.1 && !running(&server, TENANTS[1])?.1);
+    Ok(())
+}
+
 #[test]
 fn a_difference_that_is_wanted_is_only_reported() -> Result<()> {
     let server = served("")?.start()?;

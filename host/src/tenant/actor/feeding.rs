@@ -43,7 +43,7 @@ impl Actor {
                     None => self.outbox.push(self.sequence, Release::Reaction(reaction)),
                 }
                 if restarts {
-                    self.close_all("the plugin was restarted");
+                    self.close_unanswered("the plugin was restarted");
                 }
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),

@@ -208,8 +208,15 @@ impl Actor {
         let told: BTreeSet<u64> = self.settlements.iter().map(|settlement| settlement.request).collect();
         let gone = pending.requests.iter().filter(|id| !known.contains(id) && !told.contains(id));
         self.settlements.extend(gone.map(|id| Settlement { request: *id, parts: 0, end: Some(End::Gone) }));
-        let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
-        self.calls.reconcile(&pending.calls, &unmade);
+        self.reconcile_calls(&pending.calls);
+    }
+
+    /// The plugin waits for these calls and no others.
+    pub(super) fn reconcile_calls(&mut self, pending: &[u64]) {
+        if !pending.is_empty() || !self.calls.is_empty() {
+            let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
+            self.calls.reconcile(pending, &unmade);
+        }
     }
 
     fn begin(&mut self, beginning: Beginning, past: Past) {
@@ -363,6 +370,15 @@ impl Actor {
         self.forget_unsent();
         self.calls.forget();
         self.close_all("the plugin failed");
+    }
+
+    /// As `close_all`, but who is answered to the end once that is committed is answered.
+    pub(super) fn close_unanswered(&mut self, why: &str) {
+        let ends = self.outbox.iter().flat_map(Release::replies).filter(|reply| !reply.more).map(|reply| reply.to);
+        let answered: BTreeSet<u64> = ends.collect();
+        for id in self.open.numbers().filter(|id| !answered.contains(id)).collect::<Vec<_>>() {
+            self.open.close(id, RequestError::Closed(why.into()));
+        }
     }
 
     pub(super) fn close_all(&mut self, why: &str) {

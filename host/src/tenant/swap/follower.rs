@@ -161,7 +161,7 @@ impl Follower {
             base,
             instead: Vec::new(),
             told: Told::default(),
-            calls: Calls::default(),
+            calls: Calls::pending(&pending.calls),
             comparison,
             options,
             back: false,
@@ -280,6 +280,7 @@ impl Follower {
         let reaction = reaction.map_err(|why| failed(&format!("it refused what was taken: {why}")))?;
         self.guard.check(*now, given, &reaction).map_err(|why| failed(&format!("it broke the contract: {why}")))?;
         self.wake_at = reaction.wake_at;
+        self.calls.asked(&reaction.calls);
         self.replayed.note(record);
         Ok(Some(reaction))
     }
