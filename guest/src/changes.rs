@@ -27,6 +27,7 @@ type Applied = Result<(), &'static str>;
 
 /// Applies a batch; what cannot be applied is rejected by its place and the rest goes on.
 pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
+    let refused = state.refused;
     let mut intake = Intake {
         state,
         at: Position { sequence: turn.at.sequence, index: 0 },
@@ -42,6 +43,7 @@ pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
         }
     }
     intake.flush_all();
+    turn.changed |= state.refused != refused;
     for (place, change) in (0..).zip(batch.book) {
         match validity::book_change(&change).and_then(|()| state.book.apply(change, turn.at.now, &state.settings)) {
             Ok(()) => {
