@@ -20,6 +20,7 @@ mod parked;
 mod power;
 mod program;
 mod python_zimbra;
+mod refusals;
 mod replay;
 mod schemas;
 mod secrets;

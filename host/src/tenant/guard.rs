@@ -292,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn who_hangs_up_while_its_final_part_is_on_its_way_breaks_no_rule() {
+        let mut guard = guard(&[7]);
+        assert_eq!(guard.check(0, &Input::Tick, &reaction(vec![reply(7, false)], true)), Ok(()));
+        assert_eq!(guard.check(0, &ended(7), &reaction(vec![], true)), Ok(()));
+        assert_eq!(guard.check(0, &ended(7), &reaction(vec![], false)), Ok(()), "nor if it is told twice");
+    }
+
+    #[test]
     fn what_need_not_be_journaled_leaves_nothing_behind() {
         let mut guard = guard(&[7]);
         assert_eq!(guard.check(0, &Input::Tick, &reaction(vec![], false)), Ok(()));
