@@ -5,18 +5,15 @@
 //! release build or clippy. Cargo runs this script again only when the guest, the contract or the workspace's
 //! manifests changed.
 
+#[path = "build/guest.rs"]
+mod guest;
+
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const TARGET: &str = "wasm32-unknown-unknown";
-
-/// SIMD for quick-xml's searching; a small stack, because the guest bounds its recursion; an initial memory that holds a
-/// small tenant without growing.
-const RUSTFLAGS: &str = "-C target-feature=+simd128 -C link-arg=-zstack-size=65536 -C link-arg=--initial-memory=262144";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build/guest.rs");
     if env::var_os("CARGO_FEATURE_BUNDLED_PLUGIN").is_none() {
         return;
     }
@@ -25,79 +22,6 @@ fn main() {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let core = compile_guest(workspace, &target_folder(&out));
-    let component = wit_component::ComponentEncoder::default()
-        .module(&core)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .unwrap_or_else(|error| panic!("the guest does not make a component: {error:#}"));
+    let component = guest::component(workspace, &guest::target_folder(&out), "postbell-notify");
     std::fs::write(out.join("postbell-notify.wasm"), component).expect("cargo's OUT_DIR is writable");
-}
-
-/// `component/` beside the profiles' folders, so that all profiles share one build of the guest.
-fn target_folder(out: &Path) -> PathBuf {
-    out.ancestors().nth(4).expect("OUT_DIR is TARGET/PROFILE/build/NAME/out").join("component")
-}
-
-fn compile_guest(workspace: &Path, target_folder: &Path) -> Vec<u8> {
-    let mut cargo = guest_cargo();
-    cargo
-        .current_dir(workspace)
-        .args(["build", "--package=postbell-notify", "--lib", "--profile=component", "--target", TARGET])
-        .arg("--target-dir")
-        .arg(target_folder)
-        .env("RUSTFLAGS", RUSTFLAGS);
-    let status = cargo.status().unwrap_or_else(|error| panic!("{cargo:?} does not start: {error}"));
-    assert!(status.success(), "the guest does not compile ({cargo:?}: {status})");
-    let module = target_folder.join(TARGET).join("component/postbell_notify.wasm");
-    std::fs::read(&module).unwrap_or_else(|error| panic!("{}: {error}", module.display()))
-}
-
-/// The cargo that can compile for wasm32: the one of this build where its toolchain has the target, else Debian's, which
-/// brings the standard library as source.
-fn guest_cargo() -> Command {
-    let rustc = env::var_os("RUSTC").expect("cargo sets RUSTC");
-    if has_target(Path::new(&rustc)) {
-        let mut cargo = clean(Command::new(env::var_os("CARGO").expect("cargo sets CARGO")));
-        cargo.env("RUSTC", rustc);
-        return cargo;
-    }
-    let (debian_cargo, debian_rustc) = (Path::new("/usr/bin/cargo"), Path::new("/usr/bin/rustc"));
-    let linker = Path::new("/usr/bin/wasm-ld-19");
-    if [debian_cargo, debian_rustc, linker].iter().all(|program| program.exists()) {
-        let mut cargo = clean(Command::new(debian_cargo));
-        cargo
-            .args(["-Z", "build-std=std,panic_abort"])
-            .env("RUSTC", debian_rustc)
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-        return cargo;
-    }
-    panic!(
-        "no Rust compiler for {TARGET} here: run `make setup`, or `rustup target add {TARGET}`, or build without the \
-         feature `bundled-plugin`"
-    );
-}
-
-fn has_target(rustc: &Path) -> bool {
-    let Ok(output) = Command::new(rustc).args(["--print=target-libdir", "--target", TARGET]).output() else {
-        return false;
-    };
-    let folder = String::from_utf8_lossy(&output.stdout);
-    std::fs::read_dir(folder.trim())
-        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-")))
-}
-
-/// Without what the outer build says of its own compiler: flags, wrappers (clippy's among them), toolchain, target.
-fn clean(mut command: Command) -> Command {
-    for (name, _) in env::vars_os() {
-        let name_text = name.to_string_lossy();
-        if name_text.starts_with("RUSTC")
-            || name_text.starts_with("CARGO_BUILD_")
-            || name_text.starts_with("CARGO_PROFILE_")
-            || ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CLIPPY_ARGS"].contains(&&*name_text)
-        {
-            command.env_remove(&name);
-        }
-    }
-    command
 }

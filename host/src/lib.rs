@@ -40,15 +40,18 @@ mod statistics;
 pub mod tenant;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use outbound::{NoCalls, Outbound};
-use plugin::{Compiler, Plugin, PluginError};
+use plugin::{Compiler, Library, Plugin, PluginError, Verify};
 pub use statistics::Statistics;
-use tenant::{Actor, ActorParts, Background, Beginning, Limits, Mailbox, Shard, Tenant, UnreadTotal, first_request};
+use tenant::{
+    Actor, ActorParts, Background, Beginning, Choice, Limits, Mailbox, Running, Shard, Tenant, UnreadTotal,
+    first_request,
+};
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
 /// tenants end where they are, without a farewell to their clients.
@@ -58,7 +61,7 @@ pub struct Host {
 }
 
 struct Inner {
-    engine: Arc<plugin::Engine>,
+    library: Arc<Library>,
     options: HostOptions,
     committer: Committer,
     background: Background,
@@ -82,6 +85,10 @@ pub struct HostOptions {
     pub compiler: Compiler,
     /// Folder for compiled components; none: each load compiles.
     pub cache: Option<PathBuf>,
+    /// Folder for the components that tenants run or may go back to; none: they are kept as long as the host lives.
+    pub components: Option<PathBuf>,
+    /// Judges whether a component that was kept before may still be loaded; none: each may.
+    pub verify: Option<Verify>,
     /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
     pub instances: u32,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
@@ -103,6 +110,8 @@ impl Default for HostOptions {
             outbound: Arc::new(NoCalls),
             compiler: Compiler::default(),
             cache: None,
+            components: None,
+            verify: None,
             instances: 1_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             accept_divergence: false,
@@ -156,13 +165,15 @@ impl Host {
     /// This machine cannot run the engine.
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
         let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let HostOptions { compiler, cache, components, verify, .. } = options.clone();
+        let library = Arc::new(Library::new(engine, compiler, cache, components, verify));
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
         let followers = Background::start("postbell-follow", options.shards.max(1));
         let unread = UnreadTotal::new(options.unread_bytes);
         let open = Mutex::default();
-        Ok(Host { inner: Arc::new(Inner { engine, options, committer, background, followers, unread, shards, open }) })
+        Ok(Host { inner: Arc::new(Inner { library, options, committer, background, followers, unread, shards, open }) })
     }
 
     /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
@@ -171,8 +182,22 @@ impl Host {
     ///
     /// It cannot be a plugin; the error says at which step that showed.
     pub fn load(&self, component: &[u8]) -> Result<Plugin, PluginError> {
-        let HostOptions { compiler, cache, .. } = &self.inner.options;
-        Plugin::load(&self.inner.engine, component, compiler, cache.as_deref().map(Path::new))
+        self.inner.library.load(component, None)
+    }
+
+    /// As [`Host::load`], of a component that has a signature: [`HostOptions::verify`] is given it when the component is
+    /// loaded again by a later host.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::load`].
+    pub fn load_signed(&self, component: &[u8], signature: &str) -> Result<Plugin, PluginError> {
+        self.inner.library.load(component, Some(signature))
+    }
+
+    /// Removes the kept components that no tenant of the journal runs or may go back to. Blocks.
+    pub fn collect_components(&self) {
+        tenant::collect(&*self.inner.options.journal, &self.inner.library);
     }
 
     /// Opens a tenant: a new one if the journal does not know it, else one that goes on where it was. Blocks.
@@ -208,7 +233,8 @@ impl Host {
         let mailbox = self.reserve(&name)?;
         let used = self.last_used(&name, plugin).inspect_err(|_| mailbox.close())?;
         let first_request = first_request(&*self.inner.options.clock, used);
-        Ok(self.start(name, plugin, options, Box::new(opened), first_request, &mailbox))
+        let opening = self.opening(&name, plugin).inspect_err(|_| mailbox.close())?;
+        Ok(self.start(name, plugin, options, Box::new(opened), first_request, opening, &mailbox))
     }
 
     /// When a tenant was last used, in milliseconds since the Unix epoch, by what the journal has of it; none: nothing.
@@ -219,6 +245,16 @@ impl Host {
     pub fn last_used(&self, name: &str, plugin: &Plugin) -> Result<Option<u64>, OpenError> {
         let facts = self.inner.options.journal.facts(&seat(name.into(), plugin));
         Ok(facts.map_err(|error| OpenError::Journal(error.to_string()))?.map(|facts| facts.now))
+    }
+
+    /// Which component is in charge.
+    fn opening(&self, name: &Arc<str>, plugin: &Plugin) -> Result<(Choice, plugin::Pin), OpenError> {
+        let (library, failed) =
+            (&self.inner.library, |error: &dyn std::fmt::Display| OpenError::Journal(error.to_string()));
+        let pin = library.keep(plugin).map_err(|error| failed(&error))?;
+        let seat = seat(name.clone(), plugin);
+        let choice = tenant::choose(&*self.inner.options.journal, library, &seat, plugin);
+        Ok((choice.map_err(|error| failed(&error))?, pin))
     }
 
     /// Where inputs are kept.
@@ -260,13 +296,19 @@ impl Host {
         options: TenantOptions,
         opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
         first_request: u64,
+        (choice, pin): (Choice, plugin::Pin),
         mailbox: &Mailbox,
     ) -> Tenant {
         let TenantOptions { settings, limits } = options;
         let HostOptions { clock, journal, outbound, accept_divergence, .. } = &self.inner.options;
         let statistics = Arc::<Mutex<Statistics>>::default();
+        let Choice { plugin: in_charge, tenure, take_over } = choice;
+        let running = Arc::new(Running::new(&in_charge, &tenure, limits.instance.clone()));
+        let library = self.inner.library.clone();
         let history = tenant::History {
-            plugin: plugin.clone(),
+            plugin: in_charge,
+            configured: plugin.id(),
+            library: library.clone(),
             limits: limits.instance.clone(),
             journal: journal.clone(),
             seat: seat(name.clone(), plugin),
@@ -282,12 +324,15 @@ impl Host {
             statistics: statistics.clone(),
             unread: self.inner.unread.clone(),
             outbound: outbound.clone(),
+            running: running.clone(),
+            seed,
+            _pin: pin,
         };
-        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, opened }));
+        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, take_over, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());
         let mailbox = mailbox.clone();
-        let plugin = plugin.clone();
-        let handle = tenant::Handle { name, plugin, limits, clock, first_request, mailbox, background, statistics };
+        let handle =
+            tenant::Handle { name, running, library, limits, clock, first_request, mailbox, background, statistics };
         Tenant::start(handle)
     }
 

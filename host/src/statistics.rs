@@ -15,6 +15,8 @@ pub struct Statistics {
     pub outbound_calls: BTreeMap<&'static str, u64>,
     /// Outbound calls that are on their way now.
     pub outbound_in_flight: u64,
+    /// Swaps by what became of them: done, refused, rolled-back (by itself, after faults).
+    pub swaps: BTreeMap<&'static str, u64>,
     /// Requests that are open now.
     pub open_requests: u64,
     /// The journal position of the last input that is committed.
@@ -47,6 +49,10 @@ impl Statistics {
 
     pub(crate) fn outbound_call(&mut self, outcome: &'static str) {
         *self.outbound_calls.entry(outcome).or_default() += 1;
+    }
+
+    pub(crate) fn swap(&mut self, outcome: &'static str) {
+        *self.swaps.entry(outcome).or_default() += 1;
     }
 
     pub(crate) fn refusal(&mut self, limit: &'static str) {

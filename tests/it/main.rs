@@ -19,6 +19,8 @@ mod replay;
 mod schemas;
 mod secrets;
 mod settled;
+mod swap;
+mod swap_faults;
 mod tidy;
 mod tools;
 mod wire;

@@ -132,7 +132,8 @@ fn a_snapshot_that_a_failed_append_interrupts_is_whole_or_not_there() -> Result<
     for round in 0..30 {
         let (format, parts) = (format!("x/{round}"), vec![vec![round; 1 << 20]; 3]);
         let (offsets, settings) = (Offsets::new(), vec![]);
-        let snapshot = Snapshot { sequence: 1, now: 0, format, parts, offsets, settings, history_bytes: 0 };
+        let snapshot =
+            Snapshot { sequence: 1, now: 0, format, parts, offsets, settings, history_bytes: 0, tenure: None };
         disk.fail(Failing::Once(Operation::Write, random.below(120)));
         let put = std::thread::scope(|scope| {
             let put = scope.spawn(|| journal.put_snapshot(&filled, &snapshot));

@@ -339,6 +339,7 @@ fn a_plugin_that_takes_no_snapshot_is_told_where_the_history_begins() -> Result<
             offsets: Offsets::new(),
             settings: vec![],
             history_bytes: 0,
+            tenure: None,
         },
     )?;
     journal.cut(&seat, 3)?;

@@ -14,6 +14,7 @@ pub mod native;
 pub mod program;
 pub mod schemas;
 pub mod strict_reader;
+pub mod swaps;
 
 use std::time::Duration;
 

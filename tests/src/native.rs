@@ -141,6 +141,7 @@ pub fn feed(notify: &mut Notify, at: types::Moment, input: Input) -> Fed {
         Input::Answer(request) => notify.answer(at, &(*request).convert()),
         Input::Settled(settlements) => notify.settled(at, &Convert::<Vec<guest::Settlement>>::convert(settlements)),
         Input::Finished { call, outcome } => notify.finished(at, call, outcome.convert()),
+        Input::Swapped(_) => guest::Reaction::default(),
     };
     Ok(reaction.convert())
 }

@@ -8,13 +8,13 @@ use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics};
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics, plugins};
 use crate::ingest::cyrus::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
@@ -32,6 +32,9 @@ pub(super) fn router(state: State) -> Router {
         .route("/v1/journal", get(journal::get_seats))
         .route("/v1/backup", get(journal::get_backup))
         .route("/v1/tenants/{tenant}/backup", get(journal::get_tenant_backup))
+        .route("/v1/plugins", get(plugins::get_plugins))
+        .route("/v1/tenants/{tenant}/plugin", put(plugins::put_plugin))
+        .route("/v1/tenants/{tenant}/rollback", post(plugins::post_rollback))
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
         .fallback(async || Refusal::path())
@@ -168,7 +171,7 @@ fn distinct(rejected: &[Rejected]) -> u64 {
     rejected.chunk_by(|one, next| one.mark == next.mark).count() as u64
 }
 
-async fn body(request: Request) -> Result<Bytes, Refusal> {
+pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > BODY_BYTES as u64) {
         if !request.headers().contains_key(EXPECT) {

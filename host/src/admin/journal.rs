@@ -108,7 +108,7 @@ impl SeatListing {
     }
 
     fn damaged(seat: &Seat, what: String) -> SeatListing {
-        let facts = SeatFacts { last: 0, now: 0, first: 1, snapshots: Vec::new(), regressed: false };
+        let facts = SeatFacts { last: 0, now: 0, first: 1, snapshots: Vec::new(), regressed: false, swap: 0 };
         SeatListing { damaged: Some(what), ..SeatListing::of(seat, &facts) }
     }
 }

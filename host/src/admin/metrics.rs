@@ -173,6 +173,12 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             one(|it| it.statistics.outbound_in_flight),
         ),
         family(
+            "postbell_swaps",
+            "Changes of the plugin, by what became of them",
+            Counter,
+            words("outcome", |it| pairs(&it.statistics.swaps)),
+        ),
+        family(
             "postbell_parked_requests",
             "Requests without a final part",
             Gauge,
@@ -318,6 +324,7 @@ mod tests {
                 refusals: BTreeMap::new(),
                 outbound_calls: BTreeMap::from([("answered", 6)]),
                 outbound_in_flight: 2,
+                swaps: BTreeMap::from([("done", 8)]),
                 open_requests: 4,
                 sequence: 5,
                 uncommitted: 1,
@@ -358,6 +365,9 @@ mod tests {
             # HELP postbell_outbound_calls_in_flight Calls to clients that have not ended
             # TYPE postbell_outbound_calls_in_flight gauge
             postbell_outbound_calls_in_flight{tenant="exa\"mple"} 2
+            # HELP postbell_swaps Changes of the plugin, by what became of them
+            # TYPE postbell_swaps counter
+            postbell_swaps_total{tenant="exa\"mple",outcome="done"} 8
             # HELP postbell_parked_requests Requests without a final part
             # TYPE postbell_parked_requests gauge
             postbell_parked_requests{tenant="exa\"mple"} 4

@@ -4,6 +4,8 @@
 //!   [`State`].
 //! - `GET /v1/journal`, `GET /v1/backup`, `GET /v1/tenants/{tenant}/backup`: what is kept of the tenants, with an admin
 //!   key.
+//! - `GET /v1/plugins`, `PUT /v1/tenants/{tenant}/plugin`, `POST /v1/tenants/{tenant}/rollback`: which plugins run, and
+//!   others in their place, with an admin key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
 //! counts,
 //!   so this listener belongs on loopback or on a network of the operator's.
@@ -14,6 +16,7 @@ mod api;
 pub mod journal;
 mod keys;
 mod metrics;
+pub mod plugins;
 mod refusal;
 
 use std::collections::BTreeMap;
@@ -32,6 +35,7 @@ use self::keys::{Key, bearer};
 use self::metrics::Counters;
 use self::refusal::Refusal;
 use crate::journal::Journal;
+use crate::program::admission::Admission;
 use crate::serve::counters::Counters as ClientCounters;
 use crate::tenant::Tenant;
 
@@ -88,6 +92,7 @@ struct Shared {
     clients: Arc<ClientCounters>,
     journal: Arc<dyn Journal>,
     archives: Arc<Semaphore>,
+    admission: Admission,
 }
 
 struct Seat {
@@ -105,12 +110,13 @@ enum Right {
 
 impl State {
     /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts. `journal`: the
-    /// host's.
+    /// host's. `admission`: which components may take over.
     pub fn new(
         tenants: Vec<AdminTenant>,
         admin_key: Option<&str>,
         clients: Arc<ClientCounters>,
         journal: Arc<dyn Journal>,
+        admission: Admission,
     ) -> State {
         let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
             let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
@@ -124,6 +130,7 @@ impl State {
             clients,
             journal,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
+            admission,
         }))
     }
 

@@ -15,9 +15,9 @@
 //! | ------------------- | ------ | ------------------------------ | -------------------------------------------- |
 //! | record              | `r`    | seat's number, sequence        | `wit`, `now`, `component`, `reaction`, `input` |
 //! | snapshot            | `s`    | seat's number, sequence        | `now`, `format`, `parts`, `offsets`, `settings`,
-//! `history_bytes` |
+//! `history_bytes`, `tenure` |
 //! | piece of a snapshot | `p`    | seat's number, sequence, piece |                                              |
-//! | seat                | `t`    | tenant, plugin, partition      | `number`, `told`                             |
+//! | seat                | `t`    | tenant, plugin, partition      | `number`, `told`, `swap`                         |
 //! | the journal itself  | `j`    |                                | `regressions`, `unsynced`                    |
 //!
 //! What the keys hold is said at the types. A key that a reader does not know it passes over; so a later version may
@@ -32,6 +32,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Digest, Input, Record, Seat};
 use input::StoredInput;
+pub(crate) use input::byte_string;
 pub(crate) use snapshot::{SnapshotHead, decode_piece, decode_snapshot, encode_piece, encode_snapshot, pieces};
 
 /// The format's version.
@@ -210,6 +211,13 @@ pub(crate) struct SeatRow {
     /// Of how many of the journal's regressions its plugin was told. Absent: of none.
     #[serde(default)]
     pub(crate) told: u64,
+    /// See [`super::SeatFacts::swap`]. Absent: 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) swap: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What belongs to a seat for good.

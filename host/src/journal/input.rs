@@ -4,8 +4,9 @@ use crate::contract::changes::{Batch, BookChange};
 use crate::contract::lifecycle::Restart;
 use crate::contract::outbound;
 use crate::contract::requests::{Request, Settlement};
+use crate::journal::Swapped;
 
-/// The closed list of what happens to a plugin; each is one function of the contract.
+/// The closed list of what happens to a plugin; each but the last is one function of the contract.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// `lifecycle.open`.
@@ -46,6 +47,8 @@ pub enum Input {
         /// What became of it.
         outcome: outbound::Outcome,
     },
+    /// The host's own note that another component takes over. No plugin is told.
+    Swapped(Box<Swapped>),
 }
 
 /// Where a batch stands in what its source sends.
@@ -69,7 +72,7 @@ pub struct Skipped {
 }
 
 impl Input {
-    /// The function's name in the contract.
+    /// The function's name in the contract; of the host's own note, `swapped`.
     pub fn kind(&self) -> &'static str {
         match self {
             Input::Open { .. } => "open",
@@ -81,6 +84,7 @@ impl Input {
             Input::Answer(_) => "answer",
             Input::Settled(_) => "settled",
             Input::Finished { .. } => "finished",
+            Input::Swapped(_) => "swapped",
         }
     }
 
@@ -100,6 +104,7 @@ impl Input {
                 request.body.len() + request.head.query.len() + headers.sum::<usize>() + EACH * request.accounts.len()
             }
             Input::Settled(settlements) => EACH * settlements.len(),
+            Input::Swapped(swapped) => EACH * swapped.instead.len(),
             Input::Finished { outcome, .. } => match outcome {
                 outbound::Outcome::Answered(response) => response.body.len(),
                 outbound::Outcome::Failed(why) | outbound::Outcome::Refused(why) => why.len(),

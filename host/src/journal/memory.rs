@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Append, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SnapshotFacts};
+use super::{Append, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SnapshotFacts, last_swap};
 
 /// How many records a read gives at most.
 const READ_RECORDS: usize = 1_000;
@@ -18,6 +18,7 @@ pub struct MemoryJournal {
 struct Entries {
     last: u64,
     now: u64,
+    swap: u64,
     records: VecDeque<Record>,
     snapshots: BTreeMap<u64, Arc<Snapshot>>,
 }
@@ -79,6 +80,7 @@ impl Entries {
         if let Some(last) = append.records.last() {
             (self.last, self.now) = (last.sequence, last.now);
         }
+        self.swap = last_swap(&append.records).unwrap_or(self.swap);
         self.records.extend(append.records.iter().cloned());
         Ok(())
     }
@@ -102,9 +104,12 @@ impl Entries {
             now: snapshot.now,
             bytes: snapshot.parts.iter().map(|part| part.len() as u64).sum(),
             history_bytes: snapshot.history_bytes,
+            format: snapshot.format.clone(),
+            tenure: snapshot.tenure.clone(),
         });
         let snapshots = snapshots.collect();
-        SeatFacts { last: self.last, now: self.now, first: self.first(), snapshots, regressed: false }
+        let Entries { last, now, swap, .. } = *self;
+        SeatFacts { last, now, first: self.first(), snapshots, regressed: false, swap }
     }
 }
 
@@ -132,6 +137,7 @@ mod tests {
             offsets: Default::default(),
             settings: vec![],
             history_bytes: 0,
+            tenure: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod digest;
 pub(crate) mod format;
 mod input;
 mod memory;
+mod swapped;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, Database
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
 pub use memory::MemoryJournal;
+pub use swapped::{Base, ComponentId, Former, Fresh, Instead, Swapped, Tenure};
 
 /// What a journal's entries belong to: one plugin in one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +72,8 @@ pub struct Snapshot {
     pub settings: Vec<(String, String)>,
     /// The bytes of the records between the snapshot before it (or `open`) and this one, roughly.
     pub history_bytes: u64,
+    /// The component that saved it; none: it is not known.
+    pub tenure: Option<Tenure>,
 }
 
 /// A snapshot without its state.
@@ -83,6 +87,10 @@ pub struct SnapshotFacts {
     pub bytes: u64,
     /// See [`Snapshot::history_bytes`].
     pub history_bytes: u64,
+    /// The state's format.
+    pub format: String,
+    /// See [`Snapshot::tenure`].
+    pub tenure: Option<Tenure>,
 }
 
 /// What a journal has of one seat.
@@ -99,6 +107,8 @@ pub struct SeatFacts {
     /// The state is older than what clients were told of it, and they have not been told that yet: a backup was
     /// restored, or a crash took inputs that were not synced.
     pub regressed: bool,
+    /// The sequence of the last record that tells of another component, also where that is cut already; 0: there was none.
+    pub swap: u64,
 }
 
 impl SeatFacts {
@@ -140,6 +150,12 @@ pub enum JournalError {
     /// What is stored is not what was stored.
     #[error("damaged: {0}")]
     Damaged(String),
+}
+
+/// The sequence of the last of the records that tells of another component.
+pub(crate) fn last_swap(records: &[Record]) -> Option<u64> {
+    let swaps = records.iter().rev().filter(|record| matches!(record.input, Input::Swapped(_)));
+    swaps.map(|record| record.sequence).next()
 }
 
 /// Where inputs are kept. Calls block; they come from threads that may.

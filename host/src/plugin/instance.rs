@@ -141,21 +141,15 @@ impl Instance {
     }
 
     /// One input, by whichever function of the contract it is. The inner error is the plugin's refusal of settings, which
-    /// leaves its state as it was; `open` gives an empty reaction.
+    /// leaves its state as it was; `open` gives an empty reaction, and so does what no plugin is told.
     ///
     /// # Errors
     ///
     /// A fault; the instance must be dropped.
     pub fn feed(&mut self, at: Moment, input: &Input) -> Result<Result<Reaction, String>, Fault> {
         Ok(match input {
-            Input::Open { seed, settings } => self.open(at, seed, settings)?.map(|()| Reaction {
-                replies: vec![],
-                calls: vec![],
-                wake_at: None,
-                rejections: vec![],
-                logs: vec![],
-                changed: true,
-            }),
+            Input::Open { seed, settings } => self.open(at, seed, settings)?.map(|()| silence(true)),
+            Input::Swapped(_) => Ok(silence(false)),
             Input::Configure { settings } => self.configure(at, settings)?,
             Input::Tick => Ok(self.tick(at)?),
             Input::Restarted(how) => Ok(self.restarted(at, *how)?),
@@ -335,6 +329,10 @@ impl Instance {
     pub fn finished(&mut self, at: Moment, call: u64, outcome: &Outcome) -> Result<Reaction, Fault> {
         self.call(|exports, store| exports.postbell_notify_outbound().call_finished(store, at, call, outcome))
     }
+}
+
+fn silence(changed: bool) -> Reaction {
+    Reaction { replies: vec![], calls: vec![], wake_at: None, rejections: vec![], logs: vec![], changed }
 }
 
 /// Ticks of the epoch until a call is stopped: one more than fit into its time, because the first may come at once.

@@ -4,8 +4,10 @@
 //! it compiles, and it exports the world `postbell:notify/notifier`, whose `describe` answers.
 
 mod compile;
+mod components;
 mod engine;
 mod instance;
+mod library;
 mod scratch;
 
 use std::sync::Arc;
@@ -18,12 +20,15 @@ use wasmtime::component::{Component, Linker};
 pub use compile::Compiler;
 #[cfg(feature = "program")]
 pub use compile::compile_child;
+pub use components::{ComponentError, Verify};
 pub(crate) use engine::{EPOCH_MILLISECONDS, engine};
 pub use instance::{Fault, Instance, InstanceLimits};
+pub(crate) use library::{Library, Pin};
 pub(crate) use scratch::Scratch;
 
 use crate::contract::NotifierPre;
 use crate::contract::lifecycle::{Manifest, Route};
+use crate::journal::ComponentId;
 
 /// A compiled component; cheap to clone.
 #[derive(Clone)]
@@ -38,6 +43,9 @@ struct Inner {
     manifest: Manifest,
     sha256: [u8; 32],
     facts: Facts,
+    component: Vec<u8>,
+    /// What says that the component may be loaded, if anything does.
+    signature: Option<String>,
 }
 
 /// What loading a component cost and gave.
@@ -81,6 +89,7 @@ impl Plugin {
         bytes: &[u8],
         compiler: &Compiler,
         cache: Option<&std::path::Path>,
+        signature: Option<&str>,
     ) -> Result<Plugin, PluginError> {
         recognise(bytes)?;
         let sha256 = Sha256::digest(bytes).into();
@@ -97,7 +106,9 @@ impl Plugin {
         let manifest = instance.describe().map_err(describe_error)?;
         check_manifest(&manifest)?;
         facts.initial_memory = instance.memory();
-        Ok(Plugin { inner: Arc::new(Inner { _engine: engine.clone(), code, manifest, sha256, facts }) })
+        let (component, signature) = (bytes.to_vec(), signature.map(str::to_owned));
+        let inner = Inner { _engine: engine.clone(), code, manifest, sha256, facts, component, signature };
+        Ok(Plugin { inner: Arc::new(inner) })
     }
 
     /// What the plugin says of itself: name, version, routes, state formats.
@@ -108,6 +119,11 @@ impl Plugin {
     /// SHA-256 of the component: its identity.
     pub fn sha256(&self) -> [u8; 32] {
         self.inner.sha256
+    }
+
+    /// The same, as a type of its own.
+    pub fn id(&self) -> ComponentId {
+        ComponentId(self.inner.sha256)
     }
 
     /// What loading it cost and gave.

@@ -80,6 +80,8 @@ pub struct JournalConfig {
     pub uncommitted_inputs: usize,
     /// About how many bytes these may have.
     pub uncommitted_bytes: usize,
+    /// See [`tenant::Limits::swap_behind_bytes`].
+    pub swap_behind_bytes: usize,
 }
 
 /// How clients are called.
@@ -189,11 +191,13 @@ struct ServerTable {
     sync: Option<values::Synced>,
     uncommitted_inputs: Option<Count<1, 1_000_000>>,
     uncommitted_bytes: Option<Count<1_048_576, 17_179_869_184>>,
+    swap_behind_bytes: Option<Count<1_048_576, 17_179_869_184>>,
     snapshot_inputs: Option<Count<1, 1_000_000_000>>,
     snapshot_bytes: Option<Count<1_048_576, 1_099_511_627_776>>,
     snapshot_minutes: Option<Count<1, 527_040>>,
     history_hours: Option<Count<0, 876_000>>,
     history_bytes: Option<Count<0, 1_125_899_906_842_624>>,
+    rollback_hours: Option<Count<0, 876_000>>,
 }
 
 #[derive(Deserialize)]
@@ -228,9 +232,11 @@ impl Default for Limits {
 
 impl ServerTable {
     fn journal(&self) -> JournalConfig {
-        let tenant::Limits { retention, uncommitted_inputs, uncommitted_bytes, .. } = tenant::Limits::default();
+        let defaults = tenant::Limits::default();
+        let tenant::Limits { retention, uncommitted_inputs, uncommitted_bytes, swap_behind_bytes, .. } = defaults;
         let minutes = values::or(&self.snapshot_minutes, retention.snapshot_milliseconds / 60_000);
         let hours = values::or(&self.history_hours, retention.history_milliseconds / 3_600_000);
+        let rollback_hours = values::or(&self.rollback_hours, retention.rollback_milliseconds / 3_600_000);
         JournalConfig {
             sync: self.sync.as_ref().map_or(SyncMode::Always, |sync| sync.0),
             retention: Retention {
@@ -239,9 +245,11 @@ impl ServerTable {
                 snapshot_milliseconds: minutes * 60_000,
                 history_milliseconds: hours * 3_600_000,
                 history_bytes: values::or(&self.history_bytes, retention.history_bytes),
+                rollback_milliseconds: rollback_hours * 3_600_000,
             },
             uncommitted_inputs: values::or(&self.uncommitted_inputs, uncommitted_inputs as u64) as usize,
             uncommitted_bytes: values::or(&self.uncommitted_bytes, uncommitted_bytes as u64) as usize,
+            swap_behind_bytes: values::or(&self.swap_behind_bytes, swap_behind_bytes as u64) as usize,
         }
     }
 
@@ -308,9 +316,18 @@ impl Config {
     /// What each tenant may use.
     pub fn tenant_limits(&self) -> tenant::Limits {
         let Limits { unread_bytes, unread_parts, .. } = self.limits;
-        let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, .. } = self.journal.clone();
+        let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, swap_behind_bytes, .. } =
+            self.journal.clone();
         let defaults = tenant::Limits::default();
-        tenant::Limits { unread_bytes, unread_parts, retention, uncommitted_inputs, uncommitted_bytes, ..defaults }
+        tenant::Limits {
+            unread_bytes,
+            unread_parts,
+            retention,
+            uncommitted_inputs,
+            uncommitted_bytes,
+            swap_behind_bytes,
+            ..defaults
+        }
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {

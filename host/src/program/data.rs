@@ -1,7 +1,8 @@
 //! The data directory: held by one process at a time, and of a known version.
 //!
 //! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb`
-//! (what must not be lost) and `cache` (compiled plugins, which may be deleted while no server runs).
+//! (what must not be lost), `components` (the plugins that tenants run or may go back to, which must not be lost either,
+//! where they are not the configured ones) and `cache` (compiled plugins, which may be deleted while no server runs).
 
 mod new;
 
@@ -151,6 +152,11 @@ impl DataDirectory {
     /// The journal's file.
     pub fn journal(&self) -> PathBuf {
         self.folder.join(JOURNAL)
+    }
+
+    /// Where the plugins are kept that tenants run or may go back to.
+    pub fn components(&self) -> PathBuf {
+        self.folder.join("components")
     }
 
     /// Where compiled plugins are kept.

@@ -1,6 +1,8 @@
 //! The `postbell` program: its command line, its exit codes, and how it reports what went wrong.
 
+pub mod admission;
 pub mod backup;
+pub mod client;
 pub mod config;
 pub mod data;
 pub mod demo;

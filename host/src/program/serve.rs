@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::admission::{self, Admission};
 use super::config::{Config, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
@@ -25,7 +26,7 @@ use crate::admin::{self, AdminTenant};
 use crate::clock::{Clock, SystemClock};
 use crate::journal::{Journal, MemoryJournal, SourceSpan};
 use crate::outbound::caller::Caller;
-use crate::plugin::{Plugin, PluginError};
+use crate::plugin::Plugin;
 use crate::serve::counters::Counters;
 use crate::serve::exchange::{ClientTenant, Exchange};
 use crate::serve::front::{self, Front};
@@ -100,21 +101,24 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         Some(database) => database.clone(),
         None => Arc::new(MemoryJournal::default()),
     };
-    let defaults = HostOptions::default();
+    let (defaults, trusted) = (HostOptions::default(), config.trusted_keys.clone());
     let host = Host::new(HostOptions {
         clock: clock.clone(),
         journal,
         outbound: Arc::new(caller(&config.push, &runtime)?),
         compiler: inspect::compiler(&config.limits)?,
         cache: data.as_ref().map(DataDirectory::cache),
+        components: data.as_ref().map(DataDirectory::components),
+        verify: Some(Arc::new(move |component, signature| admission::verify_kept(&trusted, component, signature))),
         instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
         accept_divergence: args.accept_divergence,
         unread_bytes: config.limits.unread_bytes_total,
         ..defaults
     })
     .context("the engine")?;
-    let opened = opening::open(&host, &wanted(&host, &config)?)?;
-    let served = runtime.block_on(serve(config, opened, host.journal(), clock, demo, traffic, signals));
+    let admission = Admission::new(host.clone(), config.trusted_keys.clone());
+    let opened = opening::open(&host, &wanted(&admission, &config)?)?;
+    let served = runtime.block_on(serve(config, opened, admission, host.journal(), clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
     drop(host);
@@ -145,13 +149,13 @@ fn raise_file_limit() {
 }
 
 /// The plugins, each loaded once, with what their tenants are opened with.
-fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failure> {
+fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failure> {
     let mut plugins: BTreeMap<Option<&Path>, Plugin> = BTreeMap::new();
     let mut wanted = Vec::new();
     for tenant in &config.tenants {
         let plugin = match plugins.entry(tenant.plugin.as_deref()) {
             Entry::Occupied(loaded) => loaded.get().clone(),
-            Entry::Vacant(new) => new.insert(load(host, tenant, &config.trusted_keys)?).clone(),
+            Entry::Vacant(new) => new.insert(load(admission, tenant, &config.trusted_keys)?).clone(),
         };
         let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
         let domains = ("domains".to_owned(), tenant.domains.join(" "));
@@ -162,19 +166,13 @@ fn wanted<'a>(host: &Host, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failur
     Ok(wanted)
 }
 
-fn load(host: &Host, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
+fn load(admission: &Admission, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
     let (origin, component) = component(config, trusted)?;
-    let refused = |source| Failure::Plugin { origin: origin.clone(), source };
-    let plugin = host.load(&component).map_err(refused)?;
-    for route in &plugin.manifest().routes {
-        if !route.schemes.is_empty() && !route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
-            let schemes = route.schemes.join(", ");
-            return Err(refused(PluginError::Describe(format!(
-                "route {} wants logins by {schemes}; this program knows only basic",
-                route.prefix
-            ))));
-        }
-    }
+    let loaded = match &config.plugin {
+        Some(file) => admission.file(file, &component),
+        None => admission.built_in(&component),
+    };
+    let plugin = loaded.map_err(|source| Failure::Plugin { origin: origin.clone(), source })?;
     let facts = plugin.facts();
     let ms = facts.compile_time.as_millis();
     tracing::info!(plugin = origin, cached = facts.cached, ms, "plugin loaded");
@@ -197,9 +195,11 @@ fn component(config: &TenantConfig, trusted: &TrustedKeys) -> Result<(String, Ve
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that was opened comes together here")]
 async fn serve(
     config: Config,
     tenants: Vec<Tenant>,
+    admission: Admission,
     journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     demo: bool,
@@ -219,7 +219,7 @@ async fn serve(
     let admin_tenants = admin_tenants.collect();
     let front = front(config, &tenants, clock)?;
     let admin_key = admin_key.as_ref().map(|key| key.as_str());
-    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal);
+    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal, admission);
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();

@@ -9,7 +9,7 @@ use crate::contract::outbound::Outcome;
 use crate::contract::requests::{Access, Request};
 use crate::contract::types::{Call, Reaction, Reply};
 use crate::journal::archive::Item;
-use crate::journal::{Input, Record, Seat, Skipped, Snapshot, SourceSpan};
+use crate::journal::{Input, Record, Seat, Skipped, Snapshot, SourceSpan, Swapped};
 
 /// Milliseconds since the Unix epoch, as RFC 3339 writes a moment; a number beyond its years as it is.
 pub fn moment(now: u64) -> String {
@@ -117,7 +117,20 @@ fn input(input: &Input) -> Value {
         }
         Input::Settled(settlements) => json!({ "settlements": settlements }),
         Input::Finished { call, outcome } => json!({ "call": call, "outcome": finished(outcome) }),
+        Input::Swapped(swapped) => self::swapped(swapped),
     }
+}
+
+fn swapped(swapped: &Swapped) -> Value {
+    let Swapped { from, to, back, configured, base, instead } = swapped;
+    json!({
+        "from": from.as_ref().map(|it| it.component.to_string()),
+        "to": to.to_string(),
+        "back": back,
+        "configured": configured.to_string(),
+        "base": base.sequence(),
+        "instead": instead,
+    })
 }
 
 fn finished(outcome: &Outcome) -> Value {
@@ -158,6 +171,7 @@ fn in_brief(input: &Input) -> String {
         Input::Finished { call, outcome: Outcome::Failed(why) | Outcome::Refused(why) } => {
             format!("call {call}: {why}")
         }
+        Input::Swapped(swapped) => format!("to {}", swapped.to),
     }
 }
 

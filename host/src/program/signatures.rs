@@ -59,12 +59,34 @@ impl TrustedKeys {
             Ok(text) => text,
             Err(source) => return Err(SignatureError::Missing { path, source }),
         };
-        let signature = match Signature::decode(&text) {
-            Ok(signature) => signature,
-            Err(error) => return Err(SignatureError::Malformed { path, reason: error.to_string() }),
-        };
-        let good = self.0.iter().any(|key| key.verify(component, &signature, false).is_ok());
-        if good { Ok(()) } else { Err(SignatureError::Wrong { path }) }
+        match self.judge(component, &text) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SignatureError::Wrong { path }),
+            Err(reason) => Err(SignatureError::Malformed { path, reason }),
+        }
+    }
+
+    /// Verifies a component that came with the text of its signature, or without.
+    ///
+    /// # Errors
+    ///
+    /// It may not be loaded, because.
+    pub fn verify_text(&self, component: &[u8], signature: Option<&str>) -> Result<(), String> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let text = signature.ok_or("it has no signature; [plugins] trusted-keys asks for one")?;
+        match self.judge(component, text) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("its signature: no trusted key made it for this component".into()),
+            Err(reason) => Err(format!("its signature: it is not minisign's: {reason}")),
+        }
+    }
+
+    /// Whether a trusted key made this signature; an error: it is none.
+    fn judge(&self, component: &[u8], text: &str) -> Result<bool, String> {
+        let signature = Signature::decode(text).map_err(|error| error.to_string())?;
+        Ok(self.0.iter().any(|key| key.verify(component, &signature, false).is_ok()))
     }
 }
 
@@ -74,7 +96,8 @@ impl std::fmt::Debug for TrustedKeys {
     }
 }
 
-fn signature_of(file: &Path) -> PathBuf {
+/// Where the signature of a component's file is.
+pub fn signature_of(file: &Path) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(".minisig");
     name.into()

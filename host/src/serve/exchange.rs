@@ -79,7 +79,8 @@ impl Exchange {
         let Some(served) = self.tenant(&head, basic.as_ref().ok()) else {
             return answer::plain(StatusCode::MISDIRECTED_REQUEST, "no tenant answers to this host");
         };
-        match plugin::route(&served.tenant.plugin().manifest().routes, head.uri.path()) {
+        let plugin = served.tenant.plugin();
+        match plugin::route(&plugin.manifest().routes, head.uri.path()) {
             Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
                 self.enter(served, route, basic, &head, body).await
             }

@@ -9,6 +9,7 @@ mod commit;
 mod feeding;
 mod recovery;
 mod snapshots;
+mod swap;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use super::guard::Guard;
 use super::open_requests::{OpenRequests, Respond};
 use super::outbox::Outbox;
 use super::replay::History;
+use super::running::Running;
 use super::shard::{Command, Mailbox};
 use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
@@ -29,13 +31,15 @@ use crate::clock::{Clock, TenantTime};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
-use crate::journal::{Committer, Input, Offsets, Record, SourceSpan};
+use crate::journal::{Committer, Input, Offsets, Record, SourceSpan, Tenure};
 use crate::outbound::Outbound;
-use crate::plugin::{Instance, route};
+use crate::plugin::{Instance, Pin, route};
 use crate::statistics::Statistics;
 use commit::{Farewell, Release};
 use recovery::Then;
+pub(crate) use recovery::{Recovered, Successive, TakeOver};
 use snapshots::Snapshots;
+use swap::Attempt;
 
 /// One tenant on its shard.
 pub(crate) struct Actor {
@@ -68,6 +72,14 @@ pub(crate) struct Actor {
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
     snapshots: Snapshots,
+    /// The component that is in charge.
+    tenure: Tenure,
+    /// Another one that is to be, when the history is replayed next.
+    take_over: Option<TakeOver>,
+    /// When the plugin failed, in monotonic time.
+    recent_faults: VecDeque<u64>,
+    attempt: Option<Attempt>,
+    attempts: u64,
     /// The tenant is closing: nothing new is taken.
     farewell: Option<Farewell>,
     ended: bool,
@@ -84,6 +96,11 @@ pub(crate) struct Parts {
     pub(crate) statistics: Arc<Mutex<Statistics>>,
     pub(crate) unread: Arc<UnreadTotal>,
     pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) running: Arc<Running>,
+    /// Gives 32 random bytes.
+    pub(crate) seed: fn() -> Vec<u8>,
+    /// The component that the tenant began with is kept.
+    pub(crate) _pin: Pin,
 }
 
 /// How a tenant begins.
@@ -91,6 +108,8 @@ pub(crate) struct Beginning {
     /// Used if the journal does not know the tenant.
     pub(crate) seed: Vec<u8>,
     pub(crate) settings: Vec<(String, String)>,
+    /// Another component than the one in charge is to take over.
+    pub(crate) take_over: Option<TakeOver>,
     /// Told once it is open and that is committed, or why it is not.
     pub(crate) opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
 }
@@ -116,10 +135,11 @@ pub(super) enum Next {
 }
 
 impl Actor {
-    pub(crate) fn new(parts: Parts, beginning: Beginning) -> Actor {
+    pub(crate) fn new(parts: Parts, mut beginning: Beginning) -> Actor {
         let time = TenantTime::start(&*parts.clock, 0);
         let snapshots = Snapshots::new(&*parts.clock);
         let open = OpenRequests::new(parts.unread.clone());
+        let (tenure, take_over) = (Tenure::first(parts.history.plugin.id()), beginning.take_over.take());
         Actor {
             parts,
             live: Live::Replaying(Then::Begin(beginning)),
@@ -142,6 +162,11 @@ impl Actor {
             wake_at: None,
             settlements: Vec::new(),
             snapshots,
+            tenure,
+            take_over,
+            recent_faults: VecDeque::new(),
+            attempt: None,
+            attempts: 0,
             farewell: None,
             ended: false,
         }
@@ -160,6 +185,8 @@ impl Actor {
             Command::Committed { generation, through, outcome } => self.committed(generation, through, outcome),
             Command::Replayed { replay, result } => self.replayed(replay, result),
             Command::Followed { through, result } => self.followed(through, result),
+            Command::Follower { attempt, result } => self.follower(attempt, result),
+            Command::Sweep { swap, after } => self.sweep(swap, after),
             // Who looks does not wait.
             Command::Inspect { respond } if !matches!(self.live, Live::Instance(_)) => {
                 self.parts.mailbox.taken();
@@ -199,12 +226,15 @@ impl Actor {
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
             Command::Configure { settings, respond } => self.configure(settings, respond),
             Command::Close { respond } => self.drain(respond),
+            Command::Swap { plugin, options, back, report } => self.swap(plugin, options, back, report),
             Command::Acknowledged { .. }
             | Command::Ended { .. }
             | Command::Finished { .. }
             | Command::Committed { .. }
             | Command::Replayed { .. }
-            | Command::Followed { .. } => unreachable!("these never wait"),
+            | Command::Followed { .. }
+            | Command::Follower { .. }
+            | Command::Sweep { .. } => unreachable!("these never wait"),
         }
     }
 
@@ -254,7 +284,7 @@ impl Actor {
             _ => None,
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
-        [due, again, farewell, self.snapshot_due()].into_iter().flatten().min()
+        [due, again, farewell, self.snapshot_due(), self.shadow_due()].into_iter().flatten().min()
     }
 
     fn ingest(
@@ -378,6 +408,7 @@ impl Actor {
 
     /// Ends what is open in each dialect's way. What does not fit into one reaction comes by ticks.
     fn drain(&mut self, respond: oneshot::Sender<()>) {
+        self.give_swap_up("the tenant is closed");
         self.feed_own(Input::Drain);
         for _ in 0..10_000 {
             let now = self.time.read(&*self.parts.clock);

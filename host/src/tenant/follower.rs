@@ -2,8 +2,8 @@
 //! never stops for it.
 
 use super::replay::{self, History, ReplayError, Replayed};
-use crate::journal::{JournalError, Snapshot, SnapshotFacts};
-use crate::plugin::Fault;
+use crate::journal::{JournalError, SeatFacts, Snapshot, SnapshotFacts, Tenure};
+use crate::plugin::{Fault, Plugin};
 
 /// When a snapshot is taken, and how much of the past is kept. Whichever limit is met first counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Retention {
     /// ... as long as they and the snapshots in between have not more than about so many bytes. Two snapshots and what
     /// follows the older one are kept always.
     pub history_bytes: u64,
+    /// So long after a swap, in milliseconds, everything is kept that the version before needs to be gone back to; then
+    /// only if it is kept anyway.
+    pub rollback_milliseconds: u64,
 }
 
 impl Default for Retention {
@@ -29,6 +32,7 @@ impl Default for Retention {
             snapshot_milliseconds: 3_600_000,
             history_milliseconds: 0,
             history_bytes: 1 << 30,
+            rollback_milliseconds: 7 * 24 * 3_600_000,
         }
     }
 }
@@ -46,29 +50,69 @@ pub(crate) enum FollowError {
     Journal(#[from] JournalError),
 }
 
-/// Has the journal keep a snapshot at `through`, and cut what is no longer wanted. The state is saved only when a fresh
-/// instance has loaded it and saved the same.
-pub(super) fn snapshot(history: &History, through: u64, retention: &Retention) -> Result<(), FollowError> {
-    let Replayed { mut instance, sequence, now, offsets, settings, bytes, .. } = history.replay(through, &[])?;
+/// Has the journal keep a snapshot at `through`, or later, and cut what is no longer wanted, but nothing behind `pinned`.
+/// The state is saved only when a fresh instance has loaded it and saved the same.
+pub(super) fn snapshot(
+    history: &History,
+    through: u64,
+    pinned: Option<u64>,
+    retention: &Retention,
+) -> Result<(), FollowError> {
+    // Behind a swap that came meanwhile, because before it another component was in charge.
+    let swap = history.journal.facts(&history.seat)?.map_or(0, |facts| facts.swap);
+    let replayed = history.replay(through.max(swap), &[])?;
+    let Replayed { plugin, tenure, mut instance, sequence, now, offsets, settings, bytes, .. } = replayed;
     let parts = instance.save()?;
     drop(instance);
-    let format = history.plugin.manifest().state_formats[0].clone();
-    let settings = settings.unwrap_or_default();
-    let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes: bytes };
-    verify(history, &snapshot)?;
+    let format = plugin.manifest().state_formats[0].clone();
+    let (settings, history_bytes) = (settings.unwrap_or_default(), bytes);
+    let tenure = Some(tenure);
+    let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes, tenure };
+    verify(history, &plugin, &snapshot)?;
     history.journal.put_snapshot(&history.seat, &snapshot)?;
+    let tenure = snapshot.tenure.as_ref().expect("it was just put there");
     if let Some(facts) = history.journal.facts(&history.seat)?
-        && let Some(horizon) = horizon(&facts.snapshots, facts.first == 1, retention)
+        && let Some(horizon) = horizon(&wanted(&facts, tenure), facts.first == 1, retention)
+        && let Some(horizon) = within_reach(&facts, tenure, retention, horizon)
+        && let Some(horizon) = not_behind(&facts, pinned, horizon)
     {
         history.journal.cut(&history.seat, horizon)?;
     }
     Ok(())
 }
 
-fn verify(history: &History, snapshot: &Snapshot) -> Result<(), FollowError> {
-    let mut scratch = history.plugin.instantiate(&history.limits.for_replay())?;
+fn verify(history: &History, plugin: &Plugin, snapshot: &Snapshot) -> Result<(), FollowError> {
+    let mut scratch = plugin.instantiate(&history.limits.for_replay())?;
     replay::load(&mut scratch, snapshot)?;
     if scratch.save()? == snapshot.parts { Ok(()) } else { Err(FollowError::Differs) }
+}
+
+/// The snapshots that the component in charge can begin with: all until it has two of its own, then these, with what
+/// comes before them for whom history is kept.
+fn wanted(facts: &SeatFacts, tenure: &Tenure) -> Vec<SnapshotFacts> {
+    let own = facts.snapshots.iter().filter(|snapshot| snapshot.sequence >= tenure.since).count();
+    if tenure.since > 0 && own < 2 { Vec::new() } else { facts.snapshots.clone() }
+}
+
+/// The same horizon, or one so old that the version before can begin there; none: nothing may be cut.
+fn within_reach(facts: &SeatFacts, tenure: &Tenure, retention: &Retention, horizon: u64) -> Option<u64> {
+    let Some(former) = &tenure.previous else { return Some(horizon) };
+    if facts.now.saturating_sub(tenure.since_now) > retention.rollback_milliseconds {
+        return Some(horizon);
+    }
+    let loadable = facts.snapshots.iter().rev().find(|snapshot| former.formats.contains(&snapshot.format));
+    match loadable {
+        Some(snapshot) => Some(horizon.min(snapshot.sequence)),
+        None if facts.first == 1 => None,
+        None => Some(horizon),
+    }
+}
+
+/// The same horizon, or the newest one that is not behind this input; none: there is no such.
+fn not_behind(facts: &SeatFacts, pinned: Option<u64>, horizon: u64) -> Option<u64> {
+    let Some(pinned) = pinned else { return Some(horizon) };
+    let before = facts.snapshots.iter().rev().map(|snapshot| snapshot.sequence);
+    before.into_iter().find(|sequence| *sequence <= pinned && *sequence <= horizon)
 }
 
 /// Which snapshot is to be the oldest; none: everything stays.
@@ -96,8 +140,14 @@ mod tests {
     use super::*;
 
     fn horizon_of(snapshots: u64, from_open: bool, milliseconds: u64, bytes: u64) -> Option<u64> {
-        let each =
-            |number: u64| SnapshotFacts { sequence: number * 10, now: number * 1_000, bytes: 5, history_bytes: 100 };
+        let each = |number: u64| SnapshotFacts {
+            sequence: number * 10,
+            now: number * 1_000,
+            bytes: 5,
+            history_bytes: 100,
+            format: "x/1".into(),
+            tenure: None,
+        };
         let snapshots: Vec<_> = (1..=snapshots).map(each).collect();
         let history = Retention { history_milliseconds: milliseconds, history_bytes: bytes, ..Retention::default() };
         horizon(&snapshots, from_open, &history)

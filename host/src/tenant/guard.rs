@@ -1,6 +1,7 @@
 //! The contract as it binds the plugin: whether a reaction is one that the input allows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::contract::requests::Settlement;
 use crate::contract::types::{Call, CallTarget, HttpTarget, Reaction, Reply, TcpTarget};
@@ -36,6 +37,16 @@ impl Guard {
             guard.calls.add(*call);
         }
         guard
+    }
+
+    /// The requests that the plugin may reply to, from one number on.
+    pub(super) fn answerable_after(&self, after: u64) -> impl Iterator<Item = u64> {
+        self.answerable.range((Bound::Excluded(after), Bound::Unbounded)).copied()
+    }
+
+    /// Whether the plugin may reply to a request.
+    pub(super) fn may_answer(&self, request: u64) -> bool {
+        self.answerable.contains(&request)
     }
 
     /// Judges the reaction to an input; the error says which rule it breaks.

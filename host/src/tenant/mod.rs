@@ -13,7 +13,10 @@ mod halving;
 mod open_requests;
 mod outbox;
 mod replay;
+mod running;
 mod shard;
+mod swap;
+mod tenure;
 mod unread;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +30,13 @@ pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
 pub use follower::Retention;
 pub(crate) use replay::History;
+pub(crate) use running::Running;
+pub use running::Version;
 pub(crate) use shard::{Mailbox, Shard};
+pub use swap::{
+    Difference, MOST_DIFFERENCES, OnDifference, Shadow, Step, Swap, SwapError, SwapEvent, SwapOptions, Swapping,
+};
+pub(crate) use tenure::{Choice, choose, collect};
 pub(crate) use unread::UnreadTotal;
 
 pub use crate::journal::SourceSpan;
@@ -37,7 +46,7 @@ use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
 use crate::contract::types::{Rejection, Reply};
-use crate::plugin::{InstanceLimits, Plugin, Scratch};
+use crate::plugin::{InstanceLimits, Library, Plugin};
 use crate::statistics::Statistics;
 use shard::Command;
 
@@ -49,12 +58,12 @@ pub struct Tenant {
 
 struct Inner {
     name: Arc<str>,
-    plugin: Plugin,
+    running: Arc<Running>,
+    library: Arc<Library>,
     limits: Limits,
     clock: Arc<dyn Clock>,
     mailbox: Mailbox,
     background: Background,
-    scratch: Arc<Scratch>,
     statistics: Arc<Mutex<Statistics>>,
     next_request: AtomicU64,
 }
@@ -78,6 +87,9 @@ pub struct Limits {
     pub uncommitted_bytes: usize,
     /// `outbound-calls`: calls that are on their way; beyond, a call fails.
     pub outbound_calls: usize,
+    /// `swap-behind-bytes`: what the live instance was fed, with what it made of it, and a swap's follower was not yet;
+    /// beyond, the swap is given up.
+    pub swap_behind_bytes: usize,
     /// When snapshots are taken, and how much history is kept.
     pub retention: Retention,
 }
@@ -93,6 +105,7 @@ impl Default for Limits {
             uncommitted_inputs: 10_000,
             uncommitted_bytes: 64 << 20,
             outbound_calls: 20_000,
+            swap_behind_bytes: 256 << 20,
             retention: Retention::default(),
         }
     }
@@ -176,9 +189,40 @@ impl Tenant {
         &self.inner.name
     }
 
-    /// The plugin that it runs.
-    pub fn plugin(&self) -> &Plugin {
-        &self.inner.plugin
+    /// The plugin that it runs now.
+    pub fn plugin(&self) -> Plugin {
+        self.version().plugin
+    }
+
+    /// The plugin that it runs now, since when, and what was before it.
+    pub fn version(&self) -> Version {
+        self.inner.running.version()
+    }
+
+    /// Has another component take over, or the same one anew. Clients notice nothing; whatever fails leaves the tenant as
+    /// it was.
+    pub fn swap(&self, plugin: &Plugin, options: SwapOptions) -> Swapping {
+        self.begin_swap(plugin, options, false)
+    }
+
+    fn begin_swap(&self, plugin: &Plugin, options: SwapOptions, back: bool) -> Swapping {
+        let (report, swapping) = Swapping::new();
+        self.send(Command::Swap { plugin: plugin.clone(), options, back, report });
+        swapping
+    }
+
+    /// Has the component take over again that was there before the last swap, with all that happened since.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is not kept any more.
+    pub async fn roll_back(&self) -> Result<Swapping, SwapError> {
+        let prepare = |why: String| SwapError { step: Step::Prepare, why };
+        let former = self.version().tenure.previous.ok_or_else(|| prepare("there was no version before".into()))?;
+        let library = self.inner.library.clone();
+        let plugin = self.inner.background.run(move || library.get(former.component)).await;
+        let plugin = plugin.map_err(|error| prepare(error.to_string()))?;
+        Ok(self.begin_swap(&plugin, SwapOptions::default(), true))
     }
 
     /// The time of day, in milliseconds since the Unix epoch: for changes whose source does not say when they happened.
@@ -221,8 +265,8 @@ impl Tenant {
     ///
     /// The plugin failed on it.
     pub async fn identify(&self, head: &RequestHead, body: &Bytes) -> Result<Claims, RequestError> {
-        let (scratch, head, body) = (self.inner.scratch.clone(), head.clone(), body.clone());
-        match self.inner.background.run(move || scratch.identify(&head, &body)).await {
+        let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
+        match self.inner.background.run(move || running.scratch().identify(&head, &body)).await {
             Ok(claims) => Ok(claims),
             Err(fault) => {
                 tracing::error!(tenant = self.name(), %fault, "the plugin failed in `identify`");
@@ -234,8 +278,8 @@ impl Tenant {
 
     /// The refusal of a request in the dialect of its route; where the plugin fails at it, a plain one.
     pub async fn refuse(&self, head: &RequestHead, body: &Bytes, why: Refusal) -> Reply {
-        let (scratch, head, body) = (self.inner.scratch.clone(), head.clone(), body.clone());
-        self.inner.background.run(move || scratch.refuse(&head, &body, why)).await.unwrap_or_else(|fault| {
+        let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
+        self.inner.background.run(move || running.scratch().refuse(&head, &body, why)).await.unwrap_or_else(|fault| {
             tracing::error!(tenant = self.name(), %fault, "the plugin failed in `refuse`");
             self.statistics_now().fault(fault.reason());
             plain_refusal(why)
@@ -317,18 +361,17 @@ impl Tenant {
     }
 
     pub(crate) fn start(parts: Handle) -> Tenant {
-        let Handle { name, plugin, limits, clock, first_request, mailbox, background, statistics } = parts;
-        let scratch = Arc::new(Scratch::new(plugin.clone(), &limits.instance));
+        let Handle { name, running, library, limits, clock, first_request, mailbox, background, statistics } = parts;
         let next_request = AtomicU64::new(first_request);
         Tenant {
             inner: Arc::new(Inner {
                 name,
-                plugin,
+                running,
+                library,
                 limits,
                 clock,
                 mailbox,
                 background,
-                scratch,
                 statistics,
                 next_request,
             }),
@@ -345,7 +388,8 @@ impl std::fmt::Debug for Tenant {
 /// What a handle is made of.
 pub(crate) struct Handle {
     pub(crate) name: Arc<str>,
-    pub(crate) plugin: Plugin,
+    pub(crate) running: Arc<Running>,
+    pub(crate) library: Arc<Library>,
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) first_request: u64,

@@ -1,6 +1,7 @@
 //! The tenant's half of its open requests: who waits, and what was sent to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +30,9 @@ struct Open {
     /// How many confirmed parts were sent, and how many of them, from the first, the reader has.
     confirmed: u32,
     acknowledged: u32,
+    /// The plugin hears of no more acknowledged parts than these: it has changed, and what it made behind them is not what
+    /// the reader got.
+    cap: Option<u32>,
 }
 
 enum Stage {
@@ -55,14 +59,21 @@ pub(super) enum Delivery {
 
 impl Open {
     fn settlement(&self, request: u64, end: Option<End>) -> Settlement {
-        Settlement { request, parts: self.acknowledged, end }
+        let complete = end == Some(End::Complete) && self.cap.is_some();
+        let end = if complete { Some(End::Gone) } else { end };
+        Settlement { request, parts: self.told(), end }
+    }
+
+    /// What of the acknowledged parts the plugin hears.
+    fn told(&self) -> u32 {
+        self.cap.map_or(self.acknowledged, |cap| self.acknowledged.min(cap))
     }
 
     /// The reader says that it has the first `parts` confirmed parts, of those that there are. Whether that is news.
     fn acknowledge(&mut self, parts: u32) -> bool {
-        let before = self.acknowledged;
-        self.acknowledged = before.max(parts.min(self.confirmed));
-        self.acknowledged > before
+        let before = self.told();
+        self.acknowledged = self.acknowledged.max(parts.min(self.confirmed));
+        self.told() > before
     }
 }
 
@@ -82,6 +93,40 @@ impl OpenRequests {
         self.requests.keys().copied()
     }
 
+    /// As `numbers`, above one.
+    pub(super) fn numbers_after(&self, after: u64) -> impl Iterator<Item = u64> {
+        self.requests.range((Bound::Excluded(after), Bound::Unbounded)).map(|(id, _)| *id)
+    }
+
+    /// Whether there is such a request.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.requests.contains_key(&id)
+    }
+
+    /// Whether nothing was sent to it yet.
+    pub(super) fn is_parked(&self, id: u64) -> bool {
+        self.requests.get(&id).is_some_and(|open| matches!(open.stage, Stage::Parked(_)))
+    }
+
+    /// Whether it has no final part yet.
+    pub(super) fn is_unanswered(&self, id: u64) -> bool {
+        self.requests.get(&id).is_some_and(|open| !matches!(open.stage, Stage::Sent))
+    }
+
+    /// Of this one the plugin hears of no more acknowledged parts than so many; none: as before.
+    pub(super) fn cap(&mut self, id: u64, cap: Option<u32>) {
+        if let (Some(open), Some(cap)) = (self.requests.get_mut(&id), cap) {
+            open.cap = Some(open.cap.map_or(cap, |before| before.min(cap)));
+        }
+    }
+
+    /// Of all but these it hears of none.
+    pub(super) fn cap_all_but(&mut self, known: &BTreeSet<u64>) {
+        for (_, open) in self.requests.iter_mut().filter(|(id, _)| !known.contains(id)) {
+            open.cap = Some(0);
+        }
+    }
+
     /// Whether nobody waits for anything.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
@@ -90,7 +135,8 @@ impl OpenRequests {
     /// Opens a request that the host closes at `deadline` if it has no final part by then.
     pub(super) fn open(&mut self, id: u64, respond: Respond, deadline: u64) {
         self.deadlines.insert((deadline, id));
-        self.requests.insert(id, Open { stage: Stage::Parked(respond), deadline, confirmed: 0, acknowledged: 0 });
+        self.requests
+            .insert(id, Open { stage: Stage::Parked(respond), deadline, confirmed: 0, acknowledged: 0, cap: None });
     }
 
     /// When the first of them is to be closed.

@@ -35,6 +35,11 @@ impl<T> Outbox<T> {
         self.waiting.iter().map(|(_, item)| item)
     }
 
+    /// As `iter`, to alter it.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.waiting.iter_mut().map(|(_, item)| item)
+    }
+
     /// Drops what waits for more than `through` to be committed: that will never be.
     pub(super) fn forget(&mut self, through: u64) {
         self.waiting.retain(|(last, _)| *last <= through);

@@ -1,16 +1,27 @@
 //! From the journal to a live instance: the newest snapshot that can be had, then the inputs since.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::swap::SwapError;
+use super::tenure::{self, Charge};
 use crate::contract::lifecycle::{LoadError, Pending};
 use crate::contract::types::Moment;
-use crate::journal::{self, Digest, Input, Journal, JournalError, Offsets, Record, Seat, SeatFacts, Snapshot};
-use crate::plugin::{Fault, Instance, InstanceLimits, Plugin};
+use crate::journal::{
+    self, Base, ComponentId, Digest, Fresh, Input, Instead, Journal, JournalError, Offsets, Record, Seat, SeatFacts,
+    Snapshot, Tenure,
+};
+use crate::plugin::{ComponentError, Fault, Instance, InstanceLimits, Library, Plugin};
 
 /// A seat's history, and who reads it.
 #[derive(Clone)]
 pub(crate) struct History {
+    /// In charge where the journal does not say who is.
     pub(crate) plugin: Plugin,
+    /// The one that the configuration names.
+    pub(crate) configured: ComponentId,
+    /// Has the others.
+    pub(crate) library: Arc<Library>,
     pub(crate) limits: InstanceLimits,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) seat: Seat,
@@ -20,6 +31,8 @@ pub(crate) struct History {
 
 /// What a replay gives.
 pub(crate) struct Replayed {
+    pub(super) plugin: Plugin,
+    pub(super) tenure: Tenure,
     pub(super) instance: Instance,
     /// What the journal had of the seat when the replay began; none: nothing.
     pub(super) facts: Option<SeatFacts>,
@@ -42,6 +55,12 @@ pub(crate) enum ReplayError {
     Fault(#[from] Fault),
     #[error("the plugin does not take its snapshot: {0}")]
     Load(String),
+    #[error("the plugin does not take its snapshot: it does not know the format {0}")]
+    UnknownFormat(String),
+    #[error("{0}")]
+    Component(#[from] ComponentError),
+    #[error("the component that it was made with is not kept here, and the configured one cannot take over: {0}")]
+    TakeOver(SwapError),
     #[error("the plugin refused at {sequence} what it once took: {why}")]
     Refused { sequence: u64, why: String },
     #[error(
@@ -51,32 +70,58 @@ pub(crate) enum ReplayError {
     Diverged { sequence: u64 },
 }
 
+/// Who is in charge of the end of a history, and how it came to be.
+struct Stretch {
+    plugin: Plugin,
+    tenure: Tenure,
+    /// Where its state began, if another component was in charge before.
+    base: Option<Base>,
+    /// What it was given instead of inputs before it was in charge.
+    instead: BTreeMap<u64, Instead>,
+}
+
 impl History {
-    /// Replays what the journal has up to `through`, and then `uncommitted`: inputs that are on their way into it.
+    /// Replays what the journal has up to `through`, and then `uncommitted`: inputs that are on their way into it. Each
+    /// goes to the component that is in charge at the end.
     pub(super) fn replay(&self, through: u64, uncommitted: &[Record]) -> Result<Replayed, ReplayError> {
-        let mut replayed = self.begin(through)?;
+        let facts = self.journal.facts(&self.seat)?;
+        let stretch = self.stretch(facts.as_ref(), uncommitted)?;
+        let mut replayed = self.begin(&stretch, facts, through)?;
         for record in journal::records(&*self.journal, &self.seat, replayed.sequence + 1, through) {
-            self.feed(&mut replayed, &record?)?;
+            self.feed(&stretch, &mut replayed, &record?)?;
         }
         for record in uncommitted {
             if record.sequence > replayed.sequence {
-                self.feed(&mut replayed, record)?;
+                self.feed(&stretch, &mut replayed, record)?;
             }
         }
         replayed.instance.set_limits(&self.limits);
         Ok(replayed)
     }
 
-    /// An instance at the newest snapshot that it takes, or a new one where the history reaches back to `open`.
-    fn begin(&self, through: u64) -> Result<Replayed, ReplayError> {
-        let facts = self.journal.facts(&self.seat)?;
+    fn stretch(&self, facts: Option<&SeatFacts>, uncommitted: &[Record]) -> Result<Stretch, ReplayError> {
+        let Some(charge) = tenure::charge(&*self.journal, &self.seat, facts, uncommitted)? else {
+            let tenure = Tenure::first(self.plugin.id());
+            return Ok(Stretch { plugin: self.plugin.clone(), tenure, base: None, instead: BTreeMap::new() });
+        };
+        let Charge { tenure, swapped } = charge;
+        let plugin = match self.plugin.id() == tenure.component {
+            true => self.plugin.clone(),
+            false => self.library.get(tenure.component)?,
+        };
+        let (base, instead) = swapped.map_or((None, vec![]), |swapped| (Some(swapped.base), swapped.instead));
+        Ok(Stretch { plugin, tenure, base, instead: instead.into_iter().collect() })
+    }
+
+    /// An instance at the newest snapshot that it takes, or a new one where its history reaches back to `open`.
+    fn begin(&self, stretch: &Stretch, facts: Option<SeatFacts>, through: u64) -> Result<Replayed, ReplayError> {
         let mut failed = None;
         for snapshot in facts.iter().flat_map(|facts| facts.snapshots.iter().rev()) {
-            if snapshot.sequence > through {
+            if snapshot.sequence > through || !stretch.may_begin_at(snapshot.sequence) {
                 continue;
             }
-            match self.at_snapshot(snapshot.sequence) {
-                Ok(Some(replayed)) => return Ok(Replayed { facts, ..replayed }),
+            match self.at_snapshot(&stretch.plugin, snapshot.sequence) {
+                Ok(Some(replayed)) => return Ok(Replayed { facts, tenure: stretch.tenure.clone(), ..replayed }),
                 Ok(None) => {}
                 Err(error) => {
                     let tenant = &*self.seat.tenant;
@@ -85,35 +130,54 @@ impl History {
                 }
             }
         }
+        if let Some(Base::Fresh(fresh)) = &stretch.base {
+            return Ok(Replayed { facts, tenure: stretch.tenure.clone(), ..self.fresh(&stretch.plugin, fresh)? });
+        }
         if facts.as_ref().is_some_and(|facts| facts.first > 1) {
             let cut = || JournalError::Damaged("it was cut, and has no snapshot".into()).into();
             return Err(failed.unwrap_or_else(cut));
         }
-        let instance = self.plugin.instantiate(&self.limits.for_replay())?;
-        let (offsets, settings) = (Offsets::new(), None);
-        Ok(Replayed { instance, facts, sequence: 0, now: 0, offsets, settings, bytes: 0 })
+        Ok(Replayed { facts, tenure: stretch.tenure.clone(), ..self.at_open(&stretch.plugin)? })
     }
 
-    fn at_snapshot(&self, sequence: u64) -> Result<Option<Replayed>, ReplayError> {
+    /// An instance that has seen nothing.
+    pub(super) fn at_open(&self, plugin: &Plugin) -> Result<Replayed, ReplayError> {
+        let instance = plugin.instantiate(&self.limits.for_replay())?;
+        Ok(Replayed::new(plugin, instance, 0, 0, Offsets::new(), None))
+    }
+
+    /// An instance that a snapshot was loaded into; none: the snapshot is not there any more.
+    pub(super) fn at_snapshot(&self, plugin: &Plugin, sequence: u64) -> Result<Option<Replayed>, ReplayError> {
         let Some(snapshot) = self.journal.snapshot(&self.seat, sequence)? else { return Ok(None) };
-        let mut instance = self.plugin.instantiate(&self.limits.for_replay())?;
+        let mut instance = plugin.instantiate(&self.limits.for_replay())?;
         load(&mut instance, &snapshot)?;
         let Snapshot { now, offsets, settings, .. } = &*snapshot;
-        let (offsets, settings) = (offsets.clone(), Some(settings.clone()));
-        Ok(Some(Replayed { instance, facts: None, sequence, now: *now, offsets, settings, bytes: 0 }))
+        Ok(Some(Replayed::new(plugin, instance, sequence, *now, offsets.clone(), Some(settings.clone()))))
     }
 
-    fn feed(&self, replayed: &mut Replayed, record: &Record) -> Result<(), ReplayError> {
+    /// An instance that is opened in the middle of the history.
+    pub(super) fn fresh(&self, plugin: &Plugin, fresh: &Fresh) -> Result<Replayed, ReplayError> {
+        let Fresh { sequence, now, seed, settings, offsets } = fresh;
+        let mut instance = plugin.instantiate(&self.limits.for_replay())?;
+        let opened = instance.open(Moment { now: *now, sequence: *sequence }, seed, settings)?;
+        opened.map_err(|why| ReplayError::Refused { sequence: *sequence, why })?;
+        let offsets = offsets.iter().map(|(source, offset)| (Arc::from(&**source), *offset)).collect();
+        Ok(Replayed::new(plugin, instance, *sequence, *now, offsets, Some(settings.clone())))
+    }
+
+    fn feed(&self, stretch: &Stretch, replayed: &mut Replayed, record: &Record) -> Result<(), ReplayError> {
         let Record { sequence, now, digest, input } = record;
         let at = Moment { now: *now, sequence: *sequence };
-        let reaction = replayed.instance.feed(at, input)?;
-        let reaction = reaction.map_err(|why| ReplayError::Refused { sequence: *sequence, why })?;
-        if !digest.allows(&Digest::of(&self.plugin.sha256(), &reaction)) {
-            self.diverged(*sequence)?;
+        let instead = stretch.instead.get(sequence).map(Instead::input);
+        if let Some(given) = instead.as_ref().map_or(Some(input), Option::as_ref) {
+            let reaction = replayed.instance.feed(at, given)?;
+            let reaction = reaction.map_err(|why| ReplayError::Refused { sequence: *sequence, why })?;
+            let in_charge = *sequence > stretch.tenure.since;
+            if in_charge && !digest.allows(&Digest::of(&replayed.plugin.sha256(), &reaction)) {
+                self.diverged(*sequence)?;
+            }
         }
-        (replayed.sequence, replayed.now) = (*sequence, *now);
-        replayed.bytes += input.size() as u64;
-        note(input, &mut replayed.offsets, &mut replayed.settings);
+        replayed.note(record);
         Ok(())
     }
 
@@ -127,7 +191,37 @@ impl History {
     }
 }
 
+impl Stretch {
+    /// Whether the component in charge can have begun with the state at this sequence: its own, or one that it took over.
+    fn may_begin_at(&self, sequence: u64) -> bool {
+        match &self.base {
+            None => true,
+            Some(Base::Snapshot(base)) => sequence <= *base || sequence >= self.tenure.since,
+            Some(Base::Open | Base::Fresh(_)) => sequence >= self.tenure.since,
+        }
+    }
+}
+
 impl Replayed {
+    fn new(
+        plugin: &Plugin,
+        instance: Instance,
+        sequence: u64,
+        now: u64,
+        offsets: Offsets,
+        settings: Option<Vec<(String, String)>>,
+    ) -> Replayed {
+        let tenure = Tenure::first(plugin.id());
+        Replayed { plugin: plugin.clone(), tenure, instance, facts: None, sequence, now, offsets, settings, bytes: 0 }
+    }
+
+    /// The instance has seen this.
+    pub(super) fn note(&mut self, record: &Record) {
+        (self.sequence, self.now) = (record.sequence, record.now);
+        self.bytes += record.input.size() as u64;
+        note(&record.input, &mut self.offsets, &mut self.settings);
+    }
+
     /// What the instance still waits for.
     pub(super) fn pending(&mut self) -> Result<Pending, Fault> {
         match self.settings {
@@ -150,10 +244,8 @@ pub(super) fn note(input: &Input, offsets: &mut Offsets, current: &mut Option<Ve
 
 /// Gives a fresh instance the state of a snapshot.
 pub(super) fn load(instance: &mut Instance, snapshot: &Snapshot) -> Result<(), ReplayError> {
-    instance.load(&snapshot.format, &snapshot.parts)?.map_err(|error| {
-        ReplayError::Load(match error {
-            LoadError::UnknownFormat(format) => format!("it does not know the format {format}"),
-            LoadError::Corrupt(why) => why,
-        })
+    instance.load(&snapshot.format, &snapshot.parts)?.map_err(|error| match error {
+        LoadError::UnknownFormat(format) => ReplayError::UnknownFormat(format),
+        LoadError::Corrupt(why) => ReplayError::Load(why),
     })
 }

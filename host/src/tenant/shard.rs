@@ -7,10 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use tokio::sync::oneshot;
 
+use super::actor::Recovered;
 use super::actor::{Actor, Next};
 use super::follower::FollowError;
 use super::open_requests::Respond;
-use super::replay::{ReplayError, Replayed};
+use super::replay::ReplayError;
+use super::swap::{Follower, Report, SwapError, SwapOptions};
 use super::{IngestError, Ingested};
 use crate::clock::Clock;
 use crate::contract::changes::Batch;
@@ -18,6 +20,7 @@ use crate::contract::lifecycle::Gauge;
 use crate::contract::outbound;
 use crate::contract::requests::Request;
 use crate::journal::{Outcome, SourceSpan};
+use crate::plugin::Plugin;
 
 /// How many messages are taken before due timers get their turn.
 const TURN: usize = 256;
@@ -73,7 +76,25 @@ pub(crate) enum Command {
     /// What the actor's history gave.
     Replayed {
         replay: u64,
-        result: Result<Box<Replayed>, ReplayError>,
+        result: Result<Box<Recovered>, ReplayError>,
+    },
+    /// Another component is to take over.
+    Swap {
+        plugin: Plugin,
+        options: SwapOptions,
+        /// It is gone back to.
+        back: bool,
+        report: Report,
+    },
+    /// The follower of an attempt to swap has seen what it was given, or failed.
+    Follower {
+        attempt: u64,
+        result: Result<Box<Follower>, SwapError>,
+    },
+    /// After the swap at this sequence: the requests above a number are compared.
+    Sweep {
+        swap: u64,
+        after: u64,
     },
     /// What became of a snapshot of the actor's.
     Followed {

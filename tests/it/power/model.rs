@@ -92,7 +92,7 @@ impl Model {
         let parts = (0..self.random.below(3)).map(|_| vec![self.random.below(256) as u8; 200_000]).collect();
         let (offsets, settings) = (BTreeMap::new(), vec![]);
         let (now, format) = (sequence, "x/1".into());
-        let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes: 0 };
+        let snapshot = Snapshot { sequence, now, format, parts, offsets, settings, history_bytes: 0, tenure: None };
         let key = (seat.clone(), sequence);
         self.snapshots.insert(key.clone(), Put { snapshot: snapshot.clone(), acknowledged: false });
         journal.put_snapshot(&seat, &snapshot)?;

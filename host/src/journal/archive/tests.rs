@@ -24,6 +24,7 @@ fn snapshot(sequence: u64) -> Snapshot {
         offsets: [("imap-1".into(), sequence)].into(),
         settings: vec![("domains".into(), "example.org".into())],
         history_bytes: 0,
+        tenure: None,
     }
 }
 

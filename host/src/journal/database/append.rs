@@ -9,7 +9,7 @@ use super::store::{Store, Trouble};
 use super::tables::{RECORDS, SEATS};
 use crate::contract::lifecycle::Restart;
 use crate::journal::format::{self, SeatRow};
-use crate::journal::{Append, Input, JournalError, Seat};
+use crate::journal::{Append, Input, JournalError, Seat, last_swap};
 
 /// How much may be acknowledged and not synced, whatever the interval.
 const UNSYNCED_BYTES: usize = 32 << 20;
@@ -84,7 +84,9 @@ impl Plan<'_> {
             seat.row.told = known.journal.regressions;
             self.tells = true;
         }
-        if told || new {
+        let swap = last_swap(&append.records);
+        seat.row.swap = swap.unwrap_or(seat.row.swap);
+        if told || new || swap.is_some() {
             self.changes.seats.push((append.seat.clone(), seat.row));
         }
         let number = seat.row.number;

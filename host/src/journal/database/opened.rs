@@ -139,7 +139,7 @@ impl Opened {
 impl Known {
     /// What there is to know of a seat that is new.
     pub(super) fn new_seat(&mut self) -> KnownSeat {
-        let row = SeatRow { number: self.next_number, told: self.journal.regressions };
+        let row = SeatRow { number: self.next_number, told: self.journal.regressions, swap: 0 };
         self.next_number += 1;
         KnownSeat { row, tip: Some(Tip::default()) }
     }

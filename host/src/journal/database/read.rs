@@ -52,7 +52,8 @@ pub(super) fn facts(opened: &Opened, seat: &Seat) -> Result<Option<SeatFacts>, T
     let transaction = opened.look()?;
     let snapshots = snapshots(&transaction, seat, there.row.number)?;
     let first = first(&transaction, there.row.number, tip.last)?;
-    Ok(Some(SeatFacts { last: tip.last, now: tip.now, first, snapshots, regressed: there.row.told < regressions }))
+    let (regressed, swap) = (there.row.told < regressions, there.row.swap);
+    Ok(Some(SeatFacts { last: tip.last, now: tip.now, first, snapshots, regressed, swap }))
 }
 
 fn snapshots(transaction: &ReadTransaction, seat: &Seat, number: u64) -> Result<Vec<SnapshotFacts>, Trouble> {
@@ -67,6 +68,8 @@ fn snapshots(transaction: &ReadTransaction, seat: &Seat, number: u64) -> Result<
             now: head.now,
             bytes: head.parts.iter().sum(),
             history_bytes: head.history_bytes,
+            format: head.format,
+            tenure: head.tenure,
         });
     }
     Ok(facts)

@@ -69,6 +69,7 @@ fn snapshot(sequence: u64, parts: &[usize]) -> Snapshot {
         offsets: [("imap-1".into(), sequence)].into(),
         settings: vec![("domains".into(), "example.org".into())],
         history_bytes: 7,
+        tenure: None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Restart;
 use crate::contract::outbound::{Outcome, Response};
 use crate::contract::requests::{Access, Request, RequestHead, Resolution, Settlement};
-use crate::journal::{Input, Skipped, SourceSpan};
+use crate::journal::{Input, Skipped, SourceSpan, Swapped};
 
 /// An [`Input`]: the name of its function alone, or a map from that to the parameters. Absent settings, span and skipped
 /// change: none.
@@ -47,6 +47,7 @@ pub(super) enum StoredInput {
         #[serde(with = "StoredOutcome")]
         outcome: Outcome,
     },
+    Swapped(Box<Swapped>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,16 +145,16 @@ mod skipped {
 }
 
 /// Bytes as a byte string.
-mod byte_string {
+pub(crate) mod byte_string {
     use super::*;
 
     struct Bytes;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         deserializer.deserialize_byte_buf(Bytes)
     }
 

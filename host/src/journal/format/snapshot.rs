@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{FormatError, Place, map, seal, seal_map, unseal};
-use crate::journal::Snapshot;
+use crate::journal::{Snapshot, Tenure};
 
 /// How many bytes of the state a piece has at most: with its envelope and its key it then fills a page of 64 KiB.
 const PIECE_BYTES: usize = (64 << 10) - 64;
@@ -28,6 +28,9 @@ pub(crate) struct SnapshotHead {
     /// The bytes of the records before it. Absent: 0.
     #[serde(default)]
     pub(crate) history_bytes: u64,
+    /// The component that saved it. Absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenure: Option<Tenure>,
 }
 
 impl SnapshotHead {
@@ -40,6 +43,7 @@ impl SnapshotHead {
             offsets: snapshot.offsets.iter().map(|(source, offset)| (source.to_string(), *offset)).collect(),
             settings: snapshot.settings.clone(),
             history_bytes: snapshot.history_bytes,
+            tenure: snapshot.tenure.clone(),
         }
     }
 
@@ -58,8 +62,9 @@ impl SnapshotHead {
             parts.push(part);
         }
         let offsets = self.offsets.into_iter().map(|(source, offset)| (source.into(), offset)).collect();
-        let SnapshotHead { now, format, settings, history_bytes, .. } = self;
-        pieces.next().is_none().then_some(Snapshot { sequence, now, format, parts, offsets, settings, history_bytes })
+        let SnapshotHead { now, format, settings, history_bytes, tenure, .. } = self;
+        let none_is_left = pieces.next().is_none();
+        none_is_left.then_some(Snapshot { sequence, now, format, parts, offsets, settings, history_bytes, tenure })
     }
 }
 

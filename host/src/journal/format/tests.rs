@@ -8,7 +8,7 @@ use crate::contract::changes::{Batch, BookChange};
 use crate::contract::lifecycle::Restart;
 use crate::contract::outbound::{Outcome, Response};
 use crate::contract::requests::{Access, Denial, End, Request, RequestHead, Resolution, Settlement, Standing};
-use crate::journal::{Skipped, Snapshot, SourceSpan};
+use crate::journal::{Base, ComponentId, Former, Instead, Skipped, Snapshot, SourceSpan, Swapped, Tenure};
 
 fn record(input: Input) -> Record {
     Record { sequence: 3, now: 1_795_296_510_624, digest: Digest { component: 0x0102, reaction: u64::MAX }, input }
@@ -54,7 +54,20 @@ fn inputs() -> Vec<Input> {
         Input::Finished { call: 2, outcome: Outcome::Answered(Response { status: 200, body: vec![0, 159] }) },
         Input::Finished { call: 3, outcome: Outcome::Failed("no".into()) },
         Input::Finished { call: 4, outcome: Outcome::Refused("no".into()) },
+        Input::Swapped(Box::new(swapped())),
     ]
+}
+
+fn swapped() -> Swapped {
+    let settled = vec![Settlement { request: 5, parts: 1, end: None }];
+    Swapped {
+        from: Some(Former { component: ComponentId([1; 32]), formats: vec!["x/1".into()] }),
+        to: ComponentId([2; 32]),
+        back: false,
+        configured: ComponentId([1; 32]),
+        base: Base::Snapshot(2),
+        instead: vec![(3, Instead::Settled(settled)), (4, Instead::Nothing)],
+    }
 }
 
 fn snapshot() -> Snapshot {
@@ -66,6 +79,7 @@ fn snapshot() -> Snapshot {
         offsets: [("imap-1".into(), 9)].into(),
         settings: vec![("a".into(), "b".into())],
         history_bytes: 7,
+        tenure: Some(Tenure::of(&swapped(), 3, 8)),
     }
 }
 
@@ -119,6 +133,7 @@ fn inputs_are_stored_like_this() {
         {"finished": {"call": 2, "outcome": {"Answered": {"status": 200, "body": h'009f'}}}}
         {"finished": {"call": 3, "outcome": {"Failed": "no"}}}
         {"finished": {"call": 4, "outcome": {"Refused": "no"}}}
+        {"swapped": {"from": {"component": h'0101010101010101010101010101010101010101010101010101010101010101', "formats": ["x/1"]}, "to": h'0202020202020202020202020202020202020202020202020202020202020202', "back": false, "configured": h'0101010101010101010101010101010101010101010101010101010101010101', "base": {"snapshot": 2}, "instead": [[3, {"settled": [{"request": 5, "parts": 1, "end": null}]}], [4, "nothing"]]}}
     "#]];
     let shown = inputs().into_iter().map(|input| {
         let bytes = encode_record(4, &record(input));
@@ -164,7 +179,7 @@ fn unknown_keys_are_passed_over_and_absent_ones_have_their_defaults() {
     assert_eq!(read, Record { sequence: 3, now: 5, digest: Digest::default(), input });
 
     let row: Result<SeatRow, _> = map(&written(cbor!({ "number" => 5, "later" => 1 })));
-    assert_eq!(row, Ok(SeatRow { number: 5, told: 0 }));
+    assert_eq!(row, Ok(SeatRow { number: 5, told: 0, swap: 0 }));
     let row: Result<JournalRow, _> = map(&written(cbor!({ "later" => 1 })));
     assert_eq!(row, Ok(JournalRow::default()));
     let head: SnapshotHead =

@@ -8,10 +8,12 @@ use crate::contract::outbound;
 use crate::contract::types::{Call, LogLevel, LogLine, Reaction, Reply};
 use crate::journal::{Append, JournalError, Outcome};
 use crate::outbound::Done;
+use crate::plugin::Pin;
 use crate::tenant::calls::Start;
 use crate::tenant::open_requests::Delivery;
 use crate::tenant::shard::Command;
-use crate::tenant::{IngestError, Ingested, RequestError};
+use crate::tenant::swap::{Report, Step, Swap, SwapError};
+use crate::tenant::{IngestError, Ingested, RequestError, tenure};
 
 /// How long the first retry after two failed appends waits, in milliseconds; each further one twice as long.
 const RETRY_MILLISECONDS: u64 = 500;
@@ -27,6 +29,7 @@ pub(super) enum Release {
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
     Opened(Box<dyn FnOnce(Result<(), OpenError>) + Send>),
     Close(oneshot::Sender<()>),
+    Swapped(Box<(Report, Swap, Pin)>),
 }
 
 /// How long clients have to acknowledge their last parts when the tenant closes, in milliseconds: what they have not
@@ -52,7 +55,18 @@ impl Release {
     fn reaction(&self) -> Option<&Reaction> {
         match self {
             Release::Reaction(reaction) | Release::Configured(_, reaction) => Some(reaction),
-            Release::Ingest(..) | Release::Offset(..) | Release::Opened(_) | Release::Close(_) => None,
+            Release::Ingest(..)
+            | Release::Offset(..)
+            | Release::Opened(_)
+            | Release::Close(_)
+            | Release::Swapped(_) => None,
+        }
+    }
+
+    /// Nobody wants these calls to be made any more.
+    pub(super) fn forget_calls(&mut self, unwanted: &[u64]) {
+        if let Release::Reaction(reaction) | Release::Configured(_, reaction) = self {
+            reaction.calls.retain(|call| !unwanted.contains(&call.id));
         }
     }
 }
@@ -79,6 +93,7 @@ impl Actor {
         }
         self.sequence = self.sent;
         self.outbox.forget(self.sent);
+        self.pass_on_nothing_behind(self.sent);
     }
 
     pub(super) fn committed(&mut self, generation: u64, through: u64, outcome: Outcome) {
@@ -102,6 +117,7 @@ impl Actor {
         let tenant = &*self.parts.history.seat.tenant;
         tracing::error!(tenant, %error, sequence = self.committed + 1, "the journal failed");
         self.statistics().append_failures += 1;
+        self.give_swap_up(&format!("the journal failed: {error}"));
         self.generation += 1;
         self.failures += 1;
         self.uncommitted.clear();
@@ -135,6 +151,10 @@ impl Actor {
             // Requests whose answer is void are known to the host only; the replay closes them.
             Release::Reaction(_) => {}
             Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
+            Release::Swapped(swapped) => {
+                self.statistics().swap("refused");
+                swapped.0.end(Err(SwapError::at(Step::CutOver, format!("the journal failed: {error}"))));
+            }
         }
     }
 
@@ -149,6 +169,7 @@ impl Actor {
 
     /// Carries out what may leave.
     pub(super) fn release(&mut self) -> Next {
+        self.swap_on();
         while let Some(release) = self.outbox.release(self.committed) {
             match release {
                 Release::Reaction(reaction) => self.carry_out(reaction),
@@ -160,6 +181,7 @@ impl Actor {
                 }
                 Release::Opened(opened) => opened(Ok(())),
                 Release::Close(respond) => self.say_farewell(respond),
+                Release::Swapped(swapped) => self.swapped(*swapped),
             }
         }
         self.end_if_all_have_left();
@@ -168,6 +190,17 @@ impl Actor {
         statistics.outbound_in_flight = self.calls.flying() as u64;
         statistics.uncommitted = self.uncommitted.len() as u64;
         if self.ended { Next::Ends } else { Next::GoesOn }
+    }
+
+    /// The record of a swap is committed. The components that it makes dispensable go.
+    fn swapped(&mut self, (report, swap, pin): (Report, Swap, Pin)) {
+        self.statistics().swap("done");
+        report.end(Ok(swap));
+        let history = self.parts.history.clone();
+        self.parts.followers.submit(self.parts.mailbox.key(), move || {
+            drop(pin);
+            tenure::collect(&*history.journal, &history.library);
+        });
     }
 
     /// The plugin has ended what it could: who has no final part gets none; the others may still acknowledge theirs.
@@ -195,6 +228,7 @@ impl Actor {
 
     /// The tenant is closed: its name is free.
     pub(super) fn end(&mut self) {
+        self.give_swap_up("the tenant is closed");
         self.close_all("the tenant is closed");
         self.parts.mailbox.close();
         self.ended = true;

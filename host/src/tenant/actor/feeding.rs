@@ -48,6 +48,8 @@ impl Actor {
                 let input = match attempt {
                     1 => failed.input.clone(),
                     2 => Input::Restarted(Restart { down_ms: 0, regressed: false }),
+                    // Another version may do better.
+                    _ if self.is_to_go_back() => return self.replay(Then::GoOn),
                     _ => return self.give_up("it fails on the host's own inputs".into()),
                 };
                 self.replay_after(&failed, Then::Again { input, attempt: attempt + 1 });
@@ -72,9 +74,10 @@ impl Actor {
             Ok(Ok(reaction)) => {
                 self.wake_at = reaction.wake_at;
                 self.note_calls(&input, &reaction);
-                if reaction.changed || must_be_journaled(&input) {
+                if reaction.changed || must_be_journaled(&input) || self.is_followed() {
                     let digest = Digest::of(&self.parts.history.plugin.sha256(), &reaction);
                     self.note(Record { sequence: at.sequence, now: at.now, digest, input });
+                    self.pass_on(&reaction);
                 }
                 Ok(Ok(reaction))
             }
@@ -96,7 +99,7 @@ impl Actor {
         }
     }
 
-    fn moment(&mut self) -> Moment {
+    pub(super) fn moment(&mut self) -> Moment {
         Moment { now: self.time.read(&*self.parts.clock), sequence: self.sequence + 1 }
     }
 
@@ -126,7 +129,7 @@ impl Actor {
     }
 
     /// The input is in the state now, and will be in the journal.
-    fn note(&mut self, record: Record) {
+    pub(super) fn note(&mut self, record: Record) {
         self.sequence = record.sequence;
         replay::note(&record.input, &mut self.offsets, &mut self.settings);
         let bytes = record.input.size();
@@ -135,10 +138,12 @@ impl Actor {
         self.uncommitted.push_back(record);
     }
 
-    pub(super) fn fault(&self, fault: &Fault, function: &str) {
+    pub(super) fn fault(&mut self, fault: &Fault, function: &str) {
         let tenant = &*self.parts.history.seat.tenant;
         tracing::error!(tenant, %fault, function, "the plugin failed; its instance is rebuilt");
         self.statistics().fault(fault.reason());
+        self.parts.running.failed();
+        self.note_fault();
     }
 
     /// A batch failed: if the plugin did, the change is found that it fails on.
@@ -194,7 +199,7 @@ impl Actor {
 fn must_be_journaled(input: &Input) -> bool {
     match input {
         Input::Ingest { span, skipped, .. } => span.is_some() || skipped.is_some(),
-        Input::Open { .. } | Input::Configure { .. } | Input::Restarted(_) => true,
+        Input::Open { .. } | Input::Configure { .. } | Input::Restarted(_) | Input::Swapped(_) => true,
         Input::Tick | Input::Drain | Input::Answer(_) | Input::Settled(_) | Input::Finished { .. } => false,
     }
 }

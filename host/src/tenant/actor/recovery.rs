@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 
 use super::commit::Release;
 use super::feeding::{Failed, Halved};
+use super::swap::former as former_of;
 use super::{Actor, Beginning, Live};
 use crate::OpenError;
 use crate::clock::TenantTime;
 use crate::contract::lifecycle::{Pending, Restart};
 use crate::contract::requests::{End, Settlement};
-use crate::journal::{Input, JournalError};
+use crate::journal::{ComponentId, Former, Input, JournalError, Record};
+use crate::plugin::{ComponentError, Plugin};
 use crate::tenant::guard::Guard;
-use crate::tenant::replay::{ReplayError, Replayed};
+use crate::tenant::replay::{History, ReplayError, Replayed};
 use crate::tenant::shard::Command;
+use crate::tenant::swap::{Plan, Step, Successor, SwapError, SwapOptions};
 use crate::tenant::{IngestError, RequestError};
 
 /// What an instance is wanted for.
@@ -26,6 +29,36 @@ pub(super) enum Then {
     Again { input: Input, attempt: u32 },
     /// The rest of a batch on which it failed.
     Halve(Halved),
+}
+
+/// How often a plugin may fail within a minute of a new version before the version before is gone back to.
+const FAULTS_TO_GO_BACK: usize = 3;
+
+/// How long a fault counts, in milliseconds.
+const FAULT_MILLISECONDS: u64 = 60_000;
+
+/// What a replay gave.
+pub(crate) enum Recovered {
+    /// An instance of the component in charge.
+    Same(Replayed),
+    /// One of another component, which takes over.
+    Other(Box<Successor>),
+}
+
+/// Another component that takes over without a live instance.
+#[derive(Clone)]
+pub(crate) struct TakeOver {
+    pub(crate) to: Successive,
+    pub(crate) from: Option<Former>,
+}
+
+/// Which component takes over, and why.
+#[derive(Clone)]
+pub(crate) enum Successive {
+    /// The configuration names it since.
+    Configured(Plugin),
+    /// The one that is in charge failed too often.
+    Former(ComponentId),
 }
 
 /// What a history says of the time before it was replayed.
@@ -55,8 +88,9 @@ impl Actor {
         let (history, replay) = (self.parts.history.clone(), self.replays);
         let uncommitted: Vec<_> = self.uncommitted.iter().cloned().collect();
         let mailbox = self.parts.mailbox.clone();
+        let take_over = self.take_over.take();
         self.parts.followers.submit(mailbox.key(), move || {
-            let result = history.replay(u64::MAX, &uncommitted).map(Box::new);
+            let result = recover(history, take_over, &uncommitted).map(Box::new);
             mailbox.tell(Command::Replayed { replay, result });
         });
     }
@@ -77,13 +111,13 @@ impl Actor {
         }
     }
 
-    pub(super) fn replayed(&mut self, replay: u64, result: Result<Box<Replayed>, ReplayError>) {
+    pub(super) fn replayed(&mut self, replay: u64, result: Result<Box<Recovered>, ReplayError>) {
         if replay != self.replays || !matches!(self.live, Live::Replaying(_)) {
             return;
         }
         let nothing = Live::Down { why: String::new(), until: 0 };
         let Live::Replaying(then) = std::mem::replace(&mut self.live, nothing) else { return };
-        let adopted = result.and_then(|replayed| self.adopt(*replayed));
+        let adopted = result.and_then(|recovered| self.adopt(*recovered));
         match (adopted, then) {
             (Ok(past), Then::Begin(beginning)) => self.begin(beginning, past),
             (Ok(_), Then::GoOn) => {}
@@ -94,9 +128,17 @@ impl Actor {
     }
 
     /// Makes the instance the live one, and its open requests those of the host.
-    fn adopt(&mut self, mut replayed: Replayed) -> Result<Past, ReplayError> {
+    fn adopt(&mut self, recovered: Recovered) -> Result<Past, ReplayError> {
+        let (mut replayed, other) = match recovered {
+            Recovered::Same(replayed) => (replayed, None),
+            Recovered::Other(successor) => {
+                let Successor { mut replayed, swapped, told, calls, known, guard, .. } = *successor;
+                replayed.instance.set_limits(&self.parts.limits.instance);
+                (replayed, Some((swapped, told, calls, known, guard)))
+            }
+        };
         let pending = replayed.pending()?;
-        let Replayed { instance, facts, sequence, now, offsets, settings, .. } = replayed;
+        let Replayed { plugin, tenure, instance, facts, sequence, now, offsets, settings, .. } = replayed;
         self.live = Live::Instance(Box::new(instance));
         if self.uncommitted.is_empty() {
             (self.committed, self.sent) = (sequence, sequence);
@@ -109,7 +151,21 @@ impl Actor {
             self.time = TenantTime::start(&*self.parts.clock, now);
         }
         self.wake_at = pending.wake_at;
-        self.guard = Guard::after_load(&pending.requests, &pending.calls);
+        match other {
+            None => {
+                self.put_in_charge(plugin, tenure);
+                self.guard = Guard::after_load(&pending.requests, &pending.calls);
+            }
+            Some((swapped, told, calls, known, guard)) => {
+                self.give_swap_up("another component took over meanwhile");
+                if swapped.back {
+                    self.statistics().swap("rolled-back");
+                }
+                self.guard = guard;
+                self.note_swap(plugin, swapped);
+                self.make_good(told, calls, known);
+            }
+        }
         self.reconcile(&pending);
         if let Some(newest) = facts.as_ref().and_then(|facts| facts.snapshots.last()) {
             self.snapshots.found(newest.sequence);
@@ -126,14 +182,15 @@ impl Actor {
         for id in known.difference(&expected) {
             self.open.close(*id, RequestError::Closed("the plugin lost it".into()));
         }
-        let gone = pending.requests.iter().filter(|id| !known.contains(id));
+        let told: BTreeSet<u64> = self.settlements.iter().map(|settlement| settlement.request).collect();
+        let gone = pending.requests.iter().filter(|id| !known.contains(id) && !told.contains(id));
         self.settlements.extend(gone.map(|id| Settlement { request: *id, parts: 0, end: Some(End::Gone) }));
         let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
         self.calls.reconcile(&pending.calls, &unmade);
     }
 
     fn begin(&mut self, beginning: Beginning, past: Past) {
-        let Beginning { seed, settings, opened } = beginning;
+        let Beginning { seed, settings, opened, .. } = beginning;
         let begun = match self.settings.is_some() {
             true => self.resume(settings, past),
             false => self.open(seed, settings),
@@ -209,6 +266,27 @@ impl Actor {
         }
     }
 
+    /// The plugin failed. If it does so too often, soon after it took over, the version before is gone back to.
+    pub(super) fn note_fault(&mut self) {
+        let now = self.parts.clock.monotonic();
+        self.recent_faults.push_back(now);
+        while self.recent_faults.pop_front_if(|fault| *fault + FAULT_MILLISECONDS < now).is_some() {}
+        let new = self.tenure.since > 0 && !self.tenure.back;
+        if let (true, Some(former)) = (new, &self.tenure.previous)
+            && self.recent_faults.len() >= FAULTS_TO_GO_BACK
+        {
+            let (tenant, component) = (&*self.parts.history.seat.tenant, former.component);
+            tracing::error!(tenant, %component, "the plugin failed too often since it took over: back to the one before");
+            let from = Some(former_of(&self.parts.history.plugin));
+            self.take_over = Some(TakeOver { to: Successive::Former(component), from });
+        }
+    }
+
+    /// Whether the version before is to be gone back to.
+    pub(super) fn is_to_go_back(&self) -> bool {
+        self.take_over.is_some()
+    }
+
     pub(super) fn give_up(&mut self, why: String) {
         tracing::error!(tenant = &*self.parts.history.seat.tenant, why, "the tenant is closed as faulted");
         self.live = Live::Faulted(why);
@@ -223,4 +301,34 @@ impl Actor {
             self.open.close(id, RequestError::Closed(why.into()));
         }
     }
+}
+
+/// The instance that the history gives: of the component that is to take over, or, where it cannot, of the one in charge.
+fn recover(history: History, take_over: Option<TakeOver>, uncommitted: &[Record]) -> Result<Recovered, ReplayError> {
+    let Some(take_over) = take_over else { return history.replay(u64::MAX, uncommitted).map(Recovered::Same) };
+    match succeed(&history, take_over, uncommitted) {
+        Ok(successor) => Ok(Recovered::Other(Box::new(successor))),
+        Err(error) => {
+            let tenant = &*history.seat.tenant;
+            tracing::error!(tenant, step = %error.step, why = error.why, "another component cannot take over");
+            match history.replay(u64::MAX, uncommitted) {
+                Err(ReplayError::Component(ComponentError::Missing(_))) => Err(ReplayError::TakeOver(error)),
+                replayed => replayed.map(Recovered::Same),
+            }
+        }
+    }
+}
+
+fn succeed(history: &History, take_over: TakeOver, uncommitted: &[Record]) -> Result<Successor, SwapError> {
+    let TakeOver { to, from } = take_over;
+    let (plugin, back) = match to {
+        Successive::Configured(plugin) => (plugin, false),
+        Successive::Former(component) => {
+            let plugin = history.library.get(component);
+            (plugin.map_err(|error| SwapError::at(Step::Prepare, error))?, true)
+        }
+    };
+    let options = SwapOptions::default();
+    let plan = Plan { history: history.clone(), plugin, options, back, fresh: None, events: None };
+    Ok(plan.begin(u64::MAX, uncommitted)?.succeed(from, history.configured))
 }

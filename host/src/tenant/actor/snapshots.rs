@@ -29,6 +29,11 @@ impl Snapshots {
         self.bytes += bytes as u64;
     }
 
+    /// Whether one is being taken.
+    pub(super) fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// The journal has one at `sequence`.
     pub(super) fn found(&mut self, sequence: u64) {
         self.sequence = self.sequence.max(sequence);
@@ -57,9 +62,9 @@ impl Actor {
     fn follow(&mut self) {
         (self.snapshots.running, self.snapshots.bytes) = (true, 0);
         let (history, retention) = (self.parts.history.clone(), self.parts.limits.retention.clone());
-        let (mailbox, through) = (self.parts.mailbox.clone(), self.committed);
+        let (mailbox, through, pinned) = (self.parts.mailbox.clone(), self.committed, self.pinned());
         self.parts.followers.submit(mailbox.key(), move || {
-            let result = follower::snapshot(&history, through, &retention);
+            let result = follower::snapshot(&history, through, pinned, &retention);
             mailbox.tell(Command::Followed { through, result });
         });
     }

@@ -1,0 +1,87 @@
+//! The calls that the live version asked for, beside those that the follower would have.
+
+use std::collections::BTreeMap;
+
+use crate::contract::types::Call;
+
+#[derive(Default)]
+pub(super) struct Calls {
+    /// Those that only the follower asked for, as far as is known.
+    own: BTreeMap<u64, Call>,
+    /// Those that only the live version asked for.
+    live: BTreeMap<u64, Call>,
+}
+
+/// What is to be made good when the follower takes over.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::tenant) struct CallsApart {
+    /// To be made.
+    pub(in crate::tenant) own: Vec<Call>,
+    /// To be forgotten.
+    pub(in crate::tenant) live: Vec<u64>,
+}
+
+impl Calls {
+    /// The two made different things of an input. Live: none: only that is known.
+    pub(super) fn differed(&mut self, live: Option<&[Call]>, own: &[Call]) {
+        for call in own {
+            if self.live.get(&call.id) == Some(call) {
+                self.live.remove(&call.id);
+            } else {
+                self.own.insert(call.id, call.clone());
+            }
+        }
+        for call in live.unwrap_or_default() {
+            if self.own.get(&call.id) == Some(call) {
+                self.own.remove(&call.id);
+            } else {
+                self.live.insert(call.id, call.clone());
+            }
+        }
+    }
+
+    /// A call of the live version has ended. Whether the follower may hear of that.
+    pub(super) fn finished(&mut self, id: u64) -> bool {
+        let only_live = self.live.remove(&id).is_some();
+        !only_live && !self.own.contains_key(&id)
+    }
+
+    /// Nothing of before counts any more.
+    pub(super) fn restarted(&mut self) {
+        *self = Calls::default();
+    }
+
+    pub(super) fn take_apart(&mut self) -> CallsApart {
+        let Calls { own, live } = std::mem::take(self);
+        CallsApart { own: own.into_values().collect(), live: live.into_keys().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::types::{CallTarget, TcpTarget};
+
+    fn call(id: u64, body: &str) -> Call {
+        Call { id, target: CallTarget::Tcp(TcpTarget { address: "a".into(), port: 1 }), body: body.into() }
+    }
+
+    #[test]
+    fn the_same_call_at_another_time_is_the_same() {
+        let mut calls = Calls::default();
+        calls.differed(Some(&[call(1, "a"), call(2, "b")]), &[]);
+        calls.differed(Some(&[]), &[call(1, "a"), call(3, "c")]);
+        assert!(calls.finished(1), "both asked for it");
+        let apart = CallsApart { own: vec![call(3, "c")], live: vec![2] };
+        assert_eq!(calls.take_apart(), apart);
+    }
+
+    #[test]
+    fn the_end_of_anothers_call_is_not_told() {
+        let mut calls = Calls::default();
+        calls.differed(Some(&[call(1, "a"), call(2, "b")]), &[call(1, "A")]);
+        assert!(!calls.finished(1) && !calls.finished(2));
+        assert!(calls.finished(9), "it is older than the follower");
+        assert_eq!(calls.take_apart(), CallsApart { own: vec![call(1, "A")], live: vec![] });
+    }
+}

@@ -1,0 +1,23 @@
+//! Compiles the guests of the tests into components.
+
+#[path = "../host/build/guest.rs"]
+mod guest;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Packages below `tests/guests`; each becomes PACKAGE.wasm.
+const GUESTS: &[&str] = &["postbell-swap-guest"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace");
+    for source in ["host/build/guest.rs", "tests/guests", "wit", "Cargo.toml"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for package in GUESTS {
+        let component = guest::component(workspace, &guest::target_folder(&out), package);
+        std::fs::write(out.join(format!("{package}.wasm")), component).expect("cargo's OUT_DIR is writable");
+    }
+}
