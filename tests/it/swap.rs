@@ -11,7 +11,9 @@ use postbell::tenant::{
     Answer, Body, Limits, OnDifference, Parts, Request, Retention, Shadow, Step, SwapEvent, SwapOptions, Tenant,
 };
 use postbell::{Host, TenantOptions};
-use postbell_tests::embedded::{Commanded, Mode, between, gauge, get_events, host, open, request, span, subscribe, whole};
+use postbell_tests::embedded::{
+    Commanded, Mode, between, gauge, get_events, host, open, request, span, subscribe, whole,
+};
 use postbell_tests::histories::{self, delivery};
 use postbell_tests::swaps::{edition, guest};
 

@@ -133,7 +133,8 @@ fn options(query: &str) -> Result<SwapOptions, Refusal> {
             "shadow" => {
                 let inputs = || Some(Shadow::Inputs(value.parse().ok()?));
                 let time = || Some(Shadow::Milliseconds(value.strip_suffix("ms")?.parse().ok()?));
-                let shadow = inputs().or_else(time).ok_or_else(|| odd("a number of inputs, or milliseconds as 500ms"))?;
+                let shadow =
+                    inputs().or_else(time).ok_or_else(|| odd("a number of inputs, or milliseconds as 500ms"))?;
                 options.shadow = Some(shadow);
             }
             "on-difference" => {
@@ -252,7 +253,10 @@ mod tests {
     fn a_query_says_how_to_swap() {
         let of = |query| options(query).map_err(|_| ());
         let all = of("shadow=1000&on-difference=report&fresh=true").expect("it is well formed");
-        assert_eq!((all.shadow, all.on_difference, all.fresh), (Some(Shadow::Inputs(1000)), OnDifference::Report, true));
+        assert_eq!(
+            (all.shadow, all.on_difference, all.fresh),
+            (Some(Shadow::Inputs(1000)), OnDifference::Report, true)
+        );
         assert_eq!(of("shadow=500ms").expect("a time").shadow, Some(Shadow::Milliseconds(500)));
         for wrong in ["shadow=x", "shadow=5m", "on-difference=x", "fresh=1", "other=1"] {
             assert!(of(wrong).is_err(), "{wrong}");

@@ -72,6 +72,8 @@ enum FileFormat {
     Postbell,
     /// What Cyrus IMAP writes to its notify socket
     Cyrus,
+    /// What Dovecot hands to the Lua driver of its push notifications
+    Dovecot,
 }
 
 impl FileFormat {
@@ -79,6 +81,7 @@ impl FileFormat {
         match self {
             FileFormat::Postbell => "postbell",
             FileFormat::Cyrus => "cyrus",
+            FileFormat::Dovecot => "dovecot",
         }
     }
 }

@@ -187,8 +187,7 @@ impl changes::Guest for Component {
             state.count += batch.accounts.iter().map(|account| account.changes.len() as u64).sum::<u64>();
             let ends = is("ends");
             let say = state.say();
-            let mut replies: Vec<Reply> =
-                state.streams.iter().map(|to| reply(*to, say.clone(), !ends, true)).collect();
+            let mut replies: Vec<Reply> = state.streams.iter().map(|to| reply(*to, say.clone(), !ends, true)).collect();
             if ends {
                 state.streams.clear();
             }
@@ -260,4 +259,3 @@ impl outbound::Guest for Component {
 
 #[cfg(target_arch = "wasm32")]
 export!(Component);
-
