@@ -62,7 +62,9 @@ fn a_file_of_dovecot_is_fed_once() -> Result<()> {
     ensure!(finished.code == 0, "{finished:?}");
     let mut heard = String::new();
     for event in alice.all_events(&subscription, &mut watermark)? {
-        writeln!(heard, "{event}")?;
+        let event = event.to_string();
+        // Dovecot tells no times.
+        writeln!(heard, "{}", event.split_once(" at=").map_or(event.as_str(), |(event, _)| event))?;
     }
     expect_file!["../golden/dovecot-events.txt"].assert_eq(&heard);
 
