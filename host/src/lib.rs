@@ -289,6 +289,7 @@ impl Host {
         Ok(mailbox)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that a tenant is made of comes together here")]
     fn start(
         &self,
         name: Arc<str>,

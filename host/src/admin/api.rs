@@ -49,7 +49,7 @@ async fn post_changes(
 ) -> Result<Json<Value>, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
     let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
-    let body = body(request).await?;
+    let body = body(request, BODY_BYTES, Refusal::too_large).await?;
     let now = seat.tenant.now();
     let posting = {
         let body = body.clone();
@@ -69,7 +69,7 @@ async fn post_source(
     let Path((tenant, source)) = names.map_err(|error| Refusal::malformed(error.body_text()))?;
     let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let Query { format, offset, map } = Query::read(query.as_deref().unwrap_or_default())?;
-    let body = body(request).await?;
+    let body = body(request, BODY_BYTES, Refusal::too_large).await?;
     let now = seat.tenant.now();
     let users = Users::new(seat.domains.clone(), map);
     let units = {
@@ -171,19 +171,20 @@ fn distinct(rejected: &[Rejected]) -> u64 {
     rejected.chunk_by(|one, next| one.mark == next.mark).count() as u64
 }
 
-pub(super) async fn body(request: Request) -> Result<Bytes, Refusal> {
+/// Reads a body of at most so many bytes.
+pub(super) async fn body(request: Request, most: usize, too_large: fn() -> Refusal) -> Result<Bytes, Refusal> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES as u64) {
+    if length.is_some_and(|length| length > most as u64) {
         if !request.headers().contains_key(EXPECT) {
             pass_over(request.into_body()).await;
         }
-        return Err(Refusal::too_large());
+        return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), BODY_BYTES)).await {
+    match tokio::time::timeout(BODY_TIME, to_bytes(request.into_body(), most)).await {
         Err(_) => Err(Refusal::too_slow()),
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if std::error::Error::source(&error).is_some_and(|it| it.is::<LengthLimitError>()) => {
-            Err(Refusal::too_large())
+            Err(too_large())
         }
         Ok(Err(error)) => Err(Refusal::malformed(format!("the body ends early: {error}"))),
     }

@@ -7,8 +7,7 @@
 //! - `GET /v1/plugins`, `PUT /v1/tenants/{tenant}/plugin`, `POST /v1/tenants/{tenant}/rollback`: which plugins run, and
 //!   others in their place, with an admin key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
-//! counts,
-//!   so this listener belongs on loopback or on a network of the operator's.
+//!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
 
@@ -47,6 +46,9 @@ pub const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// The most bytes of a body.
 pub const BODY_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most bytes of a component.
+pub const COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// The most connections at once; further ones wait to be accepted.
 pub const CONNECTIONS: usize = 512;

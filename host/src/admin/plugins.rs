@@ -1,7 +1,9 @@
 //! What operators do with plugins: see which tenant runs what, have another version take over, go back.
 //!
-//! A swap answers with lines, each a JSON object; the last one has `done` or `refused`. Who closes the connection before
-//! gives the swap up.
+//! A swap answers with lines, see [`Line`]; the last one is `done` or `refused`. Who closes the connection before the
+//! component has taken over gives the swap up: the tenant goes on as it was.
+
+pub mod line;
 
 use std::time::Duration;
 
@@ -16,15 +18,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use self::line::{Line, Wrong};
 use super::api::{Named, aside, body};
 use super::refusal::Refusal;
-use super::{Right, State};
-use crate::tenant::{
-    Difference, OnDifference, Shadow, Step, Swap, SwapError, SwapEvent, SwapOptions, Swapping, Tenant, Version,
-};
+use super::{COMPONENT_BYTES, Right, State};
+use crate::plugin::Plugin;
+use crate::tenant::{OnDifference, Shadow, Step, SwapEvent, SwapOptions, Swapping, Tenant, Version};
 
 /// The header that holds a component's detached signature: what `minisign -S` writes, in base64.
 pub const SIGNATURE: &str = "postbell-signature";
@@ -97,19 +98,25 @@ pub(super) async fn put_plugin(
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
     let seat = state.authorize(request.headers(), &tenant, Right::Administer)?;
     let (options, signature) = (options(query.as_deref().unwrap_or_default())?, signature(request.headers())?);
-    let (tenant, component) = (seat.tenant.clone(), body(request).await?);
-    let admission = state.0.admission.clone();
+    let component = body(request, COMPONENT_BYTES, Refusal::component_too_large).await?;
+    let (tenant, admission) = (seat.tenant.clone(), state.0.admission.clone());
     Ok(lines(async move |out: Out| {
-        out.line(json!({ "step": Step::Prepare.name() })).await?;
+        out.line(SwapEvent::Step(Step::Prepare).into()).await?;
         let admitted = aside(move || admission.uploaded(&component, signature.as_deref())).await;
         match admitted {
-            Ok(plugin) => out.swap(tenant.swap(&plugin, options)).await,
-            Err(error) => {
-                let why = error.to_string();
-                out.line(json!({ "refused": { "step": Step::Prepare.name(), "why": why, "plugin": true } })).await
-            }
+            Ok(plugin) => match other_plugin(&tenant, &plugin) {
+                None => out.swap(tenant.swap(&plugin, options)).await,
+                Some(why) => out.line(Line::not_begun(why, Wrong::OtherPlugin)).await,
+            },
+            Err(error) => out.line(Line::not_begun(error.to_string(), Wrong::Plugin)).await,
         }
     }))
+}
+
+fn other_plugin(tenant: &Tenant, plugin: &Plugin) -> Option<String> {
+    let (runs, name) = (tenant.plugin(), &plugin.manifest().name);
+    let runs = &runs.manifest().name;
+    (name != runs).then(|| format!("it is the plugin {name}, and the tenant runs {runs}"))
 }
 
 pub(super) async fn post_rollback(
@@ -119,9 +126,12 @@ pub(super) async fn post_rollback(
 ) -> Result<Response, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
     let tenant = state.authorize(&headers, &tenant, Right::Administer)?.tenant.clone();
-    Ok(lines(async move |out: Out| match tenant.roll_back().await {
-        Ok(swapping) => out.swap(swapping).await,
-        Err(error) => out.line(refused(&error)).await,
+    Ok(lines(async move |out: Out| {
+        out.line(SwapEvent::Step(Step::Prepare).into()).await?;
+        match tenant.roll_back().await {
+            Ok(swapping) => out.swap(swapping).await,
+            Err(error) => out.line(Line::refused(error)).await,
+        }
     }))
 }
 
@@ -164,56 +174,30 @@ struct Gone;
 struct Out(Sender<Bytes>);
 
 impl Out {
-    async fn line(&self, line: Value) -> Result<(), Gone> {
-        self.0.send(format!("{line}\n").into()).await.map_err(|_| Gone)
+    async fn line(&self, line: Line) -> Result<(), Gone> {
+        let mut text = serde_json::to_vec(&line).expect("a line is made of numbers and text");
+        text.push(b'\n');
+        self.0.send(text.into()).await.map_err(|_| Gone)
     }
 
     /// Says how a swap comes along; given up if nobody listens.
     async fn swap(&self, mut swapping: Swapping) -> Result<(), Gone> {
+        // It was said before the component was compiled.
+        let said = SwapEvent::Step(Step::Prepare);
         loop {
             let event = tokio::select! {
                 event = tokio::time::timeout(SILENCE, swapping.next()) => event,
                 () = self.0.closed() => return Err(Gone),
             };
             match event {
-                Ok(Some(event)) => self.line(event_line(&event)).await?,
+                Ok(Some(event)) if event == said => {}
+                Ok(Some(event)) => self.line(event.into()).await?,
                 Ok(None) => break,
-                Err(_) => self.line(json!({ "waiting": true })).await?,
+                Err(_) => self.line(Line::Waiting { seconds: SILENCE.as_secs() }).await?,
             }
         }
-        let line = match swapping.end().await {
-            Ok(swap) => done(&swap),
-            Err(error) => refused(&error),
-        };
-        self.line(line).await
+        self.line(swapping.end().await.map_or_else(Line::refused, Line::from)).await
     }
-}
-
-fn event_line(event: &SwapEvent) -> Value {
-    match event {
-        SwapEvent::Step(step) => json!({ "step": step.name() }),
-        SwapEvent::Followed { sequence, last } => json!({ "followed": sequence, "last": last }),
-        SwapEvent::Compared { inputs, differences } => json!({ "compared": inputs, "differences": differences }),
-        SwapEvent::Difference(difference) => {
-            let Difference { sequence, input, dialect, operation, live, new } = &**difference;
-            json!({ "difference": {
-                "sequence": sequence, "input": input, "dialect": dialect, "operation": operation, "live": live,
-                "new": new,
-            } })
-        }
-    }
-}
-
-fn done(swap: &Swap) -> Value {
-    let Swap { from, to, sequence, compared, differences, paused } = swap;
-    json!({ "done": {
-        "from": from.to_string(), "to": to.to_string(), "sequence": sequence, "compared": compared,
-        "differences": differences, "paused-us": paused.as_micros() as u64,
-    } })
-}
-
-fn refused(error: &SwapError) -> Value {
-    json!({ "refused": { "step": error.step.name(), "why": error.why, "plugin": false } })
 }
 
 /// An answer of lines, as they come to be.

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{ARCHIVES, BODY_BYTES, BODY_TIME, Right};
+use super::{ARCHIVES, BODY_BYTES, BODY_TIME, COMPONENT_BYTES, Right};
 use crate::ingest::TooMany;
 use crate::ingest::json::JsonError;
 use crate::journal::JournalError;
@@ -70,6 +70,11 @@ impl Refusal {
 
     pub fn too_large() -> Refusal {
         let message = format!("a body has at most {BODY_BYTES} bytes: send several smaller batches");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+    }
+
+    pub fn component_too_large() -> Refusal {
+        let message = format!("a component has at most {COMPONENT_BYTES} bytes");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 

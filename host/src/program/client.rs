@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
@@ -11,6 +12,28 @@ use super::feed::refusal;
 
 /// How long the server may take for its answer to begin, and then for each piece of it.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
+
+/// Which server, and the key to it.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Admin listener of the server
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    url: String,
+    /// Admin key of the server or of the tenant [default: the environment variable POSTBELL_KEY]
+    #[arg(long)]
+    key: Option<String>,
+}
+
+impl ServerArgs {
+    /// A client of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no key.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.url, self.key.as_deref())
+    }
+}
 
 /// A server, and the key to it.
 pub struct Client {

@@ -14,10 +14,12 @@ pub mod journal;
 pub mod logging;
 pub mod opening;
 pub mod output;
+pub mod plugins;
 pub mod replay;
 pub mod serve;
 pub mod shown;
 pub mod signatures;
+pub mod swap;
 pub mod toml_file;
 pub mod users;
 
@@ -115,6 +117,10 @@ enum Command {
     Backup(backup::BackupArgs),
     #[command(after_help = EXIT_CODES)]
     Restore(backup::RestoreArgs),
+    #[command(after_help = EXIT_CODES)]
+    Swap(swap::SwapArgs),
+    #[command(after_help = EXIT_CODES)]
+    Rollback(swap::RollbackArgs),
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -128,6 +134,8 @@ enum Command {
 
 #[derive(Subcommand, Debug)]
 enum PluginCommand {
+    /// Say which tenant of a running server runs what, since when, and what before
+    List(plugins::ListArgs),
     /// Say what a plugin is: name, version, routes, state formats, imports, sizes, compile time.
     Inspect {
         /// The component.
@@ -168,6 +176,9 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Replay(args) => replay::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
+        Command::Swap(args) => swap::swap(&args),
+        Command::Rollback(args) => swap::rollback(&args),
+        Command::Plugin(PluginCommand::List(args)) => plugins::list(&args).map(|()| 0),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
         Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
         Command::User(command) => users::run(command).map(|()| 0),
@@ -210,6 +221,9 @@ mod tests {
             "replay",
             "backup",
             "restore",
+            "swap",
+            "rollback",
+            "plugin list",
             "plugin inspect",
             "plugin extract",
             "user add",

@@ -26,6 +26,15 @@ impl Output {
         written(writeln!(self.0, "{line}"))
     }
 
+    /// Hands over what was printed so far.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Output::line`].
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        written(self.0.flush())
+    }
+
     /// Hands over what was printed.
     ///
     /// # Errors
@@ -54,6 +63,11 @@ pub fn bytes(total: Option<u64>) -> ProgressBar {
 /// A count on standard error of what was read. Hidden where that is no terminal.
 pub fn items() -> ProgressBar {
     bar(None, "{spinner} {human_pos} inputs and snapshots, {per_sec}")
+}
+
+/// What is being done, on standard error, for whom. Hidden where that is no terminal.
+pub fn steps() -> ProgressBar {
+    bar(None, "{spinner} {prefix}: {msg}")
 }
 
 /// A bar on standard error for so many inputs. Hidden where that is no terminal, or where the output is one and shows

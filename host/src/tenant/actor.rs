@@ -33,7 +33,7 @@ use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::journal::{Committer, Input, Offsets, Record, SourceSpan, Tenure};
 use crate::outbound::Outbound;
-use crate::plugin::{Instance, Pin, route};
+use crate::plugin::{Instance, Pin, Plugin, route};
 use crate::statistics::Statistics;
 use commit::{Farewell, Release};
 use recovery::Then;
@@ -74,6 +74,8 @@ pub(crate) struct Actor {
     snapshots: Snapshots,
     /// The component that is in charge.
     tenure: Tenure,
+    /// Who was in charge before each record of a swap that is not committed.
+    unproven: VecDeque<(u64, Plugin, Tenure)>,
     /// Another one that is to be, when the history is replayed next.
     take_over: Option<TakeOver>,
     /// When the plugin failed, in monotonic time.
@@ -163,6 +165,7 @@ impl Actor {
             settlements: Vec::new(),
             snapshots,
             tenure,
+            unproven: VecDeque::new(),
             take_over,
             recent_faults: VecDeque::new(),
             attempt: None,

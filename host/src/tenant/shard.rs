@@ -76,7 +76,7 @@ pub(crate) enum Command {
     /// What the actor's history gave.
     Replayed {
         replay: u64,
-        result: Result<Box<Recovered>, ReplayError>,
+        result: Result<Recovered, ReplayError>,
     },
     /// Another component is to take over.
     Swap {

@@ -108,6 +108,7 @@ impl Actor {
         while let Some(record) = self.uncommitted.pop_front_if(|record| record.sequence <= through) {
             self.uncommitted_bytes -= record.input.size();
         }
+        while self.unproven.pop_front_if(|(sequence, ..)| *sequence <= through).is_some() {}
         self.statistics().sequence = through;
         self.follow_if_due();
     }
@@ -125,6 +126,9 @@ impl Actor {
         (self.sequence, self.sent) = (self.committed, self.committed);
         for release in self.outbox.void().collect::<Vec<_>>() {
             self.voided(release, error);
+        }
+        if let Some((_, plugin, tenure)) = std::mem::take(&mut self.unproven).pop_front() {
+            self.put_in_charge(plugin, tenure);
         }
         let down = self.down(error);
         let live = std::mem::replace(&mut self.live, down);

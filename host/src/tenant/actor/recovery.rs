@@ -40,7 +40,7 @@ const FAULT_MILLISECONDS: u64 = 60_000;
 /// What a replay gave.
 pub(crate) enum Recovered {
     /// An instance of the component in charge.
-    Same(Replayed),
+    Same(Box<Replayed>),
     /// One of another component, which takes over.
     Other(Box<Successor>),
 }
@@ -90,7 +90,7 @@ impl Actor {
         let mailbox = self.parts.mailbox.clone();
         let take_over = self.take_over.take();
         self.parts.followers.submit(mailbox.key(), move || {
-            let result = recover(history, take_over, &uncommitted).map(Box::new);
+            let result = recover(&history, take_over, &uncommitted);
             mailbox.tell(Command::Replayed { replay, result });
         });
     }
@@ -111,13 +111,13 @@ impl Actor {
         }
     }
 
-    pub(super) fn replayed(&mut self, replay: u64, result: Result<Box<Recovered>, ReplayError>) {
+    pub(super) fn replayed(&mut self, replay: u64, result: Result<Recovered, ReplayError>) {
         if replay != self.replays || !matches!(self.live, Live::Replaying(_)) {
             return;
         }
         let nothing = Live::Down { why: String::new(), until: 0 };
         let Live::Replaying(then) = std::mem::replace(&mut self.live, nothing) else { return };
-        let adopted = result.and_then(|recovered| self.adopt(*recovered));
+        let adopted = result.and_then(|recovered| self.adopt(recovered));
         match (adopted, then) {
             (Ok(past), Then::Begin(beginning)) => self.begin(beginning, past),
             (Ok(_), Then::GoOn) => {}
@@ -130,7 +130,7 @@ impl Actor {
     /// Makes the instance the live one, and its open requests those of the host.
     fn adopt(&mut self, recovered: Recovered) -> Result<Past, ReplayError> {
         let (mut replayed, other) = match recovered {
-            Recovered::Same(replayed) => (replayed, None),
+            Recovered::Same(replayed) => (*replayed, None),
             Recovered::Other(successor) => {
                 let Successor { mut replayed, swapped, told, calls, known, guard, .. } = *successor;
                 replayed.instance.set_limits(&self.parts.limits.instance);
@@ -304,16 +304,17 @@ impl Actor {
 }
 
 /// The instance that the history gives: of the component that is to take over, or, where it cannot, of the one in charge.
-fn recover(history: History, take_over: Option<TakeOver>, uncommitted: &[Record]) -> Result<Recovered, ReplayError> {
-    let Some(take_over) = take_over else { return history.replay(u64::MAX, uncommitted).map(Recovered::Same) };
-    match succeed(&history, take_over, uncommitted) {
+fn recover(history: &History, take_over: Option<TakeOver>, uncommitted: &[Record]) -> Result<Recovered, ReplayError> {
+    let same = || history.replay(u64::MAX, uncommitted).map(|replayed| Recovered::Same(Box::new(replayed)));
+    let Some(take_over) = take_over else { return same() };
+    match succeed(history, take_over, uncommitted) {
         Ok(successor) => Ok(Recovered::Other(Box::new(successor))),
         Err(error) => {
             let tenant = &*history.seat.tenant;
             tracing::error!(tenant, step = %error.step, why = error.why, "another component cannot take over");
-            match history.replay(u64::MAX, uncommitted) {
+            match same() {
                 Err(ReplayError::Component(ComponentError::Missing(_))) => Err(ReplayError::TakeOver(error)),
-                replayed => replayed.map(Recovered::Same),
+                recovered => recovered,
             }
         }
     }

@@ -103,7 +103,7 @@ impl Actor {
 
     /// Has the follower made. What is fed from here on is journaled, and waits for it.
     fn warm(&mut self) {
-        let seed = self.parts.seed.clone();
+        let seed = self.parts.seed;
         let (now, sequence) = (self.time.read(&*self.parts.clock), self.sequence);
         let Some(attempt) = &mut self.attempt else { return };
         attempt.step = Step::Warm;
@@ -344,6 +344,7 @@ impl Actor {
         tracing::info!(tenant, component = %swapped.to, sequence, back = swapped.back, "another component takes over");
         self.note(Record { sequence, now, digest: Digest::default(), input: Input::Swapped(Box::new(swapped)) });
         self.send();
+        self.unproven.push_back((sequence, self.parts.history.plugin.clone(), self.tenure.clone()));
         self.put_in_charge(plugin, tenure);
         self.recent_faults.clear();
     }
