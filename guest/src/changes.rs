@@ -1,4 +1,4 @@
-//! What arrives: changes of mailboxes, judged, applied, and told as EWS events.
+//! What arrives: changes of mailboxes, judged, applied, and told as EWS events; and of the address book.
 //!
 //! One input's events of a mailbox are gathered and appended together. Within it, a later "folder modified" takes the
 //! place of an earlier one of the same folder: a burst of deliveries tells the folder's count once.
@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use crate::contract::{
-    Absence, AccountChanges, Batch, Change, FolderAlteration, FolderCounts, Happening, Instant, Place,
+    Absence, AccountChanges, Batch, Change, FolderAlteration, FolderCounts, Happening, Instant, Moment, Place,
 };
 use crate::history::{Entry, Event, FolderAt, Kind, Position, Subject};
 use crate::mailboxes::{Condition, FolderNo, Mailbox, MailboxNo, ROOT};
 use crate::state::State;
 use crate::turn::Turn;
+use crate::zimbra::news::{self, News};
 
 mod accounts;
 mod folders;
@@ -28,7 +29,7 @@ pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
     let mut intake = Intake {
         state,
         at: Position { sequence: turn.at.sequence, index: 0 },
-        now: turn.at.now,
+        moment: turn.at,
         fresh: BTreeMap::new(),
     };
     for (group, AccountChanges { account, changes }) in (0..).zip(batch.accounts) {
@@ -41,7 +42,7 @@ pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
     }
     intake.flush_all();
     for (place, change) in (0..).zip(batch.book) {
-        match validity::book_change(&change) {
+        match validity::book_change(&change).and_then(|()| state.book.apply(change, turn.at.now, &state.settings)) {
             Ok(()) => {
                 turn.changed = true;
                 state.book_changes += 1;
@@ -56,7 +57,7 @@ pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
 struct Intake<'s> {
     state: &'s mut State,
     at: Position,
-    now: Instant,
+    moment: Moment,
     fresh: BTreeMap<MailboxNo, Fresh>,
 }
 
@@ -95,7 +96,9 @@ impl Intake<'_> {
         }
         validity::room(self.state.mailboxes.get(mailbox), &change)?;
         self.number(mailbox, change.number)?;
+        let news = News::of(self.state, mailbox, &change);
         self.happen(mailbox, change);
+        news::hear(self.state, self.moment, mailbox, news);
         Ok(())
     }
 
@@ -107,6 +110,7 @@ impl Intake<'_> {
             Some(number) => mailbox.number = number,
             None => mailbox.number = mailbox.number.saturating_add(1),
         }
+        mailbox.numbers.own_changes = number.is_none();
         Ok(())
     }
 
@@ -179,8 +183,10 @@ impl Intake<'_> {
     fn keep_promises(&mut self, number: MailboxNo) {
         let end = self.end();
         let mailbox = self.state.mailboxes.get_mut(number);
+        mailbox.settle_numbers();
         for (old, new) in mailbox.take_replaced() {
             mailbox.remove(old, end);
+            mailbox.numbers.follow(old, new);
             self.state.subscriptions.follow(number, old, new);
         }
     }
@@ -229,7 +235,7 @@ impl Intake<'_> {
             return;
         };
         fresh.modified.clear();
-        let (sequence, heard) = (self.at.sequence, self.now);
+        let (sequence, heard) = (self.at.sequence, self.moment.now);
         let mut entries = Vec::with_capacity(fresh.events.len());
         for event in fresh.events.drain(..).flatten() {
             fresh.appended += 1;

@@ -40,6 +40,30 @@ impl Keys {
         SipHasher24::new_with_key(&self.ids).hash(&said).as_bytes()
     }
 
+    /// The UUID of the WaitSet that a request makes, as the `index`-th of a batch: version 4 in its form (RFC 9562).
+    pub fn wait_set(&self, request: RequestId, index: u32) -> [u8; 16] {
+        let mut said = [0; 20];
+        said[..8].copy_from_slice(b"wait-set");
+        said[8..16].copy_from_slice(&request.to_be_bytes());
+        said[16..].copy_from_slice(&index.to_be_bytes());
+        let mut uuid = SipHasher24::new_with_key(&self.ids).hash(&said).as_bytes();
+        uuid[6] = uuid[6] & 0x0F | 0x40;
+        uuid[8] = uuid[8] & 0x3F | 0x80;
+        uuid
+    }
+
+    /// A positive number of 31 bits for an item whose source has none.
+    pub fn item_number(&self, id: &str) -> u64 {
+        let hash = SipHasher24::new_with_key(&self.ids).hash(id.as_bytes());
+        (hash.h1 & 0x7FFF_FFFF).max(1)
+    }
+
+    /// 16 hexadecimal digits that name a request in faults and logs.
+    pub fn trace(&self, request: RequestId) -> String {
+        let hash = SipHasher24::new_with_key(&self.ids).hash(&request.to_be_bytes());
+        hex(&hash.h1.to_be_bytes())
+    }
+
     /// A position in the history of a mailbox, as text for a client to bring back: 21 bytes (sequence, index, tag) in
     /// base64 of the URL-safe alphabet.
     pub fn watermark(&self, mailbox: MailboxNo, position: Position) -> String {
@@ -71,6 +95,12 @@ impl Keys {
         tag.copy_from_slice(&hash[..TAG]);
         tag
     }
+}
+
+/// Bytes as hexadecimal digits, in small letters.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// A subscription's id as text: 22 letters.

@@ -4,12 +4,13 @@
 //! its moment, and answers each with a [`contract::Reaction`]. It has no clock, no chance and no I/O: the same inputs
 //! give the same reactions, natively and as the WebAssembly component that this crate also is.
 //!
-//! In the order of the data: `changes` (what arrives), `mailboxes` (accounts, folders) and their `history` (events),
-//! `subscriptions` (who wants to hear of what), `dialects` (whose request it is), `ews` (one file per operation),
-//! `reply` (text of answers).
+//! In the order of the data: `changes` (what arrives), `book` (the address book and its deltas), `mailboxes` (accounts,
+//! folders) and their `history` (events), `subscriptions` (who wants to hear of what), `dialects` (whose request it is),
+//! `ews`, `zimbra` and `groupwise` (one file per operation), `reply` (text of answers).
 
 pub mod contract;
 
+mod book;
 mod changes;
 mod history;
 mod mailboxes;
@@ -17,7 +18,9 @@ mod subscriptions;
 
 mod dialects;
 mod ews;
+mod groupwise;
 mod soap;
+mod zimbra;
 
 mod reply;
 mod turn;

@@ -6,8 +6,10 @@ use crate::contract::Account;
 use crate::history::Position;
 
 mod mailbox;
+mod numbers;
 
 pub use mailbox::{Condition, Folder, FolderNo, Mailbox, ROOT};
+pub use numbers::Numbers;
 
 /// A mailbox; never reused.
 pub type MailboxNo = u32;
@@ -80,6 +82,17 @@ impl Mailboxes {
         account.aliases.clone_into(&mut mailbox.aliases);
         self.index_names(number);
         true
+    }
+
+    /// The mailbox of an account that a client names, which comes to be now if not by an earlier change.
+    pub fn named(&mut self, account: &Account, now: Position) -> MailboxNo {
+        match self.find_account(account) {
+            Some(number) => {
+                self.adopt(number, &account.id);
+                number
+            }
+            None => self.open(account.clone(), now),
+        }
     }
 
     /// A mailbox that was opened under its name gets its account's id, once that is known.
@@ -163,6 +176,11 @@ impl Mailboxes {
             mailbox.history.forget(now);
             mailbox.forget_gone();
         }
+    }
+
+    /// Gives integer ids to all folders that have none.
+    pub fn settle_numbers(&mut self) {
+        self.all.values_mut().for_each(Mailbox::settle_numbers);
     }
 
     /// All mailboxes in the order of their numbers.

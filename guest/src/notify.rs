@@ -1,5 +1,6 @@
 //! The plugin as a whole: inputs in, reactions out.
 
+use crate::book::Book;
 use crate::changes;
 use crate::contract::{
     Batch, CallId, Claims, Gauge, LoadError, Manifest, Moment, Outcome, Pending, Reaction, Refusal, Reply, Request,
@@ -12,6 +13,7 @@ use crate::settings::Settings;
 use crate::snapshot::{FIRST_FORMAT, FORMAT, Loading, Saving};
 use crate::state::State;
 use crate::turn::Turn;
+use crate::zimbra::waiters;
 
 /// What this plugin is and serves. Uses no state.
 pub fn describe() -> Manifest {
@@ -46,12 +48,13 @@ pub struct Notify {
 
 impl Notify {
     /// The first input of a new tenant. An error names the setting, or says that `seed` is not 32 bytes.
-    pub fn open(&mut self, _at: Moment, seed: &[u8], settings: &[(String, String)]) -> Result<(), String> {
+    pub fn open(&mut self, at: Moment, seed: &[u8], settings: &[(String, String)]) -> Result<(), String> {
         let seed = seed.try_into().map_err(|_| "the seed is not 32 bytes long".to_owned())?;
         let settings = Settings::read(settings)?;
         self.state = State::default();
         self.state.keys = Keys::from_seed(seed);
         self.state.settings = settings;
+        self.state.book = Book::new(at.now);
         Ok(())
     }
 
@@ -80,6 +83,7 @@ impl Notify {
         state.postpone(how.down_ms);
         requests.into_iter().for_each(|request| state.drop_stream(request, at.now));
         ews::push::restart(state);
+        waiters::restart(state, at.now, how.down_ms);
         if how.regressed {
             state.regress(at);
         }
@@ -92,12 +96,15 @@ impl Notify {
             let requests: Vec<_> = state.streams.keys().copied().collect();
             turn.changed |= !requests.is_empty();
             requests.into_iter().for_each(|request| state.with_stream(request, |stream| stream.close()));
+            waiters::drain(state, turn);
         })
     }
 
     /// What the state still waits for.
     pub fn outstanding(&self) -> Pending {
-        let requests = self.state.streams.keys().copied().collect();
+        let mut requests: Vec<_> = self.state.streams.keys().copied().collect();
+        requests.extend(self.state.waitsets.waiting().map(|(request, _)| request));
+        requests.sort_unstable();
         Pending { requests, calls: self.state.calls().collect(), wake_at: self.state.wake_at() }
     }
 
@@ -118,12 +125,12 @@ impl Notify {
 
     /// Figures about the state.
     pub fn inspect(&self) -> Vec<Gauge> {
-        let State { mailboxes, subscriptions, streams, book_changes, .. } = &self.state;
+        let State { mailboxes, subscriptions, streams, book, book_changes, sessions, .. } = &self.state;
         let counts = subscriptions.counts();
         let kind = |kind: &str| vec![("kind".to_owned(), kind.to_owned())];
         let why = |why: &str| vec![("why".to_owned(), why.to_owned())];
         let gauge = |name: &str, labels, value: u64| Gauge { name: name.to_owned(), labels, value: value as f64 };
-        vec![
+        let mut gauges = vec![
             gauge("accounts", Vec::new(), mailboxes.iter().count() as u64),
             gauge("subscriptions", kind("pull"), counts.pull),
             gauge("subscriptions", kind("streaming"), counts.streaming),
@@ -135,7 +142,15 @@ impl Notify {
             gauge("history_events", Vec::new(), mailboxes.events()),
             gauge("history_bytes", Vec::new(), mailboxes.bytes()),
             gauge("book_changes", Vec::new(), *book_changes),
-        ]
+            gauge("book_entries", Vec::new(), book.entries.count() as u64),
+            gauge("book_bytes", Vec::new(), book.entries.bytes()),
+            gauge("book_deltas", Vec::new(), book.deltas.count() as u64),
+            gauge("groupwise_sessions", Vec::new(), sessions.count() as u64),
+            gauge("groupwise_sessions_displaced", Vec::new(), sessions.displaced),
+            gauge("groupwise_cursors_displaced", Vec::new(), sessions.cursors_displaced),
+        ];
+        gauges.extend(waiters::gauges(&self.state));
+        gauges
     }
 
     /// Changes of mailboxes and of the address book.
@@ -151,7 +166,12 @@ impl Notify {
     /// What became of confirmed parts. Unknown requests are ignored.
     pub fn settled(&mut self, at: Moment, settlements: &[Settlement]) -> Reaction {
         self.input(at, |state, turn| {
-            settlements.iter().for_each(|settlement| ews::streams::settle(state, turn, settlement));
+            for settlement in settlements {
+                ews::streams::settle(state, turn, settlement);
+                if settlement.end.is_some() {
+                    waiters::settle(state, turn, settlement.request);
+                }
+            }
         })
     }
 
@@ -172,8 +192,10 @@ impl Notify {
         let state = &mut self.state;
         ews::push::serve(state, &mut turn);
         ews::streams::serve(state, &mut turn);
+        waiters::serve(state, &mut turn);
         if turn.changed {
-            let waits = state.next_ready().is_some() || state.next_push().is_some();
+            let waits =
+                [state.next_ready().is_some(), state.next_push().is_some(), waiters::wait(state)].contains(&true);
             state.backlog_since = waits.then_some(turn.at.now);
         }
         turn.finish(state.wake_at())

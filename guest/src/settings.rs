@@ -37,6 +37,53 @@ pub struct Settings {
     /// `ews-history-total-bytes` (134217728; 65536 to 2147483648): bytes of events kept of all accounts together; the
     /// oldest go first.
     pub history_total_bytes: u64,
+    /// `book-bytes` (134217728; 65536 to 4294967296): what the address book may take, in bytes; beyond, an entry is
+    /// rejected.
+    pub book_bytes: u64,
+    /// `book-entry-bytes` (65536; 1024 to 131072): what one entry of the address book may say, in bytes; beyond, it is
+    /// rejected.
+    pub book_entry_bytes: u32,
+    /// `book-delta-days` (15; 1 to 90): how long the address book's deltas are kept.
+    pub book_delta_days: u32,
+    /// `book-deltas` (100000; 1 to 10000000): how many of them are kept.
+    pub book_deltas: u32,
+    /// `groupwise-session-idle-minutes` (30; 1 to 1440): how long a session lives without a request.
+    pub session_idle_minutes: u32,
+    /// `groupwise-sessions-per-account` (50; 1 to 10000): sessions of one account; with one more the one that was idle
+    /// longest ends.
+    pub sessions_per_account: u32,
+    /// `groupwise-cursors-per-session` (20; 1 to 1000): cursors of one session; with one more the oldest ends.
+    pub cursors_per_session: u32,
+    /// `zimbra-waitset-*-request-timeout` (300, 30 and 1200 seconds; each 1 to 86400): how long users' requests wait.
+    pub wait_timeouts: Timeouts,
+    /// `zimbra-admin-waitset-*-request-timeout` (300, 0 and 3600 seconds; each 0 to 86400): how long administrators' do.
+    pub admin_wait_timeouts: Timeouts,
+    /// `zimbra-waitset-max-per-account` (5; 1 to 1000000): WaitSets of one account; the oldest goes when one more is made.
+    pub wait_sets_per_account: u32,
+    /// `zimbra-active-waitset-timeout-minutes` (20; 1 to 525600): how long a WaitSet lives without being used.
+    pub wait_set_idle_minutes: u32,
+    /// `zimbra-waitsets` (100000; 1 to 10000000): WaitSets of all accounts; beyond, none is made.
+    pub wait_sets: u32,
+}
+
+/// How long requests may wait, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Where the client says nothing.
+    pub default_seconds: u32,
+    /// At least.
+    pub min_seconds: u32,
+    /// At most.
+    pub max_seconds: u32,
+}
+
+impl Timeouts {
+    /// How long a request waits that asks for so many seconds, in milliseconds: never less than one second, as with Zimbra.
+    pub fn clamp_ms(self, wanted: Option<i64>) -> u64 {
+        let wanted = wanted.unwrap_or(i64::from(self.default_seconds));
+        let (min, max) = (i64::from(self.min_seconds.max(1)), i64::from(self.max_seconds.max(1)));
+        wanted.max(min).min(max) as u64 * 1000
+    }
 }
 
 /// What one subscription may have pending.
@@ -64,6 +111,18 @@ impl Default for Settings {
             history_bytes: 4 << 20,
             history_hours: 48,
             history_total_bytes: 128 << 20,
+            book_bytes: 128 << 20,
+            book_entry_bytes: 64 << 10,
+            book_delta_days: 15,
+            book_deltas: 100_000,
+            session_idle_minutes: 30,
+            sessions_per_account: 50,
+            cursors_per_session: 20,
+            wait_timeouts: Timeouts { default_seconds: 300, min_seconds: 30, max_seconds: 1200 },
+            admin_wait_timeouts: Timeouts { default_seconds: 300, min_seconds: 0, max_seconds: 3600 },
+            wait_sets_per_account: 5,
+            wait_set_idle_minutes: 20,
+            wait_sets: 100_000,
         }
     }
 }
@@ -98,6 +157,26 @@ impl Settings {
         u64::from(self.history_hours) * 3_600_000
     }
 
+    /// How long the address book's deltas are kept, in milliseconds.
+    pub fn book_delta_ms(&self) -> u64 {
+        u64::from(self.book_delta_days) * 86_400_000
+    }
+
+    /// The idle life of a GroupWise session in milliseconds.
+    pub fn session_idle_ms(&self) -> u64 {
+        u64::from(self.session_idle_minutes) * 60_000
+    }
+
+    /// How long a request to a WaitSet may wait.
+    pub fn wait_timeouts(&self, administrator: bool) -> Timeouts {
+        if administrator { self.admin_wait_timeouts } else { self.wait_timeouts }
+    }
+
+    /// How long a WaitSet lives without being used, in milliseconds.
+    pub fn wait_set_idle_ms(&self) -> u64 {
+        u64::from(self.wait_set_idle_minutes) * 60_000
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "domains" => self.domains = value.split_ascii_whitespace().map(str::to_ascii_lowercase).collect(),
@@ -113,6 +192,30 @@ impl Settings {
             "ews-history-bytes" => self.history_bytes = number(key, value, 4096, 1 << 30)?,
             "ews-history-hours" => self.history_hours = small(key, value, 1, 8760)?,
             "ews-history-total-bytes" => self.history_total_bytes = number(key, value, 65_536, 1 << 31)?,
+            "book-bytes" => self.book_bytes = number(key, value, 65_536, 1 << 32)?,
+            "book-entry-bytes" => self.book_entry_bytes = small(key, value, 1024, 131_072)?,
+            "book-delta-days" => self.book_delta_days = small(key, value, 1, 90)?,
+            "book-deltas" => self.book_deltas = small(key, value, 1, 10_000_000)?,
+            "groupwise-session-idle-minutes" => self.session_idle_minutes = small(key, value, 1, 1440)?,
+            "groupwise-sessions-per-account" => self.sessions_per_account = small(key, value, 1, 10_000)?,
+            "groupwise-cursors-per-session" => self.cursors_per_session = small(key, value, 1, 1000)?,
+            "zimbra-waitset-default-request-timeout" => {
+                self.wait_timeouts.default_seconds = small(key, value, 1, 86_400)?;
+            }
+            "zimbra-waitset-min-request-timeout" => self.wait_timeouts.min_seconds = small(key, value, 1, 86_400)?,
+            "zimbra-waitset-max-request-timeout" => self.wait_timeouts.max_seconds = small(key, value, 1, 86_400)?,
+            "zimbra-admin-waitset-default-request-timeout" => {
+                self.admin_wait_timeouts.default_seconds = small(key, value, 0, 86_400)?;
+            }
+            "zimbra-admin-waitset-min-request-timeout" => {
+                self.admin_wait_timeouts.min_seconds = small(key, value, 0, 86_400)?;
+            }
+            "zimbra-admin-waitset-max-request-timeout" => {
+                self.admin_wait_timeouts.max_seconds = small(key, value, 0, 86_400)?;
+            }
+            "zimbra-waitset-max-per-account" => self.wait_sets_per_account = small(key, value, 1, 1_000_000)?,
+            "zimbra-active-waitset-timeout-minutes" => self.wait_set_idle_minutes = small(key, value, 1, 525_600)?,
+            "zimbra-waitsets" => self.wait_sets = small(key, value, 1, 10_000_000)?,
             _ => return Err(["unknown setting '", key, "'"].concat()),
         }
         Ok(())

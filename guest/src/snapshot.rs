@@ -5,16 +5,18 @@
 //! from the rest is saved; indices, timers and waiting work are made anew.
 
 mod first;
+mod groupwise;
 
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{CallId, Instant, LoadError, RequestId};
 use crate::ews::streams::Stream;
 use crate::ids::Keys;
-use crate::mailboxes::{Mailbox, MailboxNo};
+use crate::mailboxes::{Mailbox, MailboxNo, Numbers};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::subscriptions::{Subscription, SubscriptionNo};
+use crate::zimbra::{Member, Place as Commit, SetNo, WaitSet};
 
 /// The format that is written. Its number grows with every change of what is saved.
 pub const FORMAT: &str = "postbell-notify/2";
@@ -38,15 +40,32 @@ struct Head {
     last_call: CallId,
     pushes_failed: u64,
     pushes_refused: u64,
+    zimbra: ZimbraHead,
+}
+
+/// What is said once of WaitSets.
+#[derive(Default, Serialize, Deserialize)]
+struct ZimbraHead {
+    next: SetNo,
+    served: SetNo,
+    evicted: u64,
+    expired: u64,
+    floor: Option<Commit>,
+    last: Commit,
 }
 
 /// One record as it is written; as [`Read`], but borrowed.
 #[derive(Serialize)]
 enum Written<'s> {
-    Head(Head),
+    Head(Box<Head>),
     Mailbox(MailboxNo, &'s Mailbox),
     Subscription(SubscriptionNo, &'s Subscription),
     Stream(RequestId, &'s Stream),
+    Numbers(MailboxNo, &'s Numbers),
+    WaitSet(SetNo, &'s WaitSet),
+    Member(SetNo, MailboxNo, &'s Member),
+    Commit(MailboxNo, u8, Commit),
+    GroupWise(groupwise::Written<'s>),
     End,
 }
 
@@ -56,6 +75,11 @@ enum Read {
     Mailbox(MailboxNo, Mailbox),
     Subscription(SubscriptionNo, Subscription),
     Stream(RequestId, Stream),
+    Numbers(MailboxNo, Numbers),
+    WaitSet(SetNo, WaitSet),
+    Member(SetNo, MailboxNo, Member),
+    Commit(MailboxNo, u8, Commit),
+    GroupWise(groupwise::Read),
     End,
 }
 
@@ -68,13 +92,18 @@ pub struct Saving {
 }
 
 /// The record to be written next.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum Place {
     #[default]
     Head,
     Mailbox(MailboxNo),
     Subscription(SubscriptionNo),
     Stream(RequestId),
+    Numbers(MailboxNo),
+    WaitSet(SetNo),
+    Member(SetNo, MailboxNo),
+    Commit(MailboxNo, u8),
+    GroupWise(groupwise::Place),
     End,
     Done,
 }
@@ -107,9 +136,9 @@ impl Saving {
 
     /// Writes the record at the place, if there is one, and goes on to the next.
     fn write(&mut self, state: &State) {
-        match self.place {
+        match self.place.clone() {
             Place::Head => {
-                self.record(&Written::Head(head(state)));
+                self.record(&Written::Head(Box::new(head(state))));
                 self.place = Place::Mailbox(0);
             }
             Place::Mailbox(from) => match state.mailboxes.next_from(from) {
@@ -129,10 +158,45 @@ impl Saving {
             Place::Stream(from) => match state.streams.range(from..).next() {
                 Some((request, stream)) => {
                     self.record(&Written::Stream(*request, stream));
-                    self.place = request.checked_add(1).map_or(Place::End, Place::Stream);
+                    self.place = request.checked_add(1).map_or(Place::Numbers(0), Place::Stream);
                 }
-                None => self.place = Place::End,
+                None => self.place = Place::Numbers(0),
             },
+            Place::Numbers(from) => match state.mailboxes.next_from(from) {
+                Some((number, mailbox)) => {
+                    if mailbox.numbers != Numbers::default() {
+                        self.record(&Written::Numbers(number, &mailbox.numbers));
+                    }
+                    self.place = Place::Numbers(number + 1);
+                }
+                None => self.place = Place::WaitSet(0),
+            },
+            Place::WaitSet(from) => match state.waitsets.next_from(from) {
+                Some((number, set)) => {
+                    self.record(&Written::WaitSet(number, set));
+                    self.place = Place::WaitSet(number + 1);
+                }
+                None => self.place = Place::Member(0, 0),
+            },
+            Place::Member(set, mailbox) => match state.waitsets.next_member_from((set, mailbox)) {
+                Some(((set, mailbox), member)) => {
+                    self.record(&Written::Member(set, mailbox, member));
+                    self.place = Place::Member(set, mailbox + 1);
+                }
+                None => self.place = Place::Commit(0, 0),
+            },
+            Place::Commit(mailbox, bit) => match state.waitsets.commits.next_from((mailbox, bit)) {
+                Some(((mailbox, bit), commit)) => {
+                    self.record(&Written::Commit(mailbox, bit, commit));
+                    self.place = Place::Commit(mailbox, bit + 1);
+                }
+                None => self.place = Place::GroupWise(groupwise::Place::Head),
+            },
+            Place::GroupWise(place) => {
+                let (record, next) = place.record(state);
+                record.into_iter().for_each(|record| self.record(&Written::GroupWise(record)));
+                self.place = next.map_or(Place::End, Place::GroupWise);
+            }
             Place::End => {
                 self.record(&Written::End);
                 self.place = Place::Done;
@@ -163,6 +227,14 @@ fn head(state: &State) -> Head {
         last_call: state.last_call,
         pushes_failed: state.pushes_failed,
         pushes_refused: state.pushes_refused,
+        zimbra: ZimbraHead {
+            next: state.waitsets.next,
+            served: state.waitsets.served,
+            evicted: state.waitsets.evicted,
+            expired: state.waitsets.expired,
+            floor: state.waitsets.commits.floor,
+            last: state.waitsets.commits.last,
+        },
     }
 }
 
@@ -193,6 +265,7 @@ impl Loading {
         let mut state = std::mem::take(&mut self.state);
         if format == FIRST_FORMAT {
             state.weigh_queues();
+            state.mailboxes.settle_numbers();
         }
         state.index();
         Ok(Some(state))
@@ -242,6 +315,12 @@ impl Loading {
                 state.last_call = head.last_call;
                 state.pushes_failed = head.pushes_failed;
                 state.pushes_refused = head.pushes_refused;
+                state.waitsets.next = head.zimbra.next;
+                state.waitsets.served = head.zimbra.served;
+                state.waitsets.evicted = head.zimbra.evicted;
+                state.waitsets.expired = head.zimbra.expired;
+                state.waitsets.commits.floor = head.zimbra.floor;
+                state.waitsets.commits.last = head.zimbra.last;
             }
             Read::Mailbox(number, mailbox) if mailbox.is_sound() => state.mailboxes.insert(number, mailbox),
             Read::Mailbox(..) => return Err(corrupt("a mailbox has no root folder")),
@@ -252,6 +331,22 @@ impl Loading {
                 state.subscriptions.insert(number, subscription);
             }
             Read::Stream(request, stream) => drop(state.streams.insert(request, stream)),
+            Read::Numbers(number, numbers) if state.mailboxes.contains(number) => {
+                state.mailboxes.get_mut(number).numbers = numbers;
+            }
+            Read::WaitSet(number, set) if set.is_sound() => state.waitsets.insert(number, set),
+            Read::Member(set, mailbox, member)
+                if state.mailboxes.contains(mailbox) && state.waitsets.get(set).is_some() =>
+            {
+                state.waitsets.insert_member(set, mailbox, member);
+            }
+            Read::Commit(mailbox, bit, commit) if state.mailboxes.contains(mailbox) => {
+                state.waitsets.commits.insert(mailbox, bit, commit);
+            }
+            Read::Numbers(..) | Read::WaitSet(..) | Read::Member(..) | Read::Commit(..) => {
+                return Err(corrupt("a record of a WaitSet belongs to nothing"));
+            }
+            Read::GroupWise(record) => record.take(state).map_err(corrupt)?,
             Read::End => self.ended = true,
         }
         Ok(())

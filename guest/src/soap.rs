@@ -11,6 +11,8 @@ use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
+mod names;
+
 /// How deeply elements may be nested.
 pub const MAX_DEPTH: usize = 32;
 /// How many elements a request may have.
@@ -47,16 +49,27 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Document<'a> {
     source: &'a str,
+    /// How many bytes of the body stand before `source`.
+    skipped: usize,
     elements: Vec<Element<'a>>,
     attributes: Vec<(&'a str, Cow<'a, str>)>,
+    /// Where the value of each attribute stands in `source`: offset and length.
+    attribute_places: Vec<(usize, usize)>,
+    /// Declared prefixes, the empty one included.
+    namespaces: Vec<(&'a str, Cow<'a, str>)>,
 }
 
 #[derive(Debug)]
 struct Element<'a> {
     name: &'a str,
+    prefix: &'a str,
     text: Cow<'a, str>,
     offset: usize,
+    /// From behind the start tag to before the end tag.
+    content: (usize, usize),
     attributes: (usize, usize),
+    namespaces: (usize, usize),
+    parent: Option<Node>,
     first_child: Option<Node>,
     last_child: Option<Node>,
     next: Option<Node>,
@@ -67,7 +80,14 @@ impl<'a> Document<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         let source = decode(body)?;
         let mut builder = Builder {
-            document: Document { source, elements: Vec::with_capacity(24), attributes: Vec::with_capacity(16) },
+            document: Document {
+                source,
+                skipped: body.len() - source.len(),
+                elements: Vec::with_capacity(24),
+                attributes: Vec::with_capacity(16),
+                attribute_places: Vec::with_capacity(16),
+                namespaces: Vec::with_capacity(4),
+            },
             open: Vec::with_capacity(8),
         };
         let mut reader = Reader::from_str(source);
@@ -80,7 +100,8 @@ impl<'a> Document<'a> {
             if let Event::Eof = event {
                 break;
             }
-            builder.take(event, offset).map_err(|reason| Malformed { offset, reason })?;
+            let place = (offset, position(&reader));
+            builder.take(event, place).map_err(|reason| Malformed { offset, reason })?;
         }
         builder.finish().map_err(|reason| Malformed { offset: source.len(), reason })
     }
@@ -98,6 +119,16 @@ impl<'a> Document<'a> {
     /// The text directly in an element, without the white space around it.
     pub fn text(&self, node: Node) -> &str {
         self.elements[node].text.trim_matches(is_space)
+    }
+
+    /// The text directly in an element, white space and all.
+    pub fn whole_text(&self, node: Node) -> &str {
+        &self.elements[node].text
+    }
+
+    /// Every element with this local name, in the order of the body.
+    pub fn all<'n>(&'n self, name: &'n str) -> impl Iterator<Item = Node> + 'n {
+        (0..self.elements.len()).filter(move |node| self.elements[*node].name == name)
     }
 
     /// The attribute with this local name.
@@ -161,15 +192,20 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn take(&mut self, event: Event<'a>, offset: usize) -> Result<(), &'static str> {
+    /// Takes an event that stands at `place`: where it begins and where it ends.
+    fn take(&mut self, event: Event<'a>, place: (usize, usize)) -> Result<(), &'static str> {
         match event {
             Event::Start(start) => {
-                let node = self.element(&start, offset)?;
+                let node = self.element(&start, place)?;
                 self.open.push(node);
                 if self.open.len() > MAX_DEPTH { Err("nested too deeply") } else { Ok(()) }
             }
-            Event::Empty(start) => self.element(&start, offset).map(drop),
-            Event::End(_) => self.open.pop().map(drop).ok_or("an end tag without a start tag"),
+            Event::Empty(start) => self.element(&start, place).map(drop),
+            Event::End(_) => {
+                let node = self.open.pop().ok_or("an end tag without a start tag")?;
+                self.document.elements[node].content.1 = place.0;
+                Ok(())
+            }
             Event::Text(text) => self.text(text.xml10_content()),
             Event::CData(text) if !self.open.is_empty() => self.text(text.xml10_content()),
             Event::CData(_) => Err("text outside the document element"),
@@ -184,7 +220,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn element(&mut self, start: &BytesStart<'a>, offset: usize) -> Result<Node, &'static str> {
+    fn element(&mut self, start: &BytesStart<'a>, (offset, end): (usize, usize)) -> Result<Node, &'static str> {
         let elements = &mut self.document.elements;
         let node = elements.len();
         if node >= MAX_ELEMENTS {
@@ -201,20 +237,33 @@ impl<'a> Builder<'a> {
                 None => elements[parent].first_child = Some(node),
             }
         }
-        let name = self.tag_name(start)?;
+        let (prefix, name) = self.tag_name(start)?;
+        let declared = self.document.namespaces.len();
         let attributes = self.attributes(start)?;
-        let text = Cow::Borrowed("");
-        let element = Element { name, text, offset, attributes, first_child: None, last_child: None, next: None };
-        self.document.elements.push(element);
+        self.document.elements.push(Element {
+            name,
+            prefix,
+            text: Cow::Borrowed(""),
+            offset,
+            content: (end, end),
+            attributes,
+            namespaces: (declared, self.document.namespaces.len()),
+            parent: (node > 0).then_some(parent),
+            first_child: None,
+            last_child: None,
+            next: None,
+        });
         Ok(node)
     }
 
-    fn tag_name(&self, start: &BytesStart<'a>) -> Result<&'a str, &'static str> {
+    /// Prefix and local name.
+    fn tag_name(&self, start: &BytesStart<'a>) -> Result<(&'a str, &'a str), &'static str> {
         let name = start.name();
         if name.as_ref().is_empty() || name.as_ref().len() > MAX_NAME {
             return Err("a name that is empty or too long");
         }
-        Ok(local(borrowed(self.document.source, name.as_ref())))
+        let name = borrowed(self.document.source, name.as_ref());
+        Ok(name.split_once(':').unwrap_or(("", name)))
     }
 
     fn attributes(&mut self, start: &BytesStart<'a>) -> Result<(usize, usize), &'static str> {
@@ -226,10 +275,6 @@ impl<'a> Builder<'a> {
             if self.document.attributes.len() - from >= MAX_ATTRIBUTES || key.len() > MAX_NAME {
                 return Err("too many attributes, or one with too long a name");
             }
-            // A declaration of a namespace is no attribute of its element.
-            if key == "xmlns" || key.starts_with("xmlns:") {
-                continue;
-            }
             let value = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|_| "an unknown entity")?;
             if value.len() > MAX_TEXT {
                 return Err("too long an attribute");
@@ -237,8 +282,14 @@ impl<'a> Builder<'a> {
             if !value.chars().all(is_xml_char) {
                 return Err("a character that XML does not allow");
             }
-            let key = local(borrowed(source, key));
-            self.document.attributes.push((key, Cow::Owned(value.into_owned())));
+            let (key, value) = (borrowed(source, key), Cow::Owned(value.into_owned()));
+            // A declaration of a namespace is no attribute of its element.
+            if let Some(declared) = key.strip_prefix("xmlns").filter(|rest| rest.is_empty() || rest.starts_with(':')) {
+                self.document.namespaces.push((declared.trim_start_matches(':'), value));
+                continue;
+            }
+            self.document.attributes.push((local(key), value));
+            self.document.attribute_places.push((offset_in(source, &attribute.value), attribute.value.len()));
         }
         Ok((from, self.document.attributes.len()))
     }
@@ -269,8 +320,13 @@ impl<'a> Builder<'a> {
 
 /// The same text as part of `source`, which it was cut from: the reader's types do not carry that lifetime.
 fn borrowed<'a>(source: &'a str, part: &str) -> &'a str {
-    let start = (part.as_ptr() as usize).wrapping_sub(source.as_ptr() as usize);
+    let start = offset_in(source, part);
     source.get(start..start.wrapping_add(part.len())).unwrap_or("")
+}
+
+/// Where in `source` a part begins that was cut from it.
+fn offset_in(source: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).wrapping_sub(source.as_ptr() as usize)
 }
 
 fn local(name: &str) -> &str {

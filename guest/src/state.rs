@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use crate::book::Book;
 use crate::contract::{CallId, Instant, Moment, RequestId};
 use crate::ews::codes::Code;
 use crate::ews::streams::Stream;
+use crate::groupwise::Sessions;
 use crate::history::{Entry, Position};
 use crate::ids::{Keys, subscription_text};
 use crate::mailboxes::{MailboxNo, Mailboxes};
 use crate::settings::Settings;
 use crate::subscriptions::{Push, Stage, Subscription, SubscriptionNo, Subscriptions};
 use crate::turn::{MAX_TIMERS, Turn};
+use crate::zimbra::{self, Sets};
 
 /// What a timer is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +42,14 @@ pub struct State {
     pub subscriptions: Subscriptions,
     /// Open answers to GetStreamingEvents, and closed ones whose last parts are not yet settled.
     pub streams: BTreeMap<RequestId, Stream>,
-    /// How many changes of the address book were heard. Nothing subscribes to the book in EWS, so they are only counted.
+    /// The address book of the tenant.
+    pub book: Book,
+    /// WaitSets, and what they wait for.
+    pub waitsets: Sets,
+    /// How many changes of the address book were heard.
     pub book_changes: u64,
+    /// Logins of GroupWise clients.
+    pub sessions: Sessions,
     /// Since when streams or pushes wait because a reaction was full.
     pub backlog_since: Option<Instant>,
     /// The stream that was served last: the next one after it goes first.
@@ -62,7 +71,9 @@ pub struct State {
 impl State {
     /// When `tick` is next due.
     pub fn wake_at(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|(due, _)| *due);
+        let sets = self.waitsets.next_timer().map(|(due, _)| due);
+        let timers = [self.timers.first().map(|(due, _)| *due), self.sessions.next_deadline(), sets];
+        let timer = timers.into_iter().flatten().min();
         match self.backlog_since {
             Some(since) => Some(timer.map_or(since, |due| due.min(since))),
             None => timer,
@@ -71,6 +82,8 @@ impl State {
 
     /// Lets run out what is due.
     pub fn run_timers(&mut self, turn: &mut Turn) {
+        turn.changed |= self.sessions.run_out(turn.at.now, &self.settings);
+        zimbra::waiters::run_timers(self, turn);
         for _ in 0..MAX_TIMERS {
             let Some(&(due, timer)) = self.timers.first() else {
                 break;
@@ -222,7 +235,7 @@ impl State {
         heard.clear();
     }
 
-    /// Cuts what is too old or too much in all histories together.
+    /// Cuts what is too old or too much in all histories together, and of the address book's deltas.
     pub fn cut_histories(&mut self, turn: &mut Turn) {
         let horizon = turn.at.now.saturating_sub(self.settings.history_ms());
         let (mut cut, mut aged) = (BTreeSet::new(), 0);
@@ -235,7 +248,7 @@ impl State {
             aged += 1;
             cut.extend(self.mailboxes.cut_oldest());
         }
-        turn.changed |= !cut.is_empty();
+        turn.changed |= self.book.cut(turn.at.now, &self.settings) || !cut.is_empty();
         cut.into_iter().for_each(|mailbox| self.miss_what_was_cut(mailbox));
     }
 
@@ -304,6 +317,7 @@ impl State {
         for (number, due) in deadlines {
             self.set_deadline(number, Some(due.saturating_add(by_ms)));
         }
+        self.sessions.postpone(by_ms);
     }
 
     /// Clients were told what this state does not know: nothing that they hold is good any more, and all have missed
@@ -313,6 +327,8 @@ impl State {
         self.keys.era = at.now.max(self.keys.era.saturating_add(1));
         // Calls that were forgotten had numbers, too: fewer than a thousand for every millisecond there ever was.
         self.last_call = self.last_call.max(at.now.saturating_mul(1024));
+        self.book.begin_anew(at.now);
+        zimbra::waiters::regress(self);
         self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
         mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));

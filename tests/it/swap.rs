@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use postbell::clock::{Clock, ManualClock, SystemClock};
 use postbell::contract::requests::{Access, Denial, Refusal, RequestHead};
 use postbell::journal::{Base, Input, Instead, Journal, MemoryJournal};
 use postbell::plugin::Plugin;
@@ -12,7 +13,7 @@ use postbell::tenant::{
 };
 use postbell::{Host, TenantOptions};
 use postbell_tests::embedded::{
-    Commanded, Mode, between, gauge, get_events, host, open, request, span, subscribe, whole,
+    Commanded, Mode, between, gauge, get_events, host, host_at, open, request, span, subscribe, whole,
 };
 use postbell_tests::histories::{self, delivery};
 use postbell_tests::swaps::{edition, guest};
@@ -28,8 +29,13 @@ pub struct Scene {
 impl Scene {
     /// It runs the first version.
     pub fn new(limits: Limits) -> Result<Scene> {
+        Scene::at(limits, Arc::new(SystemClock::default()))
+    }
+
+    /// It runs the first version, with this clock.
+    pub fn at(limits: Limits, clock: Arc<dyn Clock>) -> Result<Scene> {
         let journal = Arc::new(Commanded::default());
-        let host = host(journal.clone());
+        let host = host_at(journal.clone(), clock);
         let first = host.load(&guest("first"))?;
         let options = TenantOptions { limits: limits.clone(), ..TenantOptions::default() };
         let tenant = host.open("example.org", &first, options)?;
@@ -210,7 +216,7 @@ async fn once_it_is_too_late_going_back_is_refused_with_the_reason() -> Result<(
     let scene = Scene::new(Limits { retention, ..Limits::default() })?;
     let swapped = scene.swap("both", SwapOptions::default()).await?.sequence;
     let mut number = 0;
-    while scene.journal.records()[0].sequence <= swapped {
+    while scene.journal.first() <= swapped {
         scene.deliver(number).await?;
         number += 1;
     }
@@ -266,10 +272,11 @@ async fn what_only_one_of_the_two_answered_is_made_good() -> Result<()> {
 /// A stream whose parts differ: what was acknowledged of the old ones is not taken for an acknowledgement of the new.
 #[tokio::test]
 async fn other_parts_than_clients_got_do_not_count_as_delivered() -> Result<()> {
-    let scene = Scene::new(Limits::default())?;
+    let clock = Arc::new(ManualClock::at(0));
+    let scene = Scene::at(Limits::default(), clock.clone())?;
     let mut stream = scene.stream().await?;
     next(&mut stream).await?;
-    let shadow = Some(Shadow::Inputs(4));
+    let shadow = Some(Shadow::Milliseconds(1));
     let options = SwapOptions { shadow, on_difference: OnDifference::Report, ..SwapOptions::default() };
     let mut swapping = scene.tenant.swap(&scene.plugin("answers")?, options);
     while swapping.next().await.context("it goes on")? != SwapEvent::Step(Step::Shadow) {}
@@ -277,6 +284,7 @@ async fn other_parts_than_clients_got_do_not_count_as_delivered() -> Result<()> 
         scene.deliver(number).await?;
         ensure!(next(&mut stream).await? == (number + 1).to_string());
     }
+    clock.advance(1);
     swapping.end().await?;
     scene.deliver(4).await?;
     ensure!(next(&mut stream).await? == "count=5");

@@ -56,7 +56,13 @@ impl Commanded {
         *self.alteration.lock().unwrap() = alteration;
     }
 
-    /// Every record that is kept of the only seat.
+    /// The first input that is kept of the only seat.
+    pub fn first(&self) -> u64 {
+        let seat = self.memory.seats().unwrap().remove(0);
+        self.memory.facts(&seat).unwrap().unwrap().first
+    }
+
+    /// Every record that is kept of the only seat, which must not be cut meanwhile.
     pub fn records(&self) -> Vec<Record> {
         let seat = self.memory.seats().unwrap().remove(0);
         let first = self.memory.facts(&seat).unwrap().unwrap().first;

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use postbell::contract::changes::{
-    Account, AccountChanges, Batch, BookChange, Change, Entry, Folder, FolderCounts, FolderRelocation, Happening, Item,
-    ItemAlteration, ItemRelocation,
+    AccessChange, Account, AccountChanges, Batch, BookChange, Change, Entry, Folder, FolderCounts, FolderRelocation,
+    Happening, Item, ItemAlteration, ItemRelocation, Tag,
 };
 use postbell::contract::lifecycle::Restart;
 use postbell::contract::outbound::{Outcome, Response};
 use postbell::contract::requests::{Access, End, Grant, Rank, Request, RequestHead, Settlement};
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
+
+use crate::zimbra;
 
 /// SplitMix64: enough for tests, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -30,6 +32,11 @@ impl Random {
     }
 
     /// One of these.
+    pub fn pick_of<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+
+    /// One of these.
     pub fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
         from[self.below(from.len() as u64) as usize]
     }
@@ -43,6 +50,9 @@ pub struct History {
     requests: u64,
     subscriptions: Vec<String>,
     watermarks: Vec<String>,
+    /// WaitSets, and the sequence numbers that were given for any.
+    sets: Vec<String>,
+    seqs: Vec<String>,
     /// Open requests, with how many confirmed parts were sent and how many were settled.
     open: BTreeMap<u64, (u32, u32)>,
     /// Calls that have not ended.
@@ -61,6 +71,8 @@ impl History {
             requests: 0,
             subscriptions: vec!["unknown".into()],
             watermarks: vec!["unknown".into()],
+            sets: vec!["unknown".into()],
+            seqs: vec!["0".into()],
             open: BTreeMap::new(),
             calls: Vec::new(),
         }
@@ -110,6 +122,12 @@ impl History {
             let text = String::from_utf8_lossy(&reply.body);
             remember(&mut self.subscriptions, &text, "SubscriptionId>");
             remember(&mut self.watermarks, &text, "Watermark>");
+            let known = |known: &mut Vec<String>, name: &str| {
+                let value = zimbra::attribute(&text, name).filter(|value| !known.iter().any(|it| it == value));
+                known.extend(value.map(str::to_owned));
+            };
+            known(&mut self.sets, "waitSet");
+            known(&mut self.seqs, "seq");
             let parts = self.open.entry(reply.to).or_default();
             parts.0 += u32::from(reply.confirm);
             if !reply.more && parts.0 == 0 {
@@ -184,7 +202,13 @@ impl History {
             25 => Happening::FolderMoved(FolderRelocation { before: self.folder(), after: self.folder() }),
             26 => Happening::FreeBusyChanged(item),
             27 => Happening::Baseline(vec![self.folder(), self.folder()]),
-            28 => Happening::Gap,
+            28 => match self.random.below(5) {
+                0 => Happening::Gap,
+                1 => Happening::Hinted(vec!["message".into()]),
+                2 => Happening::TagModified(Tag { id: "7".into(), name: "Work".into() }),
+                3 => Happening::AccessChanged(AccessChange { kind: "removed".into(), who: String::new() }),
+                _ => Happening::AccountAvailable,
+            },
             _ => Happening::AccountClosed,
         }
     }
@@ -192,10 +216,10 @@ impl History {
     fn item(&mut self) -> Item {
         let id = if self.random.below(50) == 0 { String::new() } else { format!("m<{}>", self.random.below(40)) };
         Item {
-            kind: "message".into(),
+            kind: self.random.pick(&["message", "message", "message", "contact", "note"]).into(),
             id,
             folder: self.random.pick(&FOLDERS).into(),
-            number: None,
+            number: (self.random.below(2) == 0).then_some(300 + self.moment.sequence),
             imap_uid: None,
             revision: (self.random.below(2) == 0).then_some(self.moment.sequence),
             flags: self.random.below(4),
@@ -219,6 +243,9 @@ impl History {
     }
 
     fn request(&mut self) -> Request {
+        if self.random.below(3) == 0 {
+            return self.zimbra_request();
+        }
         let mut body = match self.random.below(12) {
             0..2 => subscribe_streaming(),
             2..4 => subscribe_pull(self.random.pick(&["inbox", "drafts", "notes"])),
@@ -236,6 +263,63 @@ impl History {
         self.requests += 1;
         self.open.insert(self.requests, (0, 0));
         request(self.requests, self.random.pick(&ACCOUNTS), body)
+    }
+
+    /// By users and by an administrator, some in JSON, some of them cut off.
+    fn zimbra_request(&mut self) -> Request {
+        let account = *self.random.pick_of(&ACCOUNTS);
+        let (rank, login) =
+            if self.random.below(2) == 0 { (Rank::Administrator, "admin@example.org") } else { (Rank::User, account) };
+        let types = self.random.pick(&["all", "f", "m", "m,c", "f,m"]);
+        let (set, seq) = (self.wait_set(), self.seq());
+        let folders = self.random.pick(&["", "2", "2,257", "258"]);
+        let token = self.random.below(40);
+        let member = match self.random.below(3) {
+            0 => format!("<a id=\"{account}\" types=\"{types}\" folderInterests=\"{folders}\"/>"),
+            1 => format!("<a id=\"{account}\" token=\"{token}\"/>"),
+            _ => format!("<a id=\"{account}\"/>"),
+        };
+        let content = match self.random.below(8) {
+            0 | 1 => format!("<add>{member}</add>"),
+            2 => format!("<update>{member}</update>"),
+            3 => format!("<remove>{member}</remove>"),
+            _ => String::new(),
+        };
+        let names = !content.is_empty();
+        let operation = match self.random.below(20) {
+            0..3 => zimbra::create(types, "", &[account]),
+            3 => zimbra::create(types, "allAccounts=\"1\"", &[]),
+            4..10 => zimbra::wait(&set, &seq, "block=\"1\" timeout=\"40\" expand=\"1\"", &content),
+            10..17 => zimbra::wait(&set, &seq, "expand=\"1\" defTypes=\"m\"", &content),
+            17 => zimbra::destroy(&set),
+            18 => zimbra::query(),
+            _ => format!(
+                "<BatchRequest xmlns=\"urn:zimbra\">{}{}</BatchRequest>",
+                zimbra::destroy(&set),
+                zimbra::create(types, "", &[account])
+            ),
+        };
+        let named: &[&str] = if names || operation.contains("<add>") { &[account] } else { &[] };
+        let mut body = zimbra::soap("*", &operation);
+        match self.random.below(12) {
+            0 => body.truncate(self.random.below(body.len() as u64) as usize),
+            1 => body = body.replace("<nosession/>", "<format type=\"js\"/>"),
+            2 => body = zimbra_json(&set, &seq),
+            _ => {}
+        }
+        self.requests += 1;
+        self.open.insert(self.requests, (0, 0));
+        zimbra::request(self.requests, login, rank, body, named)
+    }
+
+    fn wait_set(&mut self) -> String {
+        let back = self.random.below(self.sets.len().min(6) as u64) as usize;
+        self.sets[self.sets.len() - 1 - back].clone()
+    }
+
+    fn seq(&mut self) -> String {
+        let back = self.random.below(self.seqs.len().min(6) as u64) as usize;
+        self.seqs[self.seqs.len() - 1 - back].clone()
     }
 
     fn subscription(&mut self) -> String {
@@ -271,6 +355,12 @@ impl History {
         }
         settlements
     }
+}
+
+fn zimbra_json(set: &str, seq: &str) -> String {
+    format!(
+        r#"{{"Header":{{"context":{{"authToken":"*"}}}},"Body":{{"WaitSetRequest":{{"_jsns":"urn:zimbraMail","waitSet":"{set}","seq":"{seq}","block":1}}}}}}"#
+    )
 }
 
 fn remember(known: &mut Vec<String>, text: &str, tag: &str) {

@@ -15,6 +15,7 @@ pub mod program;
 pub mod schemas;
 pub mod strict_reader;
 pub mod swaps;
+pub mod zimbra;
 
 use std::time::Duration;
 

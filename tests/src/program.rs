@@ -83,6 +83,11 @@ impl Start {
         Start { program: program.into(), arguments, environment: Vec::new(), folder: Arc::new(folder) }
     }
 
+    /// Where the configuration is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Writes a file beside the configuration.
     pub fn file(self, name: &str, content: &str) -> Result<Start> {
         std::fs::write(self.folder.path().join(name), content)?;

@@ -3,6 +3,7 @@
 use super::{Applied, Intake};
 use crate::contract::Account;
 use crate::mailboxes::{Condition, MailboxNo};
+use crate::state::State;
 
 impl Intake<'_> {
     /// The mailbox of this account; one of the tenant's domains that is not known is opened under its name.
@@ -35,13 +36,16 @@ impl Intake<'_> {
         }
     }
 
-    /// Nothing more happens in this mailbox: who subscribed to it is told that the subscription is gone.
+    /// Nothing more happens in this mailbox: who subscribed to it is told that the subscription is gone, and who
+    /// logged in is logged out.
     pub(super) fn account_closed(&mut self, mailbox: MailboxNo) {
         self.fresh.remove(&mailbox);
         for number in self.state.subscriptions.of_mailbox(mailbox) {
             self.state.end_subscription(number);
         }
-        self.state.mailboxes.close(mailbox, self.at);
+        let State { mailboxes, sessions, settings, .. } = &mut *self.state;
+        sessions.close(mailboxes.get(mailbox).id(), settings);
+        mailboxes.close(mailbox, self.at);
     }
 
     /// Who may look into this mailbox has changed for `who` (empty: for all others): what they subscribed to in it

@@ -60,6 +60,7 @@ impl Telling<'_> {
         if at.folder != old {
             self.mailbox.remove(old, position);
             self.mailbox.adopt_children(old, at.folder);
+            self.mailbox.numbers.follow(old, at.folder);
         }
         self.tell(Kind::Moved, at, parent, Some(before));
         self.touch(old_parent.folder, None);

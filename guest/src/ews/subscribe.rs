@@ -90,7 +90,7 @@ fn subscribe(
     let (method, idle_ms) = method(state, turn, wanted, caller)?;
 
     turn.changed = true;
-    let mailbox = mailbox(state, turn, known, account);
+    let mailbox = state.mailboxes.named(account, Position { sequence: turn.at.sequence, index: 0 });
     let folders = numbers(state.mailboxes.get_mut(mailbox), &folders)?;
     let history = &state.mailboxes.get(mailbox).history;
     let mut subscription = Subscription {
@@ -146,17 +146,6 @@ fn account<'r>(wanted: &'r Wanted, request: &'r Request, caller: &'r Caller<'r>)
         }
     }
     Ok(one.unwrap_or(caller.acting_as))
-}
-
-/// The account's mailbox, which comes to be with the first subscription if not with the first change.
-fn mailbox(state: &mut State, turn: &Turn, known: Option<MailboxNo>, account: &Account) -> MailboxNo {
-    match known {
-        Some(mailbox) => {
-            state.mailboxes.adopt(mailbox, &account.id);
-            mailbox
-        }
-        None => state.mailboxes.open(account.clone(), Position { sequence: turn.at.sequence, index: 0 }),
-    }
 }
 
 /// The folders that are meant.

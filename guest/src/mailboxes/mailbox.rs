@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::contract::{self, Account};
 use crate::history::{FolderAt, History, Position};
 
+use super::numbers::Numbers;
+
 /// A folder of one mailbox; never reused, and always of the same id.
 pub type FolderNo = u32;
 
@@ -69,6 +71,9 @@ pub struct Mailbox {
     next_folder: FolderNo,
     gone: VecDeque<(Position, FolderNo)>,
     moved_away: VecDeque<(FolderNo, Box<str>)>,
+    /// Saved by itself: the first format had none.
+    #[serde(skip)]
+    pub numbers: Numbers,
     #[serde(skip)]
     by_id: BTreeMap<String, FolderNo>,
     /// Promised folders, each with the one that has come in its place; empty between inputs.
@@ -89,6 +94,7 @@ impl Mailbox {
             next_folder: ROOT,
             gone: VecDeque::new(),
             moved_away: VecDeque::new(),
+            numbers: Numbers::default(),
             by_id: BTreeMap::new(),
             replaced: Vec::new(),
         };
@@ -125,6 +131,22 @@ impl Mailbox {
     /// The existing folder with this id; the empty id is the root's.
     pub fn find(&self, id: &str) -> Option<FolderNo> {
         self.by_id.get(id).copied().filter(|number| !self.folders[number].gone)
+    }
+
+    /// The folder with this id, also one that is gone and not forgotten.
+    pub fn find_gone(&self, id: &str) -> Option<FolderNo> {
+        self.by_id.get(id).copied()
+    }
+
+    /// A folder's integer id, for Zimbra's clients.
+    pub fn integer_id(&self, number: FolderNo) -> i64 {
+        self.numbers.of(number, &self.folder(number).role)
+    }
+
+    /// Gives integer ids to the folders that came to be since this was last asked.
+    pub fn settle_numbers(&mut self) {
+        let fresh = self.folders.range(self.numbers.next()..);
+        self.numbers.settle(fresh.map(|(number, folder)| (*number, folder.role.as_str())));
     }
 
     /// The existing folder with this distinguished name. `root` and `msgfolderroot` always exist.
@@ -197,6 +219,9 @@ impl Mailbox {
         }
         folder.unread = said.unread.or(folder.unread);
         folder.total = said.total.or(folder.total);
+        if let Some(integer) = said.number {
+            self.numbers.give(number, integer);
+        }
         self.keep_promise(number);
     }
 
@@ -251,6 +276,7 @@ impl Mailbox {
             if self.folders.get(&number).is_some_and(|folder| folder.gone) {
                 let folder = self.folders.remove(&number).expect("it was just there");
                 self.by_id.remove(&folder.id);
+                self.numbers.forget(number);
             }
         }
     }

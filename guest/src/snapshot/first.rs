@@ -88,6 +88,7 @@ impl From<FirstHead> for Head {
             last_call: 0,
             pushes_failed: 0,
             pushes_refused: 0,
+            zimbra: super::ZimbraHead::default(),
         }
     }
 }

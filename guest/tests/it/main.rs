@@ -3,6 +3,7 @@
 mod changes;
 mod faults;
 mod formats;
+mod groupwise;
 mod histories;
 mod promised;
 mod pull;
@@ -11,3 +12,4 @@ mod samples;
 mod streams;
 mod subscribe;
 mod world;
+mod zimbra;

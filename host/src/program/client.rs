@@ -13,6 +13,9 @@ use super::feed::refusal;
 /// How long the server may take for its answer to begin, and then for each piece of it.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
 
+/// How long the server may take to say that it wants a body; then it is sent unasked.
+const ASKING_TIME: Duration = Duration::from_secs(10);
+
 /// Which server, and the key to it.
 #[derive(Args, Debug)]
 pub struct ServerArgs {
@@ -53,6 +56,7 @@ impl Client {
         let missing = || Failure::Usage("a key is needed: --key or the environment variable POSTBELL_KEY".to_owned());
         let config = Agent::config_builder()
             .timeout_connect(Some(ANSWER_TIME))
+            .timeout_await_100(Some(ASKING_TIME))
             .timeout_recv_response(Some(ANSWER_TIME))
             .timeout_per_read(Some(ANSWER_TIME))
             .http_status_as_error(false);
@@ -74,14 +78,16 @@ impl Client {
         accepted(&url, answer)
     }
 
-    /// Puts something there.
+    /// Puts something there, once the server says that it wants it (RFC 9110, section 10.1.1): one that refuses closes
+    /// the connection under a body that is still being sent, and its refusal would be lost.
     ///
     /// # Errors
     ///
     /// As for `get`.
     pub fn put(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> anyhow::Result<Response<Body>> {
         let url = self.url(path);
-        let mut request = self.agent.put(&url).header("authorization", &self.authorization);
+        let mut request =
+            self.agent.put(&url).header("authorization", &self.authorization).header("expect", "100-continue");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

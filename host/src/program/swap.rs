@@ -44,10 +44,10 @@ pub struct SwapArgs {
     whose: Whose,
     /// With --all: swap so many of the tenants, look for faults, and go on with the next ones; at a fault or a
     /// difference go back with these
-    #[arg(long, value_name = "PERCENT", requires = "all", value_parser = percent, default_value = "100%")]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "tenant", value_parser = percent, default_value = "100%")]
     share: usize,
     /// With --all: wait so long between two shares, such as 1m, and look for faults meanwhile
-    #[arg(long, value_name = "TIME", requires = "all", value_parser = milliseconds, default_value = "0s")]
+    #[arg(long, value_name = "TIME", conflicts_with = "tenant", value_parser = milliseconds, default_value = "0s")]
     pause: u64,
     /// Compare what both versions make of so many inputs, or for so long: 1000, or 10m
     #[arg(long, value_name = "INPUTS|TIME", value_parser = shadow)]

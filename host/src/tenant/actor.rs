@@ -189,6 +189,7 @@ impl Actor {
             Command::Replayed { replay, result } => self.replayed(replay, result),
             Command::Followed { through, result } => self.followed(through, result),
             Command::Follower { attempt, result } => self.follower(attempt, result),
+            Command::SwapUnwatched => {}
             Command::Sweep { swap, after } => self.sweep(swap, after),
             // Who looks does not wait.
             Command::Inspect { respond } if !matches!(self.live, Live::Instance(_)) => {
@@ -237,6 +238,7 @@ impl Actor {
             | Command::Replayed { .. }
             | Command::Followed { .. }
             | Command::Follower { .. }
+            | Command::SwapUnwatched
             | Command::Sweep { .. } => unreachable!("these never wait"),
         }
     }

@@ -206,7 +206,7 @@ impl Tenant {
     }
 
     fn begin_swap(&self, plugin: &Plugin, options: SwapOptions, back: bool) -> Swapping {
-        let (report, swapping) = Swapping::new();
+        let (report, swapping) = Swapping::new(&self.inner.mailbox);
         self.send(Command::Swap { plugin: plugin.clone(), options, back, report });
         swapping
     }

@@ -86,6 +86,8 @@ pub(crate) enum Command {
         back: bool,
         report: Report,
     },
+    /// Nobody waits for a swap any more: it may have ended, or is given up.
+    SwapUnwatched,
     /// The follower of an attempt to swap has seen what it was given, or failed.
     Follower {
         attempt: u64,

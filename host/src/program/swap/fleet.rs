@@ -23,12 +23,7 @@ struct Swapped {
 }
 
 /// Swaps a share of the tenants after the other, with a pause between. Gives the exit code.
-pub(super) fn swap(
-    mut swapper: Swapper,
-    component: &Component,
-    percent: usize,
-    pause: u64,
-) -> Result<u8, Failure> {
+pub(super) fn swap(mut swapper: Swapper, component: &Component, percent: usize, pause: u64) -> Result<u8, Failure> {
     let tenants: Vec<String> = swapper.listing()?.tenants.into_iter().map(|listed| listed.tenant).collect();
     let size = (tenants.len() * percent).div_ceil(100).max(1);
     let mut swapped = Swapped::default();

@@ -19,6 +19,7 @@ pub(super) use follower::{Fed, Follower, Plan, Successor};
 pub use shadow::Difference;
 pub(super) use told::Apart;
 
+use super::shard::{Command, Mailbox};
 use crate::journal::ComponentId;
 
 /// How a component takes over.
@@ -146,10 +147,26 @@ impl SwapError {
 }
 
 /// A swap under way. Dropping it before its end gives it up.
-#[derive(Debug)]
 pub struct Swapping {
     events: mpsc::Receiver<SwapEvent>,
     outcome: oneshot::Receiver<Result<Swap, SwapError>>,
+    /// The last, so that the tenant finds the others dropped.
+    _end: TellEnd,
+}
+
+/// Tells the tenant that nobody waits for a swap any more.
+struct TellEnd(Mailbox);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        self.0.tell(Command::SwapUnwatched);
+    }
+}
+
+impl std::fmt::Debug for Swapping {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Swapping").finish_non_exhaustive()
+    }
 }
 
 /// Who is told of a swap.
@@ -162,10 +179,10 @@ pub(crate) struct Report {
 const EVENTS_WAITING: usize = 512;
 
 impl Swapping {
-    pub(crate) fn new() -> (Report, Swapping) {
+    pub(crate) fn new(tenant: &Mailbox) -> (Report, Swapping) {
         let (sender, events) = mpsc::channel(EVENTS_WAITING);
         let (respond, outcome) = oneshot::channel();
-        (Report { events: sender, outcome: respond }, Swapping { events, outcome })
+        (Report { events: sender, outcome: respond }, Swapping { events, outcome, _end: TellEnd(tenant.clone()) })
     }
 
     /// What happened next; none: the swap has come to its end.
@@ -181,7 +198,7 @@ impl Swapping {
     pub async fn end(mut self) -> Result<Swap, SwapError> {
         while self.events.recv().await.is_some() {}
         let closed = || Err(SwapError::at(Step::Prepare, "the tenant is closed"));
-        self.outcome.await.unwrap_or_else(|_| closed())
+        (&mut self.outcome).await.unwrap_or_else(|_| closed())
     }
 }
 
