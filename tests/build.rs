@@ -6,13 +6,13 @@ mod guest;
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Packages below `tests/guests`; each becomes PACKAGE.wasm.
-const GUESTS: &[&str] = &["postbell-swap-guest"];
+/// Packages below `tests/guests` and `plugins`; each becomes PACKAGE.wasm.
+const GUESTS: &[&str] = &["jmap-push", "postbell-hostile-guest", "postbell-swap-guest"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace");
-    for source in ["host/build/guest.rs", "tests/guests", "wit", "Cargo.toml"] {
+    for source in ["host/build/guest.rs", "plugins", "tests/guests", "wit", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

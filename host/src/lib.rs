@@ -27,6 +27,7 @@
 #[cfg(feature = "program")]
 pub mod admin;
 pub mod clock;
+pub mod conformance;
 pub mod contract;
 pub mod ingest;
 pub mod journal;
@@ -91,6 +92,9 @@ pub struct HostOptions {
     pub verify: Option<Verify>,
     /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
     pub instances: u32,
+    /// Whether address space for all instances is reserved at start: they are made faster then. Without, what watches memory
+    /// (valgrind, a sanitizer) sees each.
+    pub pool: bool,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
     /// Open a tenant also where a replay of its journal gives something else than it gave when that was new.
@@ -113,6 +117,7 @@ impl Default for HostOptions {
             components: None,
             verify: None,
             instances: 1_000,
+            pool: true,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             accept_divergence: false,
             unread_bytes: 256 << 20,
@@ -164,7 +169,7 @@ impl Host {
     ///
     /// This machine cannot run the engine.
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
-        let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let engine = plugin::engine(options.instances, options.pool).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let HostOptions { compiler, cache, components, verify, .. } = options.clone();
         let library = Arc::new(Library::new(engine, compiler, cache, components, verify));
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();

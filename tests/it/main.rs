@@ -4,6 +4,7 @@ mod bad_input;
 mod captured;
 mod commit;
 mod component;
+mod conformance;
 mod damage;
 mod exchangelib;
 mod faults;

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod component;
+pub mod conformance;
 pub mod embedded;
 pub mod ews;
 pub mod histories;

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod backup;
+pub mod check;
 pub mod client;
 pub mod config;
 pub mod data;
@@ -12,8 +13,10 @@ pub mod history;
 pub mod inspect;
 pub mod journal;
 pub mod logging;
+pub mod new_plugin;
 pub mod opening;
 pub mod output;
+pub mod pack;
 pub mod plugins;
 pub mod replay;
 pub mod serve;
@@ -141,6 +144,12 @@ enum PluginCommand {
         /// The component.
         file: PathBuf,
     },
+    #[command(after_help = EXIT_CODES)]
+    Check(check::CheckArgs),
+    #[command(after_help = EXIT_CODES)]
+    New(new_plugin::NewArgs),
+    #[command(after_help = EXIT_CODES)]
+    Pack(pack::PackArgs),
     /// Write the built-in plugin to a file.
     Extract {
         /// Where to; overwritten where it exists.
@@ -180,6 +189,9 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Rollback(args) => swap::rollback(&args),
         Command::Plugin(PluginCommand::List(args)) => plugins::list(&args).map(|()| 0),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
+        Command::Plugin(PluginCommand::New(args)) => new_plugin::run(&args).map(|()| 0),
+        Command::Plugin(PluginCommand::Pack(args)) => pack::run(&args).map(|()| 0),
+        Command::Plugin(PluginCommand::Check(args)) => check::run(&args),
         Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
         Command::User(command) => users::run(command).map(|()| 0),
         Command::CompileComponent(args) => Ok(compile_component(&args)),
@@ -225,6 +237,9 @@ mod tests {
             "rollback",
             "plugin list",
             "plugin inspect",
+            "plugin check",
+            "plugin new",
+            "plugin pack",
             "plugin extract",
             "user add",
         ];

@@ -19,7 +19,7 @@ const MOST_RUNS: usize = 1_024;
 /// The requests that the plugin may reply to, as the inputs that it was fed let it know them, and the calls that it
 /// made.
 #[derive(Default)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     answerable: BTreeSet<u64>,
     calls: Numbers,
 }
@@ -31,7 +31,7 @@ struct Numbers(BTreeMap<u64, u64>);
 impl Guard {
     /// A guard for an instance that was loaded, knows of these requests and waits for these calls. Which other calls
     /// were made before, it does not know.
-    pub(super) fn after_load(requests: &[u64], calls: &[u64]) -> Guard {
+    pub(crate) fn after_load(requests: &[u64], calls: &[u64]) -> Guard {
         let mut guard = Guard { answerable: requests.iter().copied().collect(), calls: Numbers::default() };
         for call in calls {
             guard.calls.add(*call);
@@ -50,7 +50,7 @@ impl Guard {
     }
 
     /// Judges the reaction to an input; the error says which rule it breaks.
-    pub(super) fn check(&mut self, input: &Input, reaction: &Reaction) -> Result<(), String> {
+    pub(crate) fn check(&mut self, input: &Input, reaction: &Reaction) -> Result<(), String> {
         self.note(input);
         check_size(reaction)?;
         if !reaction.changed {
@@ -184,7 +184,7 @@ fn check_unchanged(input: &Input, reaction: &Reaction) -> Result<(), String> {
 }
 
 /// RFC 9110, section 5: a name is a token, a value visible text without line breaks.
-fn is_header(name: &str, value: &str) -> bool {
+pub(crate) fn is_header(name: &str, value: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty()
         && name.bytes().all(token)
