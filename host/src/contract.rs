@@ -11,4 +11,6 @@ wasmtime::component::bindgen!({
     additional_derives: [PartialEq, serde::Serialize, serde::Deserialize],
 });
 
+mod shorthands;
+
 pub use exports::postbell::notify::{changes, lifecycle, outbound, requests, types};

@@ -6,6 +6,7 @@ mod commit;
 mod component;
 mod conformance;
 mod damage;
+mod embedding;
 mod exchangelib;
 mod faults;
 mod feed;
