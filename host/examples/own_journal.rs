@@ -128,8 +128,8 @@ impl Journal for FileJournal {
 
     fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError> {
         Ok(self.with(seat, |file| {
-            let swaps = file.records.iter().filter(|record| matches!(record.input, Input::Swapped(_)));
-            let swap = swaps.last().map_or(0, |record| record.sequence);
+            let swap = file.records.iter().rfind(|record| matches!(record.input, Input::Swapped(_)));
+            let swap = swap.map_or(0, |record| record.sequence);
             let now = file.records.last().map_or(0, |record| record.now);
             let last = file.records.len() as u64;
             let snapshots = file.snapshots.values().map(|snapshot| snapshot.facts()).collect();

@@ -169,7 +169,8 @@ impl Host {
     ///
     /// This machine cannot run the engine.
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
-        let engine = plugin::engine(options.instances, options.pool).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let engine =
+            plugin::engine(options.instances, options.pool).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let HostOptions { compiler, cache, components, verify, .. } = options.clone();
         let library = Arc::new(Library::new(engine, compiler, cache, components, verify));
         let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();

@@ -9,7 +9,7 @@ use postbell_tests::ews::Client;
 use postbell_tests::http;
 
 mod embed {
-    include!("../../host/examples/embed.rs");
+    include!("../readme/embed.rs");
 
     pub fn run() -> Result<(), Box<dyn std::error::Error>> {
         main()
@@ -39,7 +39,7 @@ fn the_block_of_the_readme_runs() -> Result<()> {
     let readme = std::fs::read_to_string(root.join("README.md"))?;
     let block =
         readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).context("a block of Rust")?;
-    assert_eq!(block, include_str!("../../host/examples/embed.rs"));
+    assert_eq!(block, include_str!("../readme/embed.rs"));
     done(embed::run())
 }
 

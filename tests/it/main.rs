@@ -1,6 +1,7 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
 mod bad_input;
+mod capi;
 mod captured;
 mod commit;
 mod component;

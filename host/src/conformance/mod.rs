@@ -100,16 +100,14 @@ pub fn check(host: &Host, component: &[u8], options: &Options, mut progress: imp
     judge.rule(Rule::Manifest, "describe", manifest::unusable(plugin.manifest()));
     let subject = Subject { plugin, limits: options.limits.clone() };
     // What is over for one part of the suite is not for the others: each begins with new instances.
-    let parts: [&mut dyn FnMut(&mut Judge) -> Result<(), Stopped>; 4] = [
-        &mut |judge| pure::look(&subject, options, judge),
-        &mut |judge| formats(&subject, judge),
-        &mut |judge| closely::look(&subject, options, judge),
-        &mut |judge| endurance::run(&subject, options, judge, &mut progress),
-    ];
-    for part in parts {
+    let mut part = |part: &mut dyn FnMut(&mut Judge) -> Result<(), Stopped>| {
         judge.begin_part();
         let (Ok(()) | Err(Stopped)) = part(&mut judge);
-    }
+    };
+    part(&mut |judge| pure::look(&subject, options, judge));
+    part(&mut |judge| formats(&subject, judge));
+    part(&mut |judge| closely::look(&subject, options, judge));
+    part(&mut |judge| endurance::run(&subject, options, judge, &mut progress));
     Report::new(Some(&subject.plugin), component, options.seed, judge)
 }
 

@@ -34,5 +34,5 @@ pub fn run(args: &PackArgs) -> Result<(), Failure> {
 }
 
 fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
-    Ok(ComponentEncoder::default().module(module)?.validate(true).encode()?)
+    ComponentEncoder::default().module(module)?.validate(true).encode()
 }
