@@ -7,6 +7,7 @@ mod commit;
 mod component;
 mod conformance;
 mod damage;
+mod elsewhere;
 mod embedding;
 mod exchangelib;
 mod faults;
