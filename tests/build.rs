@@ -20,4 +20,7 @@ fn main() {
         let component = guest::component(workspace, &guest::target_folder(&out), package);
         std::fs::write(out.join(format!("{package}.wasm")), component).expect("cargo's OUT_DIR is writable");
     }
+    // As an author's compiler writes it, to be made a component of.
+    let module = guest::module(workspace, &guest::target_folder(&out), GUESTS[0]);
+    std::fs::write(out.join("module.wasm"), module).expect("cargo's OUT_DIR is writable");
 }

@@ -17,6 +17,7 @@ mod model;
 mod outbound;
 mod parity;
 mod parked;
+mod plugin_authors;
 mod power;
 mod program;
 mod python_zimbra;

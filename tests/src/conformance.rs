@@ -33,6 +33,11 @@ pub fn jmap_push() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/jmap-push.wasm"))
 }
 
+/// Its module, as the compiler wrote it.
+pub fn jmap_push_module() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/module.wasm"))
+}
+
 /// The requests that the programs tell apart.
 pub fn samples() -> Vec<Sample> {
     let sample = |path: &str| Sample { path: path.into(), ..Sample::default() };
