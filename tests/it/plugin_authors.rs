@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use postbell_tests::admin::Admin;
 use postbell_tests::conformance::{component, jmap_push, jmap_push_module};
-use postbell_tests::program::run;
+use postbell_tests::http::{self, Connection, Head, basic};
+use postbell_tests::program::{Server, Start, run};
 
 use crate::PROGRAM;
 
@@ -78,4 +80,62 @@ fn a_module_becomes_a_component() -> Result<()> {
     let finished = run(PROGRAM, ["plugin", "pack", "nowhere.wasm", text(&broken)?])?;
     ensure!(finished.code == 2, "{finished:?}");
     Ok(())
+}
+
+/// The same plugin, served: a client of JMAP holds a stream, comes back with the event that it has seen last, and hears
+/// what came meanwhile; after a restart too.
+#[test]
+fn it_is_served_like_any_other() -> Result<()> {
+    let password = crate::cheap_hash("postbell")?;
+    let start = Start::configured(
+        PROGRAM,
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{folder}/data'\n[[tenant]]\n\
+         name = 'example.org'\ndomains = ['example.org']\nplugin = 'jmap.wasm'\nusers = 'users.toml'\ningest-key = 'demo'\n\
+         settings = { jmap-streams-per-account = 2 }\n",
+    )?;
+    let users = format!("[[user]]\nname = 'alice@example.org'\npassword = '{password}'\n");
+    let start = start.file("users.toml", &users)?;
+    std::fs::write(start.folder().join("jmap.wasm"), jmap_push())?;
+
+    let server = start.clone().start()?;
+    let (mut stream, head) = listen(&server, &[])?;
+    ensure!(head.status == 200 && head.header("content-type") == Some("text/event-stream"), "{head:?}");
+    Admin::source(&server).deliver("m1", 1)?;
+    let (id, first) = event(&mut stream)?;
+    ensure!(first.contains("\"@type\":\"StateChange\"") && first.contains("\"EmailDelivery\":"), "{first}");
+    drop(stream);
+    server.stop()?;
+
+    let server = start.start()?;
+    Admin::source(&server).deliver("m2", 2)?;
+    let (mut stream, _) = listen(&server, &[("Last-Event-ID", &id)])?;
+    let (second, missed) = event(&mut stream)?;
+    ensure!(second != id && missed.contains("\"Email\":"), "{missed}");
+    let refused = http::request("GET", "/jmap/eventsource?types=*", &[("Authorization", &alice())], b"");
+    let refused = Connection::open(server.clients)?.ask(&refused)?;
+    ensure!(refused.head.status == 400 && refused.body.contains("`closeafter` is missing"), "{refused:?}");
+    let unknown = Connection::open(server.clients)?.ask(&http::request("GET", "/jmap/eventsource", &[], b""))?;
+    ensure!(unknown.head.status == 401, "{unknown:?}");
+    Ok(())
+}
+
+fn alice() -> String {
+    basic("alice@example.org", "postbell")
+}
+
+fn listen(server: &Server, headers: &[(&str, &str)]) -> Result<(Connection, Head)> {
+    let login = alice();
+    let headers: Vec<_> = [("Authorization", &*login)].into_iter().chain(headers.iter().copied()).collect();
+    let mut stream = Connection::open(server.clients)?;
+    stream.send(&http::request("GET", "/jmap/eventsource?types=*&closeafter=no&ping=0", &headers, b""))?;
+    let head = stream.head()?;
+    Ok((stream, head))
+}
+
+/// The id of the next event, and all of it.
+fn event(stream: &mut Connection) -> Result<(String, String)> {
+    let event = String::from_utf8(stream.chunk()?.context("the stream has ended")?)?;
+    ensure!(event.starts_with("event: state\n") && event.ends_with("\n\n"), "{event:?}");
+    let id = event.lines().find_map(|line| line.strip_prefix("id: ")).context("an id")?.to_owned();
+    Ok((id, event))
 }
