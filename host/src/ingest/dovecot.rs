@@ -4,8 +4,10 @@
 //!
 //! Ids are as for Cyrus: a folder's is `inbox`, or its path with `/` between its parts (which must be the namespace's
 //! `separator`), an item's is folder, UIDVALIDITY and UID. The folders that Dovecot's own configuration gives a special
-//! use have their role by their name. Dovecot tells neither the time of an event nor counts, and of a move only an append
-//! and an expunge: it becomes a creation and a deletion.
+//! use have their role by their name. Dovecot itself tells neither the time of an event nor counts, and of a move only an
+//! append and an expunge: it becomes a creation and a deletion. What our script for it knows beyond that is in members of
+//! our own: `time`, `unread` and `messages`; and `postbell source dovecot` makes one event, `MessageMove`, of an append and
+//! an expunge that are a move (`mailbox_old`, `uid_validity_old`, `uid_old`: where the message was).
 //!
 //! Before every change of flags Dovecot tells of flags that were cleared, though none was; a message that is read or
 //! marked as deleted it tells of twice. What repeats another event, or says nothing, gives no change.
@@ -14,15 +16,10 @@ use serde::Deserialize;
 
 use super::imap::{self, Flags, INBOX};
 use super::users::Users;
-use crate::contract::changes::{Change, Folder, FolderRelocation, Happening, Item};
+use crate::contract::changes::{Change, Folder, FolderCounts, FolderRelocation, Happening, Item, ItemRelocation};
 
 /// Messages are all that Dovecot holds.
 const KIND: &str = "message";
-
-/// Names of mailboxes with a special use in the configuration that comes with Dovecot (15-mailboxes.conf), and the roles
-/// that RFC 6154 section 2 means by it.
-const ROLES: [(&str, &str); 5] =
-    [("inbox", INBOX), ("Drafts", "drafts"), ("Junk", "junkemail"), ("Sent", "sentitems"), ("Trash", "deleteditems")];
 
 /// Why a line is not understood.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +41,8 @@ pub fn change(line: &[u8], users: &Users, now: u64) -> Result<Option<(String, Ch
     let event: Event = serde_json::from_slice(line)?;
     let what = event.happening()?;
     let account = users.account(given(&event.user, "user")?);
-    Ok(what.map(|what| (account, Change { number: None, at: now, origin: None, counts: Vec::new(), what })))
+    let (at, counts) = (event.time.map_or(now, |seconds| seconds.saturating_mul(1_000)), event.counts());
+    Ok(what.map(|what| (account, Change { number: None, at, origin: None, counts, what })))
 }
 
 #[derive(Deserialize)]
@@ -55,18 +53,26 @@ struct Event {
     mailbox_old: Option<String>,
     uid: Option<u32>,
     uid_validity: Option<u32>,
+    uid_old: Option<u32>,
+    uid_validity_old: Option<u32>,
     #[serde(default)]
     flags: Vec<String>,
     #[serde(default)]
     keywords: Vec<String>,
+    /// In seconds since the Unix epoch.
+    time: Option<u64>,
+    /// In `mailbox`, after this event and those with it.
+    unread: Option<u32>,
+    messages: Option<u32>,
 }
 
-/// The events that Dovecot knows.
+/// The events that Dovecot knows, and ours.
 #[derive(Clone, Copy, Deserialize)]
 enum Name {
     MessageNew,
     MessageAppend,
     MessageExpunge,
+    MessageMove,
     MessageRead,
     MessageTrash,
     FlagsSet,
@@ -84,13 +90,15 @@ impl Event {
             Name::MessageNew => Some(Happening::MessageDelivered(self.flagged_item()?)),
             Name::MessageAppend => Some(Happening::ItemCreated(self.flagged_item()?)),
             Name::MessageExpunge => Some(Happening::ItemDeleted(self.item()?)),
+            Name::MessageMove => {
+                Some(Happening::ItemMoved(ItemRelocation { before: self.former_item()?, after: self.flagged_item()? }))
+            }
             Name::FlagsSet => self.alteration(true)?,
             Name::FlagsClear => self.alteration(false)?,
             Name::MailboxCreate => Some(Happening::FolderCreated(self.folder()?)),
             Name::MailboxDelete => Some(Happening::FolderDeleted(self.folder()?)),
             Name::MailboxRename => {
-                let before = self.mailbox_old.as_deref().ok_or(DovecotError::Lacks("mailbox_old"))?;
-                let before = folder(given(before, "mailbox_old")?);
+                let before = folder(self.former_mailbox()?);
                 Some(Happening::FolderMoved(FolderRelocation { before, after: self.folder()? }))
             }
             Name::MessageRead | Name::MessageTrash | Name::MailboxSubscribe | Name::MailboxUnsubscribe => None,
@@ -114,17 +122,34 @@ impl Event {
     }
 
     fn item(&self) -> Result<Item, DovecotError> {
-        let number = |given: Option<u32>, name| match given {
-            None => Err(DovecotError::Lacks(name)),
-            Some(0) => Err(DovecotError::Empty(name)),
-            Some(number) => Ok(number),
-        };
         let (validity, uid) = (number(self.uid_validity, "uid_validity")?, number(self.uid, "uid")?);
         Ok(imap::item(&id(given(&self.mailbox, "mailbox")?), validity, uid, KIND))
     }
 
+    fn former_item(&self) -> Result<Item, DovecotError> {
+        let validity = number(self.uid_validity_old, "uid_validity_old")?;
+        Ok(imap::item(&id(self.former_mailbox()?), validity, number(self.uid_old, "uid_old")?, KIND))
+    }
+
+    fn former_mailbox(&self) -> Result<&str, DovecotError> {
+        given(self.mailbox_old.as_deref().ok_or(DovecotError::Lacks("mailbox_old"))?, "mailbox_old")
+    }
+
+    fn counts(&self) -> Vec<FolderCounts> {
+        let counts = |(unread, total)| FolderCounts { folder: id(&self.mailbox), unread, total, revision: None };
+        self.unread.zip(self.messages).map(counts).into_iter().collect()
+    }
+
     fn folder(&self) -> Result<Folder, DovecotError> {
         Ok(folder(given(&self.mailbox, "mailbox")?))
+    }
+}
+
+fn number(given: Option<u32>, name: &'static str) -> Result<u32, DovecotError> {
+    match given {
+        None => Err(DovecotError::Lacks(name)),
+        Some(0) => Err(DovecotError::Empty(name)),
+        Some(number) => Ok(number),
     }
 }
 
@@ -134,8 +159,7 @@ fn given<'t>(text: &'t str, name: &'static str) -> Result<&'t str, DovecotError>
 
 fn folder(mailbox: &str) -> Folder {
     let id = id(mailbox);
-    let role = ROLES.iter().find(|(name, _)| *name == id).map_or("", |(_, role)| role);
-    imap::folder(&id, role, KIND)
+    imap::folder(&id, imap::role(&id), KIND)
 }
 
 /// The id of a mailbox. INBOX is the one name that is the same in any case (RFC 9051 section 5.1), also as the first

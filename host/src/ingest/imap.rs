@@ -5,6 +5,22 @@ use crate::contract::changes::{Folder, Item, ItemAlteration};
 /// The id of every account's INBOX.
 pub(super) const INBOX: &str = "inbox";
 
+/// Names of mailboxes with a special use in the configurations that come with Dovecot (15-mailboxes.conf) and Cyrus
+/// (`autocreate_inbox_folders`), and the roles that RFC 6154 section 2 means by it.
+const ROLES: [(&str, &str); 6] = [
+    (INBOX, INBOX),
+    ("Drafts", "drafts"),
+    ("Junk", "junkemail"),
+    ("Spam", "junkemail"),
+    ("Sent", "sentitems"),
+    ("Trash", "deleteditems"),
+];
+
+/// The role of a folder by its id; empty: none.
+pub(super) fn role(id: &str) -> &'static str {
+    ROLES.iter().find(|(name, _)| *name == id).map_or("", |(_, role)| role)
+}
+
 /// A message. Its UID stands for it only together with the UIDVALIDITY (RFC 9051 section 2.3.1.1).
 pub(super) fn item(folder: &str, validity: u32, uid: u32, kind: &str) -> Item {
     Item {

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod check;
 pub mod client;
 pub mod config;
+pub mod counted;
 pub mod data;
 pub mod demo;
 pub mod demo_config;
@@ -22,6 +23,7 @@ pub mod replay;
 pub mod serve;
 pub mod shown;
 pub mod signatures;
+pub mod source;
 pub mod swap;
 pub mod toml_file;
 pub mod users;
@@ -111,6 +113,9 @@ enum Command {
     /// Send a file of changes to a running server, going on after the last acknowledged one.
     #[command(after_help = EXIT_CODES)]
     Feed(feed::FeedArgs),
+    /// Stand beside a mail server and send what happens there, until SIGTERM or SIGINT.
+    #[command(subcommand)]
+    Source(source::SourceCommand),
     /// Look at what is kept of tenants.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -181,6 +186,7 @@ fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Serve(args) => serve::run(args).map(|()| 0),
         Command::Feed(args) => Ok(feed::run(args)?),
+        Command::Source(command) => source::run(command).map(|()| 0),
         Command::Journal(command) => journal::run(command),
         Command::Replay(args) => replay::run(&args),
         Command::Backup(args) => backup::backup(&args),
@@ -228,6 +234,8 @@ mod tests {
         let commands = [
             "serve",
             "feed",
+            "source cyrus",
+            "source dovecot",
             "journal check",
             "journal list",
             "replay",

@@ -41,8 +41,7 @@ impl Mailbox {
 
     /// The folder itself; below the root where its path has one part.
     pub fn folder(&self, kind: &str) -> Folder {
-        let role = if self.folder == INBOX { INBOX } else { "" };
-        imap::folder(&self.folder, role, kind)
+        imap::folder(&self.folder, imap::role(&self.folder), kind)
     }
 }
 

@@ -50,6 +50,20 @@ fn folders_have_paths_and_those_of_special_use_a_role() {
 }
 
 #[test]
+fn our_script_and_our_source_know_more() {
+    let moved = serde_json::json!({
+        "name": "MessageMove", "user": "ann", "mailbox": "Projects", "uid_validity": 3, "uid": 4, "flags": ["\\Seen"],
+        "mailbox_old": "INBOX", "uid_validity_old": 1, "uid_old": 2, "time": 9, "unread": 5, "messages": 6,
+    });
+    let (account, change) = read(&moved.to_string()).unwrap().unwrap();
+    assert_eq!((account.as_str(), change.at), ("ann@example.org", 9_000));
+    let counts = FolderCounts { folder: "Projects".into(), unread: 5, total: 6, revision: None };
+    assert_eq!(change.counts, [counts]);
+    let Happening::ItemMoved(ItemRelocation { before, after }) = change.what else { panic!("{change:?}") };
+    assert_eq!((before.id.as_str(), after.id.as_str(), after.flags), ("inbox/1/2", "Projects/3/4", 1));
+}
+
+#[test]
 fn users_are_accounts() {
     let account = |user: &str| {
         let event = serde_json::json!({"name": "MailboxCreate", "user": user, "mailbox": "A"});
@@ -67,6 +81,7 @@ fn what_is_missing_is_named() {
         (r#"{"name":"FlagsSet","user":"a","mailbox":"INBOX","uid":1}"#, "the event lacks `uid_validity`"),
         (r#"{"name":"MessageNew","user":"a","mailbox":"INBOX","uid_validity":1,"uid":0}"#, "`uid` is empty or 0"),
         (r#"{"name":"MailboxRename","user":"a","mailbox":"B"}"#, "the event lacks `mailbox_old`"),
+        (r#"{"name":"MessageMove","user":"a","mailbox":"B","mailbox_old":"C"}"#, "the event lacks `uid_validity_old`"),
         (r#"{"name":"MailboxRename","user":"a","mailbox":"B","mailbox_old":""}"#, "`mailbox_old` is empty or 0"),
         (r#"{"name":"MailboxCreate","user":"","mailbox":"B"}"#, "`user` is empty or 0"),
         (r#"{"name":"MailboxCreate","user":"a","mailbox":""}"#, "`mailbox` is empty or 0"),
