@@ -13,6 +13,7 @@ mod exchangelib;
 mod faults;
 mod feed;
 mod killed;
+mod live_sources;
 mod model;
 mod outbound;
 mod parity;

@@ -11,6 +11,7 @@ pub mod histories;
 pub mod http;
 pub mod inside;
 pub mod load;
+pub mod mail_servers;
 pub mod native;
 pub mod program;
 pub mod schemas;

@@ -6,17 +6,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{FallocateFlags, fallocate};
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::Builder;
-use tokio::time::timeout;
 
 use super::moves::Moves;
 use super::spool::Spool;
@@ -77,11 +75,10 @@ pub fn open(tail: Tail) -> anyhow::Result<Reader> {
         tail.events.display(),
         tail.note.display()
     );
-    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).context("inotify")?;
-    inotify::add_watch(&watch, &tail.events, WatchFlags::MODIFY).with_context(place)?;
+    let grown = watch(&tail.events).with_context(place)?;
     let moves = Moves::new(tail.move_window_ms);
     let follower = Follower { file, position, noted: position, moves, note: tail.note, clock: SystemClock::default() };
-    Ok(Box::new(move |spool| follower.follow(watch, spool)))
+    Ok(Box::new(move |spool| follower.follow(&grown, spool)))
 }
 
 /// Dovecot may deliver as many users.
@@ -90,6 +87,23 @@ fn make(path: &Path) -> std::io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o622).open(path)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o622))?;
     Ok(file)
+}
+
+/// Says when the file has grown, as inotify(7) does.
+fn watch(path: &Path) -> std::io::Result<Receiver<()>> {
+    let watch = inotify::init(CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, path, WatchFlags::MODIFY)?;
+    let (sender, receiver) = sync_channel(1);
+    let mut watch = File::from(watch);
+    // Ends with the process. What it reads only says that there is something; reading the file says what.
+    thread::spawn(move || {
+        let mut events = [0; 4096];
+        while watch.read(&mut events).is_ok() {
+            // One that nobody has taken yet says the same.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(receiver)
 }
 
 fn noted(note: &Path) -> anyhow::Result<u64> {
@@ -112,27 +126,23 @@ struct Follower {
 }
 
 impl Follower {
-    fn follow(mut self, watch: OwnedFd, spool: &Spool) -> anyhow::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().build().context("the thread that follows the file")?;
-        runtime.block_on(async {
-            let watch = AsyncFd::register(watch)?;
-            while !spool.is_closed() {
-                let lines = self.read()?;
-                let more = !lines.is_empty();
-                let mut told = self.moves.due(self.clock.monotonic());
-                for (position, line) in lines {
-                    told.extend(self.moves.take(&line, position, self.clock.monotonic()));
-                }
-                if !told.is_empty() && !spool.push(&told)? {
-                    break;
-                }
-                self.note()?;
-                if !more {
-                    grown(&watch, self.patience()).await?;
-                }
+    fn follow(mut self, grown: &Receiver<()>, spool: &Spool) -> anyhow::Result<()> {
+        while !spool.is_closed() {
+            let lines = self.read()?;
+            let more = !lines.is_empty();
+            let mut told = self.moves.due(self.clock.monotonic());
+            for (position, line) in lines {
+                told.extend(self.moves.take(&line, position, self.clock.monotonic()));
             }
-            Ok(())
-        })
+            if !told.is_empty() && !spool.push(&told)? {
+                break;
+            }
+            self.note()?;
+            if !more && grown.recv_timeout(self.patience()) == Err(RecvTimeoutError::Disconnected) {
+                bail!("inotify has ended");
+            }
+        }
+        Ok(())
     }
 
     /// Whole lines that were not read yet, each with its place; none if there is none.
@@ -180,15 +190,4 @@ impl Follower {
         self.noted = position;
         Ok(())
     }
-}
-
-/// Waits until the file has grown, or for so long.
-async fn grown(watch: &AsyncFd<OwnedFd>, patience: Duration) -> std::io::Result<()> {
-    let Ok(ready) = timeout(patience, watch.readable()).await else { return Ok(()) };
-    let mut ready = ready?;
-    let mut events = [0; 4096];
-    // What it tells is that there is something; reading the file says what.
-    while rustix::io::read(watch, &mut events).is_ok_and(|read| read > 0) {}
-    ready.clear_ready();
-    Ok(())
 }
