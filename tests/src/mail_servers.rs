@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -141,6 +142,8 @@ impl MailServer {
         let log = fs::File::create(self.path("output"))?;
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/sbin:/sbin")).stdout(log.try_clone()?).stderr(log);
+        // As it ends, Cyrus's master signals its whole process group.
+        command.process_group(0);
         let started = command.spawn().with_context(|| format!("{command:?}: run `make setup`"))?;
         self.master = Some(started);
         for port in [self.imap, self.lmtp] {
@@ -198,7 +201,7 @@ impl MailServer {
         command.args([&self.imap.to_string(), &self.lmtp.to_string(), user, PASSWORD]);
         let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
         let input = process.stdin().context("its input is piped")?;
-        Ok(Mailbox { process, input })
+        Ok(Mailbox { process: Some(process), input })
     }
 }
 
@@ -241,7 +244,7 @@ impl Drop for Source {
 /// A mailbox that does what it is told.
 #[derive(Debug)]
 pub struct Mailbox {
-    process: Process,
+    process: Option<Process>,
     input: ChildStdin,
 }
 
@@ -250,7 +253,11 @@ impl Mailbox {
     pub fn tell(&mut self, command: &str) -> Result<Value> {
         use std::io::Write;
         writeln!(self.input, "{command}")?;
-        let line = self.process.line()?.with_context(|| format!("{command}: it ended; see its traceback above"))?;
+        let process = self.process.as_mut().context("it has ended")?;
+        let Some(line) = process.line()? else {
+            let (status, traceback) = self.process.take().context("it has ended")?.end()?;
+            anyhow::bail!("{command}: {status}\n{traceback}");
+        };
         Ok(serde_json::from_str(&line)?)
     }
 
