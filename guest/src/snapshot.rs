@@ -4,6 +4,7 @@
 //! each record as its length (four bytes, little-endian) and its value in postcard's encoding. Only what cannot be made
 //! from the rest is saved; indices, timers and waiting work are made anew.
 
+mod events;
 mod first;
 mod groupwise;
 
@@ -50,6 +51,7 @@ struct ZimbraHead {
     served: SetNo,
     evicted: u64,
     expired: u64,
+    refused: u64,
     floor: Option<Commit>,
     last: Commit,
 }
@@ -66,6 +68,7 @@ enum Written<'s> {
     Member(SetNo, MailboxNo, &'s Member),
     Commit(MailboxNo, u8, Commit),
     GroupWise(groupwise::Written<'s>),
+    Events(events::Written<'s>),
     End,
 }
 
@@ -80,6 +83,7 @@ enum Read {
     Member(SetNo, MailboxNo, Member),
     Commit(MailboxNo, u8, Commit),
     GroupWise(groupwise::Read),
+    Events(events::Read),
     End,
 }
 
@@ -104,6 +108,7 @@ enum Place {
     Member(SetNo, MailboxNo),
     Commit(MailboxNo, u8),
     GroupWise(groupwise::Place),
+    Events(events::Place),
     End,
     Done,
 }
@@ -195,7 +200,12 @@ impl Saving {
             Place::GroupWise(place) => {
                 let (record, next) = place.record(state);
                 record.into_iter().for_each(|record| self.record(&Written::GroupWise(record)));
-                self.place = next.map_or(Place::End, Place::GroupWise);
+                self.place = next.map_or(Place::Events(events::Place::Head), Place::GroupWise);
+            }
+            Place::Events(place) => {
+                let (record, next) = place.record(state);
+                record.into_iter().for_each(|record| self.record(&Written::Events(record)));
+                self.place = next.map_or(Place::End, Place::Events);
             }
             Place::End => {
                 self.record(&Written::End);
@@ -232,6 +242,7 @@ fn head(state: &State) -> Head {
             served: state.waitsets.served,
             evicted: state.waitsets.evicted,
             expired: state.waitsets.expired,
+            refused: state.waitsets.refused,
             floor: state.waitsets.commits.floor,
             last: state.waitsets.commits.last,
         },
@@ -319,6 +330,7 @@ impl Loading {
                 state.waitsets.served = head.zimbra.served;
                 state.waitsets.evicted = head.zimbra.evicted;
                 state.waitsets.expired = head.zimbra.expired;
+                state.waitsets.refused = head.zimbra.refused;
                 state.waitsets.commits.floor = head.zimbra.floor;
                 state.waitsets.commits.last = head.zimbra.last;
             }
@@ -347,6 +359,7 @@ impl Loading {
                 return Err(corrupt("a record of a WaitSet belongs to nothing"));
             }
             Read::GroupWise(record) => record.take(state).map_err(corrupt)?,
+            Read::Events(record) => record.take(state).map_err(corrupt)?,
             Read::End => self.ended = true,
         }
         Ok(())

@@ -7,6 +7,7 @@ pub mod component;
 pub mod conformance;
 pub mod embedded;
 pub mod ews;
+pub mod groupwise;
 pub mod histories;
 pub mod http;
 pub mod inside;

@@ -168,6 +168,15 @@ impl Server {
         refuse_errors(self.process.take().context("the server has ended")?.kill())
     }
 
+    /// The memory that the server has, in bytes, as Linux counts it.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let id = self.process.as_ref().context("the server has ended")?.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a line of Linux")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
+    }
+
     /// Tells the server to end, as an operator would.
     pub fn terminate(&self) -> Result<()> {
         self.process.as_ref().context("the server has ended")?.signal(Signal::TERM)

@@ -45,6 +45,9 @@ pub fn answer(call: &mut Call<'_>, operation: &Element<'_>, admin: bool) -> Resu
     must_own(call, number)?;
     let types = call.state.waitsets.get(number).map_or(Types::NONE, |set| set.types);
     let changes = Changes::read(call, operation, number, types)?;
+    if !Id::is_everyones(text) {
+        create_wait_set::make_room_for_members(call, changes.added.entries.len())?;
+    }
 
     waiters::touch(call.state, call.turn, number);
     waiters::cancel(call.state, call.turn, number);
@@ -105,6 +108,7 @@ fn make_again(call: &mut Call<'_>, operation: &Element<'_>, text: &str, wanted: 
     if place > commits.last {
         return Err(Fault::future_commit_id(&wanted.seq));
     }
+    create_wait_set::make_room(call, 0)?;
     call.turn.changed = true;
     create_wait_set::create(call, id, types, Some(place));
     call.state.waitsets.find(&id).ok_or_else(|| Fault::no_such_wait_set(text))

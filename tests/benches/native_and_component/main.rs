@@ -4,9 +4,11 @@
 //! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has
 //! them. An argument names the part to run.
 
+mod events;
 mod interests;
 mod pair;
 mod timing;
+mod wait_sets;
 
 use postbell::contract::types::Moment;
 use postbell::journal::Input;
@@ -33,8 +35,14 @@ type Part = fn(&Table, &Plugin);
 
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Part); 4] =
-        [("ingest", ingest), ("answer", answer), ("open", open), ("interests", interests::run)];
+    let parts: [(&str, Part); 6] = [
+        ("ingest", ingest),
+        ("answer", answer),
+        ("open", open),
+        ("interests", interests::run),
+        ("events", events::run),
+        ("wait_sets", wait_sets::run),
+    ];
     let (plugin, table) = (component::plugin(), Table::begin());
     for (name, run) in parts {
         if named.as_ref().is_none_or(|named| named == name) {
