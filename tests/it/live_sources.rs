@@ -2,13 +2,16 @@
 //! python-zimbra's WaitSet.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use expect_test::expect_file;
 use postbell_tests::admin::Admin;
-use postbell_tests::ews::{item_id, source_id};
+use postbell_tests::ews::{self, item_id, source_id};
+use postbell_tests::http::{self, Connection};
 use postbell_tests::mail_servers::{Kind, MailServer, Mailbox};
-use postbell_tests::program::Server;
+use postbell_tests::program::{Process, Server};
 use serde_json::{Value, json};
 
 use crate::python_zimbra::named;
@@ -177,4 +180,38 @@ fn ten_deliveries_while_postbell_is_away_are_heard_from_dovecot() -> Result<()> 
 #[test]
 fn ten_deliveries_while_postbell_is_away_are_heard_from_cyrus() -> Result<()> {
     nothing_is_missed(Kind::Cyrus)
+}
+
+#[test]
+fn what_a_webhook_is_posted_is_heard() -> Result<()> {
+    let server = demo()?;
+    let alice = ews::Client::demo(&server, "alice");
+    let (subscription, mut watermark) = alice.subscribe_pull()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the workspace")?;
+    let mut command = Command::new(PROGRAM);
+    command.args(["source", "webhook", "--listen", "127.0.0.1:0", "--webhook-key", "a-secret", "--mapping"]);
+    command.arg(root.join("sources/webhook/james.toml")).arg("--spool").arg(server.folder().join("spool"));
+    command.args(["--tenant", "example.org", "--key", "demo", "--log-format", "json"]);
+    command.args(["--url", &format!("http://{}", server.admin)]);
+    let mut source = Process::spawn(command.stdin(Stdio::null()))?;
+    let listening = source.line()?.context("it ended")?;
+    let address = listening.strip_prefix("postbell webhook listening on http://").context("an address")?.parse()?;
+
+    let event = json!({"type": "Added", "isDelivery": true, "user": ALICE, "mailboxId": "inbox", "messageId": "m7"});
+    let post = |key: &str, body: &str| -> Result<u16> {
+        let login = format!("Bearer {key}");
+        let headers = [("Authorization", &*login), ("Content-Type", "application/json")];
+        let answer = Connection::open(address)?.ask(&http::request("POST", "/", &headers, body.as_bytes()))?;
+        Ok(answer.head.status)
+    };
+    ensure!(post("another", &event.to_string())? == 401);
+    ensure!(post("a-secret", "no JSON")? == 400);
+    ensure!(post("a-secret", &"x".repeat((1 << 20) + 1))? == 413);
+    ensure!(post("a-secret", &event.to_string())? == 200);
+    let mut heard = Vec::new();
+    while heard.is_empty() {
+        heard = alice.all_events(&subscription, &mut watermark)?;
+    }
+    ensure!(heard.iter().any(|event| event.to_string().starts_with("NewMailEvent: item m7 in inbox")), "{heard:?}");
+    source.terminate().map(drop)
 }

@@ -236,6 +236,7 @@ mod tests {
             "feed",
             "source cyrus",
             "source dovecot",
+            "source webhook",
             "journal check",
             "journal list",
             "replay",

@@ -52,7 +52,7 @@ pub fn open(path: &Path) -> anyhow::Result<Reader> {
         Ok(socket)
     };
     let socket = bind().with_context(|| format!("the socket {}", path.display()))?;
-    Ok(Box::new(move |spool| read(&socket, spool)))
+    Ok(Box::new(move |spool| read(&socket, &spool)))
 }
 
 fn read(socket: &UnixDatagram, spool: &Spool) -> anyhow::Result<()> {

@@ -78,7 +78,7 @@ pub fn open(tail: Tail) -> anyhow::Result<Reader> {
     let grown = watch(&tail.events).with_context(place)?;
     let moves = Moves::new(tail.move_window_ms);
     let follower = Follower { file, position, noted: position, moves, note: tail.note, clock: SystemClock::default() };
-    Ok(Box::new(move |spool| follower.follow(&grown, spool)))
+    Ok(Box::new(move |spool| follower.follow(&grown, &spool)))
 }
 
 /// Dovecot may deliver as many users.

@@ -3,9 +3,11 @@
 
 mod cyrus;
 mod dovecot;
+mod mapping;
 mod moves;
 mod sender;
 mod spool;
+mod webhook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub enum SourceCommand {
     ///
     /// Dovecot writes the file itself: nothing is lost while neither this command nor the server runs.
     Dovecot(dovecot::DovecotArgs),
+    /// Take what another mail server posts, and map it by rules
+    Webhook(webhook::WebhookArgs),
 }
 
 /// Where the changes go, and where they wait.
@@ -72,20 +76,25 @@ pub fn run(command: SourceCommand) -> Result<(), Failure> {
     match command {
         SourceCommand::Cyrus(args) => {
             let (target, socket) = args.parts();
-            forward(target, "cyrus", move || cyrus::open(&socket))
+            forward(target, "cyrus", "cyrus", move || cyrus::open(&socket))
         }
         SourceCommand::Dovecot(args) => {
             let (target, tail) = args.parts();
-            forward(target, "dovecot", move || dovecot::open(tail))
+            forward(target, "dovecot", "dovecot", move || dovecot::open(tail))
+        }
+        SourceCommand::Webhook(args) => {
+            let (target, receiver) = args.parts()?;
+            forward(target, "webhook", "postbell", move || webhook::open(receiver))
         }
     }
 }
 
 /// Reads a mail server's side into the spool, until that is closed.
-type Reader = Box<dyn FnOnce(&Spool) -> anyhow::Result<()> + Send>;
+type Reader = Box<dyn FnOnce(Arc<Spool>) -> anyhow::Result<()> + Send>;
 
 fn forward(
     target: TargetArgs,
+    kind: &'static str,
     format: &'static str,
     open: impl FnOnce() -> anyhow::Result<Reader>,
 ) -> Result<(), Failure> {
@@ -94,7 +103,7 @@ fn forward(
     let missing = || Failure::Usage("a key is needed: --key or the environment variable POSTBELL_KEY".to_owned());
     let key = key.ok_or_else(missing)?;
     let spool = Arc::new(
-        Spool::open(&target.spool, format, target.spool_bytes)
+        Spool::open(&target.spool, kind, target.spool_bytes)
             .with_context(|| format!("the spool {}", target.spool.display()))?,
     );
     let reading = Reading { format, maps: &target.map };
@@ -105,7 +114,7 @@ fn forward(
     thread::spawn(move || failed.send(sender::send(&sending, &server)));
     let reading = spool.clone();
     let (ended, end) = oneshot::channel();
-    thread::spawn(move || ended.send(reader(&reading)));
+    thread::spawn(move || ended.send(reader(reading)));
     let runtime = Builder::new_current_thread().enable_all().build().context("the thread for signals")?;
     Ok(runtime.block_on(until_stopped(&spool, failure, end))?)
 }
