@@ -50,7 +50,7 @@ async fn deliver(tenant: &Tenant, round: u64, id: &str) {
         let one = |number| delivery(&account(number), &format!("{id}{round}"), round).accounts;
         let batch = Batch { accounts: (first..first + BATCH).flat_map(one).collect(), book: vec![] };
         let done = tenant.ingest(batch, None).await.expect("it is taken");
-        assert!(done.rejected.is_empty(), "{:?}", done.rejected.first());
+        assert!(done.rejections.is_empty(), "{:?}", done.rejections.first());
     }
 }
 
