@@ -1,11 +1,15 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
 mod bad_input;
+mod capi;
 mod captured;
 mod commit;
 mod component;
+mod conformance;
 mod damage;
 mod edge;
+mod elsewhere;
+mod embedding;
 mod exchangelib;
 mod faults;
 mod feed;
@@ -14,14 +18,17 @@ mod gwsoap;
 mod hostile;
 mod killed;
 mod limits;
+mod live_sources;
 mod logins;
 mod model;
 mod outbound;
 mod parity;
 mod parked;
+mod plugin_authors;
 mod power;
 mod program;
 mod python_zimbra;
+mod refusals;
 mod replay;
 mod schemas;
 mod secrets;

@@ -326,13 +326,25 @@ impl Process {
         Ok((status, self.collect_stderr()))
     }
 
+    /// Ends it as an operator would; gives what it logged. It must end with 0 and have logged no error.
+    pub fn terminate(mut self) -> Result<String> {
+        self.signal(Signal::TERM)?;
+        while self.line()?.is_some() {}
+        let (status, log) = self.end()?;
+        if !status.success() {
+            bail!("it ended with {status}:\n{log}");
+        }
+        refuse_errors(log)
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill(mut self) -> String {
+        self.kill_child()
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
         Ok(kill_process(id, signal)?)
-    }
-
-    fn kill(mut self) -> String {
-        self.kill_child()
     }
 
     fn kill_child(&mut self) -> String {

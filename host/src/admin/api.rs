@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
 use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, logins, metrics, plugins, tenants};
-use crate::ingest::cyrus::Users;
+use crate::ingest::users::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
 
@@ -111,7 +111,7 @@ impl Query {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let odd = |expected: &str| Refusal::malformed(format!("{key}={value}: expected {expected}"));
             match &*key {
-                "format" => format = Some(Format::named(&value).ok_or_else(|| odd("postbell or cyrus"))?),
+                "format" => format = Some(Format::named(&value).ok_or_else(|| odd("postbell, cyrus or dovecot"))?),
                 "offset" => offset = Some(value.parse().map_err(|_| odd("a number of lines"))?),
                 "map" => {
                     let (from, to) = value.split_once('=').ok_or_else(|| odd("FROM=TO"))?;
@@ -120,7 +120,7 @@ impl Query {
                 _ => return Err(Refusal::malformed(format!("{key}: expected format, offset or map"))),
             }
         }
-        let format = format.ok_or_else(|| Refusal::malformed("format: expected postbell or cyrus"))?;
+        let format = format.ok_or_else(|| Refusal::malformed("format: expected postbell, cyrus or dovecot"))?;
         Ok(Query { format, offset, map })
     }
 }
