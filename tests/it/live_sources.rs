@@ -212,6 +212,6 @@ fn what_a_webhook_is_posted_is_heard() -> Result<()> {
     while heard.is_empty() {
         heard = alice.all_events(&subscription, &mut watermark)?;
     }
-    ensure!(heard.iter().any(|event| event.to_string().starts_with("NewMailEvent: item m7 in inbox")), "{heard:?}");
+    ensure!(heard.iter().any(|event| event.to_string().starts_with("NewMailEvent item=m7 in=inbox ")), "{heard:?}");
     source.terminate().map(drop)
 }
