@@ -618,6 +618,7 @@ mod tests {
             sync = 50
             snapshot-minutes = 5
             metrics-tenants = 7
+            failed-logins-per-account = 4
             history-hours = 48
             [[tenant]]
             name = 'a'
@@ -628,6 +629,7 @@ mod tests {
             ingest-key = 'i'
             admin-key = 'a'
             preauth-key = 'p'
+            authentication = { dovecot = 'auth-client', seconds = 3 }
             limits = { input-milliseconds = 9, body-bytes = 1024 }
             [limits]
             input-milliseconds = 5
@@ -657,11 +659,14 @@ mod tests {
         assert_eq!((tenant.limits.instance.call_milliseconds, tenant.limits.inputs_waiting), (9, 6));
         assert_eq!((tenant.body_bytes, tenant.limits.unread_parts), (1024, 16));
         assert_eq!(tenant.hosts, ["mail.example.org"]);
+        assert_eq!(config.limits.logins.failures.per_account, 4);
+        let by = authentication::Verifier::Dovecot("/etc/auth-client".into());
+        assert_eq!(tenant.authentication, Some(Authentication { by, time: Duration::from_secs(3) }));
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((22, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((24, 26)));
     }
 
     #[test]
