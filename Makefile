@@ -22,15 +22,17 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kill the server and lose power 200 times, replay a million inputs, model 5,000 histories (a release build)
-	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
-		killed:: power:: replay:: model:: --nocapture
+torture: setup ## kills, lost power, swaps under load, a million inputs, 5,000 histories (a release build)
+	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
+		cargo test --workspace --release --test it -- \
+		killed:: power:: replay:: model:: swap_parked:: --nocapture
 
-test-schemas: setup ## run the suite, its answers judged by Microsoft's schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
-	@test -n "$$POSTBELL_SCHEMAS" || { echo "set POSTBELL_SCHEMAS to the folder that holds ews/ews-all.xsd"; exit 1; }
+test-schemas: setup ## run the suite, its answers judged by the dialects' schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
+	@for schema in ews/ews-all.xsd groupwise/methods.xsd; do test -f "$$POSTBELL_SCHEMAS/$$schema" || \
+		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component side by side, the journal beside the bare store, a server with many that wait
+bench: setup ## measure native code and component, the journal and the bare store, a server with many that wait, swap and stop-and-copy
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
 	cargo bench --workspace --bench waiting

@@ -123,3 +123,48 @@ impl Book {
 fn seconds(now: Instant) -> u32 {
     u32::try_from(now / 1000).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn added(id: &str) -> BookChange {
+        let (uuid, fields, members) = (None, Vec::new(), Vec::new());
+        BookChange::Added(Entry { id: id.into(), uuid, kind: "contact".into(), fields, members })
+    }
+
+    #[test]
+    fn sequences_begin_anew_before_the_wire_cannot_say_them() {
+        let settings = Settings::default();
+        let mut book = Book { deltas: Deltas::since(LAST_SEQUENCE), ..Book::new(7_000) };
+        book.apply(added("a"), 8_000, &settings).expect("it is taken");
+        assert_eq!((book.deltas.last(), book.rebuilt), (LAST_SEQUENCE, 7));
+        book.apply(added("b"), 8_000, &settings).expect("it is taken");
+        assert_eq!((book.deltas.first(), book.deltas.last(), book.rebuilt), (1, 1, 8));
+    }
+
+    #[test]
+    fn the_time_of_a_rebuild_is_never_0_and_never_the_same_twice() {
+        let mut book = Book::new(0);
+        let mut seen = vec![book.rebuilt];
+        for _ in 0..3 {
+            book.begin_anew(999);
+            seen.push(book.rebuilt);
+        }
+        assert_eq!(seen, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_rebuild_keeps_what_it_gave_and_tells_deltas_until_it_is_finished() {
+        let settings = Settings::default();
+        let mut book = Book::new(7_000);
+        for change in [added("a"), added("b"), BookChange::RebuildStarted, added("a"), added("c")] {
+            book.apply(change, 8_000, &settings).expect("it is taken");
+        }
+        assert_eq!((book.deltas.last(), book.rebuilt), (3, 7), "a was given as it was");
+        book.apply(BookChange::RebuildFinished, 9_000, &settings).expect("one was started");
+        let ids: Vec<_> = book.entries.iter().map(|found| found.id.to_owned()).collect();
+        assert_eq!((ids, book.deltas.first(), book.deltas.last()), (vec!["a".into(), "c".into()], 1, 0));
+        assert!(book.apply(BookChange::RebuildFinished, 9_000, &settings).is_err());
+    }
+}

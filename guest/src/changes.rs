@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::contract::{
     Absence, AccountChanges, Batch, Change, FolderAlteration, FolderCounts, Happening, Instant, Moment, Place,
 };
+use crate::groupwise::events::news::News as Records;
 use crate::history::{Entry, Event, FolderAt, Kind, Position, Subject};
 use crate::mailboxes::{Condition, FolderNo, Mailbox, MailboxNo, ROOT};
 use crate::state::State;
@@ -97,9 +98,26 @@ impl Intake<'_> {
         validity::room(self.state.mailboxes.get(mailbox), &change)?;
         self.number(mailbox, change.number)?;
         let news = News::of(self.state, mailbox, &change);
+        let records = self.records(mailbox, &change);
         self.happen(mailbox, change);
         news::hear(self.state, self.moment, mailbox, news);
+        self.record(mailbox, records);
         Ok(())
+    }
+
+    /// What GroupWise applications record of a change; none: nobody records anything there.
+    fn records(&self, mailbox: MailboxNo, change: &Change) -> Option<Records> {
+        let hears = self.state.events.hears(mailbox);
+        hears.then(|| Records::of(self.state.mailboxes.get(mailbox), change, self.moment.now))
+    }
+
+    fn record(&mut self, mailbox: MailboxNo, records: Option<Records>) {
+        let State { events, settings, .. } = &mut *self.state;
+        match records {
+            Some(Records::Happened(occurrences)) => events.record(mailbox, occurrences, settings),
+            Some(Records::Missed) => events.miss(mailbox),
+            None => {}
+        }
     }
 
     /// The changes of an account are numbered; a number that goes back is the source's mistake.

@@ -25,6 +25,7 @@ mod zimbra;
 mod reply;
 mod turn;
 
+mod hosts;
 mod ids;
 mod networks;
 mod notify;

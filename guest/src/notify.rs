@@ -8,6 +8,7 @@ use crate::contract::{
 };
 use crate::dialects;
 use crate::ews;
+use crate::groupwise::events;
 use crate::ids::Keys;
 use crate::settings::Settings;
 use crate::snapshot::{FIRST_FORMAT, FORMAT, Loading, Saving};
@@ -83,6 +84,8 @@ impl Notify {
         state.postpone(how.down_ms);
         requests.into_iter().for_each(|request| state.drop_stream(request, at.now));
         ews::push::restart(state);
+        events::notify::restart(state);
+        state.events.forget_all_reads();
         waiters::restart(state, at.now, how.down_ms);
         if how.regressed {
             state.regress(at);
@@ -104,8 +107,9 @@ impl Notify {
     pub fn outstanding(&self) -> Pending {
         let mut requests: Vec<_> = self.state.streams.keys().copied().collect();
         requests.extend(self.state.waitsets.waiting().map(|(request, _)| request));
+        requests.extend(self.state.events.reading());
         requests.sort_unstable();
-        Pending { requests, calls: self.state.calls().collect(), wake_at: self.state.wake_at() }
+        Pending { requests, calls: self.state.calls(), wake_at: self.state.wake_at() }
     }
 
     /// Part `part` of the whole state, at most 1 MiB; none after the last.
@@ -135,7 +139,7 @@ impl Notify {
             gauge("subscriptions", kind("pull"), counts.pull),
             gauge("subscriptions", kind("streaming"), counts.streaming),
             gauge("subscriptions", kind("push"), counts.push),
-            gauge("push_calls", Vec::new(), self.state.calls().count() as u64),
+            gauge("push_calls", Vec::new(), self.state.calls().len() as u64),
             gauge("push_subscriptions_dropped", why("failed"), self.state.pushes_failed),
             gauge("push_subscriptions_dropped", why("refused"), self.state.pushes_refused),
             gauge("streams", Vec::new(), streams.len() as u64),
@@ -149,6 +153,7 @@ impl Notify {
             gauge("groupwise_sessions_displaced", Vec::new(), sessions.displaced),
             gauge("groupwise_cursors_displaced", Vec::new(), sessions.cursors_displaced),
         ];
+        gauges.extend(self.state.events.gauges());
         gauges.extend(waiters::gauges(&self.state));
         gauges
     }
@@ -170,6 +175,7 @@ impl Notify {
                 ews::streams::settle(state, turn, settlement);
                 if settlement.end.is_some() {
                     waiters::settle(state, turn, settlement.request);
+                    turn.changed |= state.events.end_read(settlement.request, settlement.parts > 0);
                 }
             }
         })
@@ -177,7 +183,11 @@ impl Notify {
 
     /// How an outbound call ended. Unknown calls are ignored.
     pub fn finished(&mut self, at: Moment, call: CallId, outcome: Outcome) -> Reaction {
-        self.input(at, |state, turn| ews::push::finish(state, turn, call, &outcome))
+        self.input(at, |state, turn| {
+            if !events::notify::finish(state, turn, call, &outcome) {
+                ews::push::finish(state, turn, call, &outcome);
+            }
+        })
     }
 
     /// One input: what is due runs out first, then the input itself, then pushes and streams have their turn.
@@ -191,11 +201,12 @@ impl Notify {
     fn finish(&mut self, mut turn: Turn) -> Reaction {
         let state = &mut self.state;
         ews::push::serve(state, &mut turn);
+        events::notify::serve(state, &mut turn);
         ews::streams::serve(state, &mut turn);
         waiters::serve(state, &mut turn);
         if turn.changed {
-            let waits =
-                [state.next_ready().is_some(), state.next_push().is_some(), waiters::wait(state)].contains(&true);
+            let pushes = state.next_push().is_some() || state.events.lines.next_ready().is_some();
+            let waits = pushes || state.next_ready().is_some() || waiters::wait(state);
             state.backlog_since = waits.then_some(turn.at.now);
         }
         turn.finish(state.wake_at())

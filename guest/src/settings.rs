@@ -54,6 +54,26 @@ pub struct Settings {
     pub sessions_per_account: u32,
     /// `groupwise-cursors-per-session` (20; 1 to 1000): cursors of one session; with one more the oldest ends.
     pub cursors_per_session: u32,
+    /// `groupwise-keys-per-account` (100; 1 to 100000): keys under which one account may have events recorded; beyond, a
+    /// configuration is refused.
+    pub keys_per_account: u32,
+    /// `groupwise-key-bytes` (16384; 256 to 131072): what one configuration may say, in bytes; beyond, it is refused.
+    pub key_bytes: u32,
+    /// `groupwise-key-idle-days` (20; 1 to 365): how long a key lives without being used.
+    pub key_idle_days: u32,
+    /// `groupwise-persistence-days` (20; 1 to 365): the longest that a configuration may have records kept.
+    pub persistence_days: u32,
+    /// `groupwise-events-account-bytes` (8388608; 4096 to 1073741824): bytes of records of one account; beyond, the key
+    /// with the most is lost.
+    pub records_account_bytes: u64,
+    /// `groupwise-events-total-bytes` (134217728; 65536 to 2147483648): bytes of records of all accounts together; beyond,
+    /// the key whose records would end first is lost.
+    pub records_total_bytes: u64,
+    /// `groupwise-events-per-answer` (256; 1 to 1000): records in one answer.
+    pub events_per_answer: u32,
+    /// `groupwise-event-reads-per-account` (10; 1 to 10000): answers with records of one account that are on their way;
+    /// beyond, a request for more is refused.
+    pub event_reads_per_account: u32,
     /// `zimbra-waitset-*-request-timeout` (300, 30 and 1200 seconds; each 1 to 86400): how long users' requests wait.
     pub wait_timeouts: Timeouts,
     /// `zimbra-admin-waitset-*-request-timeout` (300, 0 and 3600 seconds; each 0 to 86400): how long administrators' do.
@@ -120,6 +140,14 @@ impl Default for Settings {
             session_idle_minutes: 30,
             sessions_per_account: 50,
             cursors_per_session: 20,
+            keys_per_account: 100,
+            key_bytes: 16_384,
+            key_idle_days: 20,
+            persistence_days: 20,
+            records_account_bytes: 8 << 20,
+            records_total_bytes: 128 << 20,
+            events_per_answer: 256,
+            event_reads_per_account: 10,
             wait_timeouts: Timeouts { default_seconds: 300, min_seconds: 30, max_seconds: 1200 },
             admin_wait_timeouts: Timeouts { default_seconds: 300, min_seconds: 0, max_seconds: 3600 },
             wait_sets_per_account: 5,
@@ -170,6 +198,16 @@ impl Settings {
         u64::from(self.session_idle_minutes) * 60_000
     }
 
+    /// How long a key lives without being used, in milliseconds.
+    pub fn key_idle_ms(&self) -> u64 {
+        u64::from(self.key_idle_days) * 86_400_000
+    }
+
+    /// The longest that records are kept, in seconds.
+    pub fn persistence_seconds(&self) -> u64 {
+        u64::from(self.persistence_days) * 86_400
+    }
+
     /// How long a request to a WaitSet may wait.
     pub fn wait_timeouts(&self, administrator: bool) -> Timeouts {
         if administrator { self.admin_wait_timeouts } else { self.wait_timeouts }
@@ -202,6 +240,14 @@ impl Settings {
             "groupwise-session-idle-minutes" => self.session_idle_minutes = small(key, value, 1, 1440)?,
             "groupwise-sessions-per-account" => self.sessions_per_account = small(key, value, 1, 10_000)?,
             "groupwise-cursors-per-session" => self.cursors_per_session = small(key, value, 1, 1000)?,
+            "groupwise-keys-per-account" => self.keys_per_account = small(key, value, 1, 100_000)?,
+            "groupwise-key-bytes" => self.key_bytes = small(key, value, 256, 131_072)?,
+            "groupwise-key-idle-days" => self.key_idle_days = small(key, value, 1, 365)?,
+            "groupwise-persistence-days" => self.persistence_days = small(key, value, 1, 365)?,
+            "groupwise-events-account-bytes" => self.records_account_bytes = number(key, value, 4096, 1 << 30)?,
+            "groupwise-events-total-bytes" => self.records_total_bytes = number(key, value, 65_536, 1 << 31)?,
+            "groupwise-events-per-answer" => self.events_per_answer = small(key, value, 1, 1000)?,
+            "groupwise-event-reads-per-account" => self.event_reads_per_account = small(key, value, 1, 10_000)?,
             "zimbra-waitset-default-request-timeout" => {
                 self.wait_timeouts.default_seconds = small(key, value, 1, 86_400)?;
             }

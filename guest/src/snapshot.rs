@@ -4,6 +4,7 @@
 //! each record as its length (four bytes, little-endian) and its value in postcard's encoding. Only what cannot be made
 //! from the rest is saved; indices, timers and waiting work are made anew.
 
+mod events;
 mod first;
 mod groupwise;
 
@@ -67,6 +68,7 @@ enum Written<'s> {
     Member(SetNo, MailboxNo, &'s Member),
     Commit(MailboxNo, u8, Commit),
     GroupWise(groupwise::Written<'s>),
+    Events(events::Written<'s>),
     End,
 }
 
@@ -81,6 +83,7 @@ enum Read {
     Member(SetNo, MailboxNo, Member),
     Commit(MailboxNo, u8, Commit),
     GroupWise(groupwise::Read),
+    Events(events::Read),
     End,
 }
 
@@ -105,6 +108,7 @@ enum Place {
     Member(SetNo, MailboxNo),
     Commit(MailboxNo, u8),
     GroupWise(groupwise::Place),
+    Events(events::Place),
     End,
     Done,
 }
@@ -196,7 +200,12 @@ impl Saving {
             Place::GroupWise(place) => {
                 let (record, next) = place.record(state);
                 record.into_iter().for_each(|record| self.record(&Written::GroupWise(record)));
-                self.place = next.map_or(Place::End, Place::GroupWise);
+                self.place = next.map_or(Place::Events(events::Place::Head), Place::GroupWise);
+            }
+            Place::Events(place) => {
+                let (record, next) = place.record(state);
+                record.into_iter().for_each(|record| self.record(&Written::Events(record)));
+                self.place = next.map_or(Place::End, Place::Events);
             }
             Place::End => {
                 self.record(&Written::End);
@@ -350,6 +359,7 @@ impl Loading {
                 return Err(corrupt("a record of a WaitSet belongs to nothing"));
             }
             Read::GroupWise(record) => record.take(state).map_err(corrupt)?,
+            Read::Events(record) => record.take(state).map_err(corrupt)?,
             Read::End => self.ended = true,
         }
         Ok(())

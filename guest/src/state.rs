@@ -8,6 +8,7 @@ use crate::contract::{CallId, Instant, Moment, RequestId};
 use crate::ews::codes::Code;
 use crate::ews::streams::Stream;
 use crate::groupwise::Sessions;
+use crate::groupwise::events::Events;
 use crate::history::{Entry, Position};
 use crate::ids::{Keys, subscription_text};
 use crate::mailboxes::{MailboxNo, Mailboxes};
@@ -50,6 +51,8 @@ pub struct State {
     pub book_changes: u64,
     /// Logins of GroupWise clients.
     pub sessions: Sessions,
+    /// What GroupWise applications have recorded.
+    pub events: Events,
     /// Since when streams or pushes wait because a reaction was full.
     pub backlog_since: Option<Instant>,
     /// The stream that was served last: the next one after it goes first.
@@ -72,7 +75,8 @@ impl State {
     /// When `tick` is next due.
     pub fn wake_at(&self) -> Option<Instant> {
         let sets = self.waitsets.next_timer().map(|(due, _)| due);
-        let timers = [self.timers.first().map(|(due, _)| *due), self.sessions.next_deadline(), sets];
+        let events = self.events.next_timer(&self.settings);
+        let timers = [self.timers.first().map(|(due, _)| *due), self.sessions.next_deadline(), sets, events];
         let timer = timers.into_iter().flatten().min();
         match self.backlog_since {
             Some(since) => Some(timer.map_or(since, |due| due.min(since))),
@@ -83,6 +87,7 @@ impl State {
     /// Lets run out what is due.
     pub fn run_timers(&mut self, turn: &mut Turn) {
         turn.changed |= self.sessions.run_out(turn.at.now, &self.settings);
+        turn.changed |= self.events.run_out(turn.at.now, &self.settings);
         zimbra::waiters::run_timers(self, turn);
         for _ in 0..MAX_TIMERS {
             let Some(&(due, timer)) = self.timers.first() else {
@@ -235,7 +240,7 @@ impl State {
         heard.clear();
     }
 
-    /// Cuts what is too old or too much in all histories together, and of the address book's deltas.
+    /// Cuts what is too old or too much in all histories together, of the address book's deltas, and of records.
     pub fn cut_histories(&mut self, turn: &mut Turn) {
         let horizon = turn.at.now.saturating_sub(self.settings.history_ms());
         let (mut cut, mut aged) = (BTreeSet::new(), 0);
@@ -249,6 +254,7 @@ impl State {
             cut.extend(self.mailboxes.cut_oldest());
         }
         turn.changed |= self.book.cut(turn.at.now, &self.settings) || !cut.is_empty();
+        turn.changed |= self.events.cut(&self.settings);
         cut.into_iter().for_each(|mailbox| self.miss_what_was_cut(mailbox));
     }
 
@@ -306,8 +312,10 @@ impl State {
     }
 
     /// The calls in flight, ascending.
-    pub fn calls(&self) -> impl Iterator<Item = CallId> {
-        self.calls.keys().copied()
+    pub fn calls(&self) -> Vec<CallId> {
+        let mut calls: Vec<_> = self.calls.keys().copied().chain(self.events.lines.calls()).collect();
+        calls.sort_unstable();
+        calls
     }
 
     /// Every idle life lasts this much longer; what is to be pushed is not put off.
@@ -318,6 +326,7 @@ impl State {
             self.set_deadline(number, Some(due.saturating_add(by_ms)));
         }
         self.sessions.postpone(by_ms);
+        self.events.postpone(by_ms);
     }
 
     /// Clients were told what this state does not know: nothing that they hold is good any more, and all have missed
@@ -328,6 +337,7 @@ impl State {
         // Calls that were forgotten had numbers, too: fewer than a thousand for every millisecond there ever was.
         self.last_call = self.last_call.max(at.now.saturating_mul(1024));
         self.book.begin_anew(at.now);
+        self.events.regress(at.now);
         zimbra::waiters::regress(self);
         self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();

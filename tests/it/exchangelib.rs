@@ -2,8 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use postbell::contract::outbound::{Outcome, Response};
@@ -19,7 +18,7 @@ use postbell_tests::program::{Process, Server, Start};
 use postbell_tests::{schemas, strict_reader};
 use serde_json::{Value, json};
 
-use crate::{PROGRAM, cheap_hash, demo};
+use crate::{PROGRAM, cheap_hash, demo, python};
 
 const ALICE: &str = "alice@example.org";
 const BOB: &str = "bob@example.org";
@@ -38,12 +37,9 @@ impl Client {
     }
 
     fn start(server: &Server, options: &[&str], login: &str, password: &str) -> Result<Client> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the workspace")?;
-        let python = root.join(".venv/bin/python");
-        ensure!(python.exists(), "{} is not there: run `make setup`", python.display());
         let url = format!("http://{}{PATH}", server.clients);
-        let mut command = Command::new(python);
-        command.arg(root.join("tests/python/client.py")).args(options).args([&url, login, password]);
+        let mut command = python("client.py")?;
+        command.args(options).args([&url, login, password]);
         let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
         let input = process.stdin().context("its input is piped")?;
         Ok(Client { process, input })

@@ -8,6 +8,8 @@ mod damage;
 mod exchangelib;
 mod faults;
 mod feed;
+mod groupwise_schemas;
+mod gwsoap;
 mod killed;
 mod model;
 mod outbound;
@@ -22,13 +24,17 @@ mod secrets;
 mod settled;
 mod swap;
 mod swap_faults;
+mod swap_parked;
 mod swap_program;
 mod tidy;
 mod tools;
 mod wait_sets;
 mod wire;
 
-use anyhow::{Result, anyhow};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
@@ -45,6 +51,16 @@ fn demo() -> Result<Server> {
 /// The demo server, to be given settings.
 fn demo_with() -> Result<Start> {
     Start::demo(PROGRAM)
+}
+
+/// A program of the real clients, in the Python environment of the tests.
+fn python(script: &str) -> Result<Command> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the workspace")?;
+    let python = root.join(".venv/bin/python");
+    ensure!(python.exists(), "{} is not there: run `make setup`", python.display());
+    let mut command = Command::new(python);
+    command.arg(root.join("tests/python").join(script));
+    Ok(command)
 }
 
 /// A password's hash at the lowest cost, for tests that are not about that.

@@ -2,8 +2,7 @@
 //! an administrator.
 
 use std::io::Write;
-use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use postbell_tests::admin::{Admin, delivered};
@@ -11,7 +10,7 @@ use postbell_tests::program::{Process, Server};
 use postbell_tests::zimbra::{ADMIN_PATH, PATH};
 use serde_json::{Value, json};
 
-use crate::demo;
+use crate::{demo, python};
 
 const ALICE: &str = "alice@example.org";
 const BOB: &str = "bob@example.org";
@@ -30,12 +29,9 @@ struct Client {
 
 impl Client {
     fn start(server: &Server, format: &str, path: &str, login: &str, key: &str, way: &str) -> Result<Client> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the workspace")?;
-        let python = root.join(".venv/bin/python");
-        ensure!(python.exists(), "{} is not there: run `make setup`", python.display());
         let url = format!("http://{}{path}", server.clients);
-        let mut command = Command::new(python);
-        command.arg(root.join("tests/python/zimbra.py")).args([format, &url, login, key, way]);
+        let mut command = python("zimbra.py")?;
+        command.args([format, &url, login, key, way]);
         let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
         let input = process.stdin().context("its input is piped")?;
         Ok(Client { process, input })

@@ -241,6 +241,21 @@ fn at_a_difference_nothing_goes_on() -> Result<()> {
 }
 
 #[test]
+fn a_difference_that_is_wanted_is_only_reported() -> Result<()> {
+    let server = served("")?.start()?;
+    let wanted = ["swap", "answers.wasm", "--tenant", "a.example", "--shadow", "3", "--on-difference", "report"];
+    let swap = tool_aside(&server, &wanted);
+    while !swap.is_finished() {
+        ask(&server, "a.example", "count")?;
+    }
+    let swap = swap.join().expect("it does not panic")?;
+    ensure!(swap.code == 0 && swap.stdout.contains("a.example: it answers otherwise at input "), "{swap:?}");
+    ensure!(swap.stdout.trim_end().ends_with("; 3 reactions compared, 3 differ"), "{swap:?}");
+    ensure!(ask(&server, "a.example", "count")?.body == "count=0");
+    Ok(())
+}
+
+#[test]
 fn only_signed_components_take_over_where_keys_are_trusted() -> Result<()> {
     let keys = minisign::KeyPair::generate_unencrypted_keypair()?;
     let sign = |component: &[u8]| {

@@ -145,9 +145,10 @@ fn an_administrator_acts_for_users_and_watches_all() -> Result<()> {
 fn sets_go_on_where_their_clients_are_after_a_crash() -> Result<()> {
     let server = demo()?;
     let source = Admin::source(&server);
-    let admin = admin_token(&server)?;
-    let ask =
-        |server: &Server, operation: &str| post_xml(server, ADMIN_PATH, &soap(&admin, &administrators(operation)));
+    // Each server has its own tokens.
+    let ask = |server: &Server, operation: &str| {
+        post_xml(server, ADMIN_PATH, &soap(&admin_token(server)?, &administrators(operation)))
+    };
     let some = ask(&server, &create("m", "", &[ALICE, BOB]))?;
     let all = ask(&server, &create("all", "allAccounts=\"1\"", &[]))?;
     let [some, all] = [some, all].map(|answer| attribute(&answer, "waitSet").map(str::to_owned));

@@ -40,7 +40,16 @@ impl Admin {
 
     /// Posts changes that all must be accepted, without an offset.
     pub fn change(&self, changes: &[Value]) -> Result<()> {
-        let answer = self.post(&json!({"source": "test", "changes": changes}))?;
+        self.post_all("changes", changes)
+    }
+
+    /// Posts changes of the address book that all must be accepted, without an offset.
+    pub fn book(&self, changes: &[Value]) -> Result<()> {
+        self.post_all("book", changes)
+    }
+
+    fn post_all(&self, list: &str, changes: &[Value]) -> Result<()> {
+        let answer = self.post(&json!({"source": "test", list: changes}))?;
         ensure!(answer.head.status == 200, "{answer:?}");
         let result: Value = serde_json::from_str(&answer.body)?;
         ensure!(result["accepted"] == changes.len(), "{result}");

@@ -1,10 +1,12 @@
 //! Random histories of a tenant: changes, requests good and bad, settlements, time. Each follows from its seed alone.
 
+mod groupwise;
+
 use std::collections::BTreeMap;
 
 use postbell::contract::changes::{
-    AccessChange, Account, AccountChanges, Batch, BookChange, Change, Entry, Folder, FolderCounts, FolderRelocation,
-    Happening, Item, ItemAlteration, ItemRelocation, Tag,
+    AccessChange, Account, AccountChanges, Batch, Change, Folder, FolderCounts, FolderRelocation, Happening, Item,
+    ItemAlteration, ItemRelocation, Tag,
 };
 use postbell::contract::lifecycle::Restart;
 use postbell::contract::outbound::{Outcome, Response};
@@ -166,9 +168,7 @@ impl History {
             AccountChanges { account: account.into(), changes }
         });
         let accounts = accounts.collect();
-        let entry = || Entry { id: "e1".into(), uuid: None, kind: "contact".into(), fields: vec![], members: vec![] };
-        let book = if self.random.below(10) == 0 { vec![BookChange::Added(entry()), BookChange::Gap] } else { vec![] };
-        Batch { accounts, book }
+        Batch { accounts, book: self.book() }
     }
 
     fn change(&mut self) -> Change {
@@ -243,8 +243,10 @@ impl History {
     }
 
     fn request(&mut self) -> Request {
-        if self.random.below(3) == 0 {
-            return self.zimbra_request();
+        match self.random.below(4) {
+            0 => return self.zimbra_request(),
+            1 => return self.groupwise_request(),
+            _ => {}
         }
         let mut body = match self.random.below(12) {
             0..2 => subscribe_streaming(),

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod component;
 pub mod embedded;
 pub mod ews;
+pub mod groupwise;
 pub mod histories;
 pub mod http;
 pub mod inside;

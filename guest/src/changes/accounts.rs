@@ -43,7 +43,8 @@ impl Intake<'_> {
         for number in self.state.subscriptions.of_mailbox(mailbox) {
             self.state.end_subscription(number);
         }
-        let State { mailboxes, sessions, settings, .. } = &mut *self.state;
+        let State { mailboxes, sessions, settings, events, .. } = &mut *self.state;
+        events.remove_all(mailbox);
         sessions.close(mailboxes.get(mailbox).id(), settings);
         mailboxes.close(mailbox, self.at);
     }

@@ -6,15 +6,13 @@
 //! address to a browser (`0x7f.1`, `2130706433`, `127.1`): it is accepted in the usual spelling of four decimal numbers
 //! only. A host name is resolved, and judged, by whoever makes the call.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
+use crate::hosts::{Host, read};
 use crate::networks::{Network, may_be_called};
 
 /// The longest URL, in bytes (MS-OXWSCDATA, ErrorInvalidPushSubscriptionUrl).
 const MAX_URL: usize = 2082;
-
-/// The longest host name, in bytes.
-const MAX_HOST: usize = 253;
 
 /// The URL to call, if it may be called as far as it says itself.
 pub fn judge(url: &str, allowed: &[Network]) -> Option<String> {
@@ -35,11 +33,6 @@ pub fn authority(url: &str) -> &str {
     url.split('/').nth(2).and_then(|rest| rest.split('?').next()).unwrap_or_default()
 }
 
-enum Host {
-    Literal(IpAddr),
-    Name,
-}
-
 fn host(url: &str) -> Option<Host> {
     let (scheme, rest) = url.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -57,10 +50,7 @@ fn host(url: &str) -> Option<Host> {
     let end = authority.find(':').unwrap_or(authority.len());
     let (name, port) = authority.split_at(end);
     is_port(port).then_some(())?;
-    if ends_in_a_number(name) {
-        return name.parse::<Ipv4Addr>().ok().map(|address| Host::Literal(IpAddr::V4(address)));
-    }
-    is_name(name).then_some(Host::Name)
+    read(name)
 }
 
 /// Nothing, or a colon and 1 to 65535.
@@ -70,25 +60,6 @@ fn is_port(text: &str) -> bool {
     };
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits && digits.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-/// As in the URL standard, "ends in a number".
-fn ends_in_a_number(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let all = |digits: &str, is: fn(&u8) -> bool| digits.bytes().all(|byte| is(&byte));
-    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    !last.is_empty() && all(last, u8::is_ascii_digit)
-        || hexadecimal.is_some_and(|rest| all(rest, u8::is_ascii_hexdigit))
-}
-
-fn is_name(name: &str) -> bool {
-    let labels = name.strip_suffix('.').unwrap_or(name);
-    let is_label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-    };
-    name.len() <= MAX_HOST && labels.split('.').all(is_label)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A request as it was asked: its parameters, in whatever order and spelling clients send them.
 
-use crate::contract::Request;
+use crate::contract::{Access, Account, Request};
 use crate::soap::{Document, Node};
 
 use super::status::Status;
@@ -16,6 +16,14 @@ pub struct Asked<'r> {
 }
 
 impl Asked<'_> {
+    /// Whose session it is.
+    pub fn account(&self) -> Result<&Account, Status> {
+        match &self.request.access {
+            Access::Granted(grant) => Ok(&grant.account),
+            Access::Denied(_) => Err(Status::InvalidSession),
+        }
+    }
+
     /// A parameter.
     pub fn child(&self, name: &str) -> Option<Node> {
         self.document.child(self.operation, name)

@@ -59,9 +59,9 @@ pub fn operation(document: &Document<'_>) -> Option<Node> {
 
 /// The element with the caller's session: in the header; some have it, or have it too, in the operation.
 pub fn session(document: &Document<'_>) -> Option<Node> {
-    let header = document.child(document.root(), "Header").and_then(|header| document.child(header, "session"));
-    let session = header.or_else(|| document.child(operation(document)?, "session"))?;
-    Some(session).filter(|session| !document.text(*session).is_empty())
+    let within = |node| document.child(node, "session").filter(|session| !document.text(*session).is_empty());
+    let header = document.child(document.root(), "Header").and_then(within);
+    header.or_else(|| within(operation(document)?))
 }
 
 /// Where secrets stand in a request, ascending: passwords, sessions, and the keys of trusted applications.

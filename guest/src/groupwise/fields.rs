@@ -1,5 +1,7 @@
 //! The fields of an entry that GroupWise knows, named by their paths in the schema (types.xsd), in its order.
 
+use crate::book::Kind;
+
 /// What a value must look like, so that the answer is valid; another is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -15,8 +17,8 @@ pub enum Shape {
     Flag,
     /// Who may see it.
     Visibility,
-    /// The name of another item; the field's label is that item's id.
-    Reference,
+    /// The name of another entry, mostly of this kind; the field's label is that entry's id.
+    Reference(Kind),
 }
 
 /// A field by itself, or within the element that gathers some.
@@ -56,7 +58,7 @@ pub const CONTACT: [Gathered; 4] = [
     (
         "officeInfo",
         &[
-            ("organization", Shape::Reference),
+            ("organization", Shape::Reference(Kind::Organization)),
             ("department", Shape::Text),
             ("title", Shape::Text),
             ("website", Shape::Text),
@@ -117,7 +119,8 @@ pub const ADDRESS: [Named; 8] = [
 pub const RESOURCE: [Named; 2] = [("phone", Shape::Text), ("resourceType", Shape::Text)];
 
 /// Of an organization, before its postal address.
-pub const ORGANIZATION: [Named; 3] = [("contact", Shape::Reference), ("phone", Shape::Text), ("fax", Shape::Text)];
+pub const ORGANIZATION: [Named; 3] =
+    [("contact", Shape::Reference(Kind::Contact)), ("phone", Shape::Text), ("fax", Shape::Text)];
 
 /// Labels of telephone numbers (PhoneNumberType).
 pub const PHONES: [&str; 18] = [
@@ -153,7 +156,7 @@ impl Shape {
     /// Whether a value may stand in an answer.
     pub fn fits(self, value: &str) -> bool {
         match self {
-            Self::Text | Self::Reference => true,
+            Self::Text | Self::Reference(_) => true,
             Self::Date => is_date(value),
             Self::Instant => {
                 let (date, time) = value.split_once('T').unwrap_or((value, ""));

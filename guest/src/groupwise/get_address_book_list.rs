@@ -6,7 +6,7 @@ use crate::reply::Text;
 /// What Evolution knows the system's address book by.
 const NAME: &str = "GroupWise Address Book";
 
-/// Answers the operation.
+/// Answers the operation. As the post office has it, the book does not even say that it is not a personal one.
 pub fn answer(call: Call<'_>) -> Answer {
     let mut out = Vec::with_capacity(300);
     out.raw("<m:books>");
@@ -15,7 +15,7 @@ pub fn answer(call: Call<'_>) -> Answer {
         out.raw(ids::BOOK);
         out.raw("</id><name>");
         out.raw(NAME);
-        out.raw("</name><isPersonal>0</isPersonal><isFrequentContacts>0</isFrequentContacts><count>");
+        out.raw("</name><count>");
         out.number(call.state.book.entries.count() as u64);
         out.raw("</count></book>");
     }

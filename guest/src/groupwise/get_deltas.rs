@@ -85,12 +85,17 @@ impl<'w> Wanted<'w> {
     }
 
     /// Evolution reads one page, and takes all that it knew of before for read, even if it is told that the deltas are
-    /// too old: so what it asks next decides whether it missed some.
+    /// too old; KDE takes a page with fewer than it wanted for the last one, though an answer may hold no more. So what
+    /// they ask next decides whether they missed some.
     fn note_what_is_skipped(&self, call: &mut Call<'_>, page: Option<&Page>) {
         let last = call.state.book.deltas.last();
-        let Some(session) = call.state.sessions.get_mut(call.session).filter(|_| self.is_evolutions()) else {
+        let Some(session) = call.state.sessions.get_mut(call.session) else {
             return;
         };
+        let misleads = page.is_some_and(|page| page.last < last && self.count.is_none_or(|count| page.count < count));
+        if session.skipped.is_none() && !misleads && !self.is_evolutions() {
+            return;
+        }
         let follows = self.first.is_some() && session.skipped == self.first;
         let skipped = match (page, session.skipped) {
             (None, _) => Some(0),

@@ -36,14 +36,13 @@ pub fn answer(call: Call<'_>) -> Answer {
 /// The ids that are asked for, if there are any; those of other things stand for nothing.
 fn named(call: &Call<'_>) -> Result<Option<Vec<String>>, Status> {
     let document = call.asked.document;
-    let Some(list) = call.asked.child("items") else {
-        return Ok(None);
-    };
-    let texts: Vec<_> = document.children(list).map(|node| document.text(node)).collect();
+    let list = call.asked.child("items").into_iter().flat_map(|list| document.children(list));
+    let texts: Vec<_> = list.map(|node| document.text(node)).collect();
     if texts.len() > MAX_IDS {
         return Err(Status::BadParameter);
     }
-    Ok(Some(texts.into_iter().filter_map(ids::read_entry).collect()).filter(|ids: &Vec<_>| !ids.is_empty()))
+    let asks = !texts.is_empty();
+    Ok(asks.then(|| texts.into_iter().filter_map(ids::read_entry).collect()))
 }
 
 /// The filter of a request.

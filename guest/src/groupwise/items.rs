@@ -158,7 +158,7 @@ fn item_type(kind: Option<Kind>) -> &'static str {
 fn resource(out: &mut Vec<u8>, found: &Found<'_>, view: View<'_>) {
     named(out, found, view, &RESOURCE);
     email(out, found, view);
-    named(out, found, view, &[("owner", Shape::Reference)]);
+    named(out, found, view, &[("owner", Shape::Reference(Kind::Contact))]);
 }
 
 fn organization(out: &mut Vec<u8>, found: &Found<'_>, view: View<'_>) {
@@ -297,18 +297,20 @@ fn is_path(name: &str, group: &str, part: &str) -> bool {
 }
 
 fn shaped(out: &mut Vec<u8>, name: &str, shape: Shape, label: &str, value: &str) {
-    if shape == Shape::Reference && !label.is_empty() {
-        out.raw("<");
-        out.raw(name);
-        out.raw(r#" uid=""#);
-        out.text(label);
-        out.raw(r#"">"#);
-        out.text(value);
-        out.raw("</");
-        out.raw(name);
-        out.raw(">");
-    } else if shape.fits(value) {
-        element(out, name, value);
+    match shape {
+        Shape::Reference(kind) if !label.is_empty() => {
+            out.raw("<");
+            out.raw(name);
+            out.raw(r#" uid=""#);
+            ids::write_entry(out, label, kind);
+            out.raw(r#"">"#);
+            out.text(value);
+            out.raw("</");
+            out.raw(name);
+            out.raw(">");
+        }
+        _ if shape.fits(value) => element(out, name, value),
+        _ => {}
     }
 }
 

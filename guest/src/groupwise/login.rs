@@ -70,8 +70,14 @@ fn is_closed(state: &State, number: MailboxNo) -> bool {
     state.mailboxes.get(number).condition == Condition::Closed
 }
 
+/// What GroupWise calls an account: the part of its address before the domain.
+pub fn userid(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(local, _)| local)
+}
+
 fn user_info(out: &mut Vec<u8>, account: &Account, with_userid: bool) {
-    let (local, domain) = account.name.split_once('@').unwrap_or((&account.name, ""));
+    let local = userid(&account.name);
+    let domain = account.name.split_once('@').map_or("", |(_, domain)| domain);
     out.raw("<m:userinfo>");
     for (name, value) in [("name", local), ("email", &account.name), ("uuid", &account.id)] {
         element(out, "", name, value);

@@ -1,4 +1,4 @@
-//! GroupWise Web Services: logins, and the system address book with its deltas.
+//! GroupWise Web Services: logins, the system address book with its deltas, and events.
 //!
 //! Requests are dispatched on the local name of the element in the SOAP body, whatever its namespace: real clients bind
 //! old ones, or none. What fails is answered as the operation's own response with a status (HTTP 200), as GroupWise
@@ -6,16 +6,21 @@
 //! its clients do where that says something else.
 
 mod asked;
+mod clean_event_configuration;
+mod configure_events;
 mod create_cursor;
 mod cursors;
 mod delta_info;
 mod destroy_cursor;
 mod envelope;
+pub mod events;
 mod fields;
 mod filter;
 mod get_address_book_list;
 mod get_delta_info;
 mod get_deltas;
+mod get_event_configuration;
+mod get_events;
 mod get_item;
 mod get_items;
 mod get_timestamp;
@@ -25,11 +30,14 @@ mod login;
 mod logout;
 mod position_cursor;
 mod read_cursor;
+mod remove_event_configuration;
+mod remove_events;
 mod sessions;
 mod status;
 mod view;
 
 use crate::contract::{Access, Claims, Credential, Denial, Refusal, Reply, Request, Route, Span};
+use crate::mailboxes::MailboxNo;
 use crate::soap::Document;
 use crate::state::State;
 use crate::turn::Turn;
@@ -70,6 +78,11 @@ impl Call<'_> {
     fn has_read_all(self) {
         let skipped = self.state.sessions.get_mut(self.session).and_then(|session| session.skipped.take());
         self.turn.changed |= skipped.is_some();
+    }
+
+    /// The mailbox of the session's account; none: nothing was heard of it.
+    fn mailbox(&self) -> Result<Option<MailboxNo>, Status> {
+        Ok(self.state.mailboxes.find_account(self.asked.account()?))
     }
 
     /// The cursor that is asked for.
@@ -143,7 +156,8 @@ pub fn refuse(why: Refusal) -> Reply {
 /// Answers a request; GroupWise parks none.
 pub fn answer(state: &mut State, turn: &mut Turn, request: &Request) {
     let reply = reply(state, turn, request);
-    turn.answer(request.id, reply);
+    let confirm = state.events.is_reading(request.id);
+    turn.answer(request.id, Reply { confirm, ..reply });
 }
 
 fn reply(state: &mut State, turn: &mut Turn, request: &Request) -> Reply {
@@ -200,6 +214,12 @@ fn in_session(state: &mut State, turn: &mut Turn, asked: &Asked<'_>, name: &str)
         "positionCursor" => position_cursor::answer(call),
         "readCursor" => read_cursor::answer(call),
         "destroyCursor" => destroy_cursor::answer(call),
+        "configureEvents" => configure_events::answer(call),
+        "getEventConfiguration" => get_event_configuration::answer(call),
+        "getEvents" => get_events::answer(call),
+        "removeEvents" => remove_events::answer(call),
+        "removeEventConfiguration" => remove_event_configuration::answer(call),
+        "cleanEventConfiguration" => clean_event_configuration::answer(call),
         _ => Err(Status::BadParameter),
     }
 }

@@ -9,6 +9,10 @@ use crate::reply::Text;
 pub enum Status {
     /// The login is wrong; whether name or password is not told.
     InvalidPassword,
+    /// The account has as many keys as it may have.
+    TooManyRecords,
+    /// There is no such key, or no longer: configure it, and read everything.
+    NoSuchKey,
     /// The deltas that are asked for are no longer there: fetch the whole address book.
     DeltasTooOld,
     /// What is asked makes no sense, or is not offered.
@@ -23,6 +27,8 @@ pub enum Status {
     InvalidSession,
     /// The request names no session.
     MissingSession,
+    /// Too many answers with events are on their way.
+    TooManyReads,
     /// The method is not for this container.
     WrongContainer,
 }
@@ -32,6 +38,8 @@ impl Status {
     pub fn code(self) -> u64 {
         match self {
             Self::InvalidPassword => 53273,
+            Self::TooManyRecords => 53531,
+            Self::NoSuchKey => 53761,
             Self::DeltasTooOld => 55062,
             Self::BadParameter => 59905,
             Self::ItemNotFound => 59906,
@@ -39,6 +47,7 @@ impl Status {
             Self::InvalidCursor => 59909,
             Self::InvalidSession => 59910,
             Self::MissingSession => 59920,
+            Self::TooManyReads => 59921,
             Self::WrongContainer => 59925,
         }
     }
@@ -46,6 +55,8 @@ impl Status {
     fn text(self) -> &'static str {
         match self {
             Self::InvalidPassword => "Invalid user or password.",
+            Self::TooManyRecords => "There are too many event configurations; remove one.",
+            Self::NoSuchKey => "There is no event configuration with this key, or no longer.",
             Self::DeltasTooOld => "The deltas are no longer kept; read the whole address book.",
             Self::BadParameter => "A parameter is missing, wrong or not supported.",
             Self::ItemNotFound => "The item was not found.",
@@ -53,6 +64,7 @@ impl Status {
             Self::InvalidCursor => "Invalid cursor.",
             Self::InvalidSession => "Invalid session string.",
             Self::MissingSession => "Missing session string.",
+            Self::TooManyReads => "Too many requests for events at once; try again.",
             Self::WrongContainer => "The method is not supported on this container.",
         }
     }

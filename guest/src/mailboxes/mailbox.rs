@@ -112,6 +112,11 @@ impl Mailbox {
         &self.id
     }
 
+    /// The account's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A folder; the root for a number that was forgotten.
     pub fn folder(&self, number: FolderNo) -> &Folder {
         self.folders.get(&number).unwrap_or(&self.folders[&ROOT])
@@ -258,6 +263,12 @@ impl Mailbox {
             self.moved_away.pop_front();
         }
         self.moved_away.push_back((folder, item.into()));
+    }
+
+    /// Whether an item is known to have left the folder with this id.
+    pub fn has_moved_away(&self, folder: &str, item: &str) -> bool {
+        let number = self.by_id.get(folder);
+        number.is_some_and(|number| self.moved_away.iter().any(|(from, id)| from == number && **id == *item))
     }
 
     /// Whether an item is known to have left this folder; asked once, because it may come back.

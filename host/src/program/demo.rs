@@ -1,6 +1,7 @@
-//! What makes the demo alive: folders for its accounts, captured traffic of a real mail server for one of them, and a
-//! client of hers that prints what it hears.
+//! What makes the demo alive: folders for its accounts, an address book, captured traffic of a real mail server for one of
+//! them, and a client of hers that prints what it hears.
 
+mod book;
 mod listener;
 
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub const DOMAIN: &str = "example.org";
 /// The demo's accounts; ids equal names.
 pub const ACCOUNTS: [&str; 4] = ["alice@example.org", "bob@example.org", "carol@example.org", "admin@example.org"];
 
-/// The source of the demo's folders: they are sent once in the life of a data directory.
+/// The source of the demo's folders and address book: they are sent once in the life of a data directory.
 pub const SOURCE: &str = "postbell-demo";
 
 /// The account that hears of the captured traffic.
@@ -52,7 +53,7 @@ const CLEAN_UP: &str = r#"{"event":"MailboxDelete","uri":"imap://vm/user/alice/A
 /// The time between two lines of traffic.
 const PACE: Duration = Duration::from_secs(3);
 
-/// The first batch of the demo: the folders of every account. `now`: milliseconds since the Unix epoch.
+/// The first batch of the demo: the folders of every account, and the address book. `now`: milliseconds since the Unix epoch.
 pub fn baseline(now: u64) -> Batch {
     let folder = |(id, name, holds): (&str, &str, &str)| Folder {
         id: id.into(),
@@ -71,7 +72,7 @@ pub fn baseline(now: u64) -> Batch {
         let change = Change { number: None, at: now, origin: None, counts: Vec::new(), what };
         AccountChanges { account: account.into(), changes: vec![change] }
     };
-    Batch { accounts: ACCOUNTS.into_iter().map(account).collect(), book: Vec::new() }
+    Batch { accounts: ACCOUNTS.into_iter().map(account).collect(), book: book::entries() }
 }
 
 /// Plays the captured traffic to carol, a line every few seconds, again and again, until the tenant is closed.

@@ -211,7 +211,10 @@ async fn serve(
     let (client_address, admin_address) = (clients.local_addr()?, admins.local_addr()?);
     if demo {
         let once = SourceSpan { source: demo::SOURCE.into(), offset: 0, length: 1 };
-        tenants[0].ingest(demo::baseline(tenants[0].now()), Some(once)).await.context("the demo's folders")?;
+        tenants[0]
+            .ingest(demo::baseline(tenants[0].now()), Some(once))
+            .await
+            .context("the demo's folders and address book")?;
     }
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let (limits, admin_key) = (config.limits, config.admin_key.clone());

@@ -4,6 +4,7 @@
 //! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has
 //! them. An argument names the part to run.
 
+mod events;
 mod interests;
 mod pair;
 mod timing;
@@ -34,11 +35,12 @@ type Part = fn(&Table, &Plugin);
 
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("ingest", ingest),
         ("answer", answer),
         ("open", open),
         ("interests", interests::run),
+        ("events", events::run),
         ("wait_sets", wait_sets::run),
     ];
     let (plugin, table) = (component::plugin(), Table::begin());

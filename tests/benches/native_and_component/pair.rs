@@ -84,7 +84,13 @@ impl Pair {
 
     /// A request of one of the users.
     pub fn request(&mut self, user: u64, body: String) -> Request {
-        histories::request(self.next_request(), &account(user), body)
+        histories::request(self.number_request(), &account(user), body)
+    }
+
+    /// The number of the next request.
+    pub fn number_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
     }
 
     /// Asks; gives the body of the answer, which must be a success.
@@ -135,12 +141,6 @@ impl Pair {
         self.instance = instance(&self.plugin);
         let loaded = self.instance.load(&self.plugin.manifest().state_formats[0], &saved);
         loaded.expect("no fault").expect("it loads what was saved");
-    }
-
-    /// A number for a request that is made elsewhere.
-    pub fn next_request(&mut self) -> u64 {
-        self.requests += 1;
-        self.requests
     }
 
     /// The number of the last request.

@@ -105,7 +105,7 @@ fn make(table: &Table, plugin: &Plugin) {
 }
 
 fn ask_as_administrator(pair: &mut Pair, operation: &str, named: &[&str]) -> Request {
-    request(pair.next_request(), ADMINISTRATOR, Rank::Administrator, soap("*", operation), named)
+    request(pair.number_request(), ADMINISTRATOR, Rank::Administrator, soap("*", operation), named)
 }
 
 /// Asks natively only.

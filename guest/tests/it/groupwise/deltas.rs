@@ -87,3 +87,45 @@ fn a_rebuild_begins_anew_when_it_is_finished() {
     assert_eq!(short(&on_book(&mut world, &session, "getItems", "")), "0 a=a");
     assert_eq!(book(&mut world, vec![BookChange::RebuildFinished]).rejections.len(), 1);
 }
+
+/// As Evolution asks: it takes all that there is for read, though it reads 100.
+fn evolutions(world: &mut World, session: &str, first: u64) -> String {
+    let info = format!("<firstSequence>{first}.000000</firstSequence><count>100</count>");
+    let rest = format!("<deltaInfo>{info}</deltaInfo><view>name email sync</view>");
+    short(&on_book(world, session, "getDeltas", &rest))
+}
+
+#[test]
+fn evolution_is_told_to_read_the_book_when_it_skips_deltas() {
+    let mut world = World::new();
+    let session = log_in_with(&mut world, "Evolution");
+    let other = log_in_with(&mut world, "another");
+    book(&mut world, (0..101).map(|_| BookChange::Modified(entry("contact", "a", "a"))).collect());
+    let page = evolutions(&mut world, &session, 1);
+    assert!(page.ends_with("[100 1 100]"), "{page}");
+    assert_eq!(info(&mut world, &session), "0 [102 101]");
+    assert_eq!(info(&mut world, &other), "0 [1 101]", "others are not told so");
+    // It logs in again, reads the book, and is in step.
+    send(&mut world, &soap(&session, "<logoutRequest/>"));
+    let session = log_in_with(&mut world, "Evolution");
+    assert_eq!(info(&mut world, &session), "0 [102 101]");
+    let cursor = element(&on_book(&mut world, &session, "createCursor", ""), "cursor");
+    on_book(&mut world, &session, "readCursor", &format!("<cursor>{cursor}</cursor>"));
+    assert_eq!(info(&mut world, &session), "0 [1 101]");
+    book(&mut world, vec![BookChange::Deleted("a".into())]);
+    assert_eq!(evolutions(&mut world, &session, 102), "0 delete:a [1 1 102]");
+    assert_eq!(info(&mut world, &session), "0 [1 102]");
+}
+
+/// Who pages on has skipped nothing.
+#[test]
+fn a_client_that_asks_as_evolution_does_and_reads_on_is_left_alone() {
+    let mut world = World::new();
+    let session = log_in(&mut world);
+    book(&mut world, (0..250).map(|_| BookChange::Modified(entry("contact", "a", "a"))).collect());
+    for (first, end) in [(1, "[100 1 100]"), (101, "[100 1 200]"), (201, "[50 1 250]")] {
+        let page = evolutions(&mut world, &session, first);
+        assert!(page.ends_with(end), "{page}");
+    }
+    assert_eq!(info(&mut world, &session), "0 [1 250]");
+}

@@ -2,6 +2,10 @@
 
 mod bad_input;
 mod deltas;
+mod events;
+mod filters;
+mod limits;
+mod logins;
 mod model;
 mod reading;
 
@@ -13,7 +17,7 @@ pub const ALICE: &str = "alice@example.org";
 pub const BOOK: &str = "GroupWiseSystemAddressBook@52";
 
 /// A request as the host hands it over after `identify`: every session string is the visit of a login that holds.
-pub fn send(world: &mut World, body: &str) -> String {
+pub fn exchange(world: &mut World, body: &str) -> Reaction {
     world.requests += 1;
     let head = RequestHead { method: "POST".into(), path: "/soap".into(), ..RequestHead::default() };
     let claims = postbell_notify::identify(&head, body.as_bytes());
@@ -33,7 +37,12 @@ pub fn send(world: &mut World, body: &str) -> String {
     let reaction = world.notify.answer(at, &request);
     assert!(reaction.changed || world.saved() == saved, "it says that nothing changed: {body}");
     assert_eq!(reaction.replies.len(), 1);
-    text(&reaction.replies[0])
+    reaction
+}
+
+/// The body of the answer.
+pub fn send(world: &mut World, body: &str) -> String {
+    text(&exchange(world, body).replies[0])
 }
 
 /// The placeholder of a token is the visit itself, so that a test can bring it back.

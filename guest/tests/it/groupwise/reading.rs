@@ -1,4 +1,4 @@
-//! Items and cursors, and the life of a session.
+//! The book, its items and its cursors.
 
 use super::*;
 
@@ -29,22 +29,6 @@ fn a_cursor_stays_in_its_place_while_entries_change() {
     let destroy = format!("<cursor>{cursor}</cursor>");
     assert_eq!(status(&on_book(&mut world, &session, "destroyCursor", &destroy)), 0);
     assert_eq!(read(&mut world, &session, &cursor, ""), "59909");
-}
-
-#[test]
-fn a_session_ends_when_it_is_idle_or_logged_out() {
-    let mut world = World::new();
-    let session = log_in(&mut world);
-    let noop = soap(&session, "<getTimestampRequest><noop>1</noop></getTimestampRequest>");
-    world.wait(29 * 60_000);
-    assert_eq!(status(&send(&mut world, &noop)), 0);
-    world.wait(29 * 60_000);
-    assert_eq!(status(&send(&mut world, &noop)), 0);
-    world.wait(31 * 60_000);
-    assert_eq!(status(&send(&mut world, &noop)), 59910);
-    let session = log_in(&mut world);
-    let logout = soap(&session, "<logoutRequest/>");
-    assert_eq!((status(&send(&mut world, &logout)), status(&send(&mut world, &logout))), (0, 59910));
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Actor {
     /// When one is due by age, in the clock's monotonic time.
     pub(super) fn snapshot_due(&self) -> Option<u64> {
         let Snapshots { sequence, since, running, .. } = self.snapshots;
-        let wanted = !running && self.committed > sequence;
+        let wanted = !running && self.committed > sequence && self.unproven.is_empty();
         wanted.then(|| since.saturating_add(self.parts.limits.retention.snapshot_milliseconds))
     }
 
@@ -54,7 +54,8 @@ impl Actor {
         let by_age = self.snapshot_due().is_some_and(|due| due <= self.parts.clock.monotonic());
         let inputs = self.committed.saturating_sub(sequence);
         let due = by_age || inputs >= retention.snapshot_inputs || bytes >= retention.snapshot_bytes;
-        if due && !running && inputs > 0 && !self.ended {
+        // What the journal does not know of a swap cannot be kept for it.
+        if due && !running && inputs > 0 && !self.ended && self.unproven.is_empty() {
             self.follow();
         }
     }

@@ -1,0 +1,108 @@
+//! What is too large, too much or too many.
+
+use super::*;
+
+fn large(id: &str, bytes: usize) -> BookChange {
+    BookChange::Added(entry("contact", id, &"x".repeat(bytes)))
+}
+
+fn reasons(reaction: &Reaction) -> Vec<&str> {
+    reaction.rejections.iter().map(|rejection| rejection.reason.as_str()).collect()
+}
+
+#[test]
+fn an_entry_that_is_too_large_is_rejected_by_itself() {
+    let mut world = World::with(&[("book-entry-bytes", "1024"), ("book-bytes", "65536")]);
+    let session = log_in(&mut world);
+    let reaction = book(&mut world, vec![large("a", 900), large("b", 1024), large("c", 900)]);
+    assert_eq!(reasons(&reaction), ["the entry is larger than book-entry-bytes"]);
+    assert_eq!(short(&on_book(&mut world, &session, "getItems", "<view>id</view>")), "0 a c");
+    let many = (0..100).map(|number| large(&format!("e{number}"), 900)).collect();
+    let reaction = book(&mut world, many);
+    assert!(!reaction.rejections.is_empty() && reaction.rejections.len() < 50, "{}", reaction.rejections.len());
+    assert!(reasons(&reaction).iter().all(|reason| *reason == "the address book is larger than book-bytes"));
+    let reaction = book(&mut world, vec![BookChange::Deleted("a".into()), large("z", 900)]);
+    assert_eq!(reasons(&reaction), [""; 0], "there is room again");
+}
+
+#[test]
+fn an_entry_that_no_answer_could_hold_is_rejected() {
+    let mut world = World::with(&[("book-entry-bytes", "131072")]);
+    let mut grown = entry("group", "g", "g");
+    let member = Member { id: "a".into(), name: String::new(), email: String::new(), kind: String::new() };
+    grown.members = vec![member; 10_000];
+    assert_eq!(reasons(&book(&mut world, vec![BookChange::Added(grown)])), ["the entry is too large for an answer"]);
+    let mut named = entry("contact", "n", "n");
+    named.fields = (0..4097)
+        .map(|number| Field { name: format!("f{number}"), label: String::new(), value: String::new() })
+        .collect();
+    let reaction = book(&mut world, vec![BookChange::Added(named)]);
+    assert_eq!(reasons(&reaction), ["the address book has too many names of fields"]);
+}
+
+/// More than one answer holds: deltas and cursors go on where it ended, and what cannot go on says so.
+#[test]
+fn what_does_not_fit_into_one_answer_comes_in_pages() {
+    let mut world = World::new();
+    let session = log_in(&mut world);
+    let ids: Vec<_> = (0..40).map(|number| format!("e{number:02}")).collect();
+    for id in &ids {
+        assert_eq!(reasons(&book(&mut world, vec![large(id, 50_000)])), [""; 0]);
+    }
+    assert_eq!(status(&on_book(&mut world, &session, "getItems", "")), 59908);
+    let cursor = element(&on_book(&mut world, &session, "createCursor", ""), "cursor");
+    let (mut read, mut told, mut pages) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let body = on_book(&mut world, &session, "readCursor", &format!("<cursor>{cursor}</cursor>"));
+        assert!(body.len() <= 1 << 20, "{}", body.len());
+        let items = ids_of(&body);
+        if items.is_empty() {
+            break;
+        }
+        read.extend(items);
+        pages += 1;
+    }
+    let mut first = 1;
+    while first <= 40 {
+        let info = format!("<deltaInfo><firstSequence>{first}</firstSequence></deltaInfo>");
+        let body = on_book(&mut world, &session, "getDeltas", &info);
+        let (count, last) = (element(&body, "count"), element(&body, "lastSequence"));
+        let items = ids_of(&body);
+        assert!(!items.is_empty() && count == items.len().to_string() && body.len() <= 1 << 20);
+        told.extend(items);
+        first = last.parse::<u64>().expect("a number") + 1;
+        pages += 1;
+    }
+    assert_eq!((&read, &told), (&ids, &ids));
+    assert!(pages >= 4, "{pages}");
+}
+
+#[test]
+fn with_one_cursor_too_many_the_oldest_closes() {
+    let mut world = World::with(&[("groupwise-cursors-per-session", "2")]);
+    let session = log_in(&mut world);
+    let cursors = [0; 3].map(|_| element(&on_book(&mut world, &session, "createCursor", ""), "cursor"));
+    let read = cursors
+        .map(|cursor| status(&on_book(&mut world, &session, "readCursor", &format!("<cursor>{cursor}</cursor>"))));
+    assert_eq!(read, [59909, 0, 0]);
+    let other = log_in(&mut world);
+    assert_eq!(status(&on_book(&mut world, &other, "readCursor", "<cursor>2</cursor>")), 59909, "it is not theirs");
+}
+
+#[test]
+fn lists_views_and_filters_have_bounds() {
+    let mut world = World::new();
+    let session = log_in(&mut world);
+    let ids = |count: usize| format!("<items>{}</items>", "<item>a</item>".repeat(count));
+    assert_eq!(status(&on_book(&mut world, &session, "getItems", &ids(1000))), 0);
+    assert_eq!(status(&on_book(&mut world, &session, "getItems", &ids(1001))), 59905);
+    let view = |length: usize| format!("<view>{}</view>", "x".repeat(length));
+    assert_eq!(status(&on_book(&mut world, &session, "createCursor", &view(1024))), 0);
+    assert_eq!(status(&on_book(&mut world, &session, "createCursor", &view(1025))), 59905);
+}
+
+fn ids_of(body: &str) -> Vec<String> {
+    let document = roxmltree::Document::parse(body).expect("answers are well-formed");
+    let ids = document.descendants().filter(|node| node.tag_name().name() == "id").filter_map(|node| node.text());
+    ids.map(|id| id.split('@').next().unwrap_or_default().to_owned()).collect()
+}
