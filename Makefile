@@ -36,6 +36,7 @@ bench: setup ## measure native code and component, the journal and the bare stor
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
 	cargo bench --workspace --bench waiting
+	cargo bench --workspace --bench live
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm
