@@ -193,14 +193,24 @@ impl MailServer {
         Ok(Source { process: Some(process), name })
     }
 
+    /// Alice, as it calls her.
+    pub fn user(&self) -> &'static str {
+        match self.kind {
+            Kind::Dovecot => "alice@example.org",
+            Kind::Cyrus => "alice",
+        }
+    }
+
+    /// Where it takes deliveries, on loopback.
+    pub fn lmtp_port(&self) -> u16 {
+        self.lmtp
+    }
+
     /// Alice's mailbox.
     pub fn mailbox(&self) -> Result<Mailbox> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests lie in the workspace")?;
         let mut command = Command::new(root.join(".venv/bin/python"));
-        let user = match self.kind {
-            Kind::Dovecot => "alice@example.org",
-            Kind::Cyrus => "alice",
-        };
+        let user = self.user();
         command.arg(root.join("tests/python/mailbox.py"));
         command.args([&self.imap.to_string(), &self.lmtp.to_string(), user, PASSWORD]);
         let mut process = Process::spawn(command.stdin(Stdio::piped()))?;
