@@ -12,7 +12,7 @@ use super::wire::{Element, Node};
 
 /// Answers the operation.
 pub fn answer(call: &mut Call<'_>, operation: &Element<'_>, admin: bool) -> Result<Node, Fault> {
-    let types = operation.value("defTypes").map(accounts::interests).transpose()?.unwrap_or(Types::NONE);
+    let types = accounts::only(operation, "defTypes")?.map(accounts::interests).transpose()?.unwrap_or(Types::NONE);
     let everyone = truth(operation, "allAccounts")?;
     if everyone {
         call.caller.must_be_system_administrator()?;
