@@ -32,11 +32,12 @@ test-schemas: setup ## run the suite, its answers judged by the dialects' schema
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component, journal and bare store, waiting clients, swaps, many tenants
+bench: setup ## measure native code and component, journal and bare store, waiting clients, swaps, tenants, real mail servers
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
 	cargo bench --workspace --bench waiting
 	cargo bench --workspace --bench tenants
+	cargo bench --workspace --bench live
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm

@@ -14,6 +14,10 @@ pub struct Settings {
     pub heartbeat_seconds: u32,
     /// `ews-streaming-idle-minutes` (1440; 1 to 525600): how long a streaming subscription lives without a stream.
     pub streaming_idle_minutes: u32,
+    /// `accounts` (100000; 1 to 10000000): accounts of the tenant, closed ones included; beyond, no mailbox is opened.
+    pub accounts: u32,
+    /// `ews-subscriptions` (200000; 1 to 10000000): subscriptions of all accounts; beyond, none is made.
+    pub subscriptions: u32,
     /// `ews-subscriptions-per-account` (5000; 1 to 1000000): subscriptions to one mailbox.
     pub subscriptions_per_account: u32,
     /// `ews-streams-per-account` (10; 1 to 1000000): open streams of one account.
@@ -126,6 +130,8 @@ impl Default for Settings {
             domains: Vec::new(),
             heartbeat_seconds: 25,
             streaming_idle_minutes: 1440,
+            accounts: 100_000,
+            subscriptions: 200_000,
             subscriptions_per_account: 5000,
             streams_per_account: 10,
             ids_per_stream: 200,
@@ -227,6 +233,8 @@ impl Settings {
             "domains" => self.domains = value.split_ascii_whitespace().map(str::to_ascii_lowercase).collect(),
             "ews-heartbeat-seconds" => self.heartbeat_seconds = small(key, value, 1, 300)?,
             "ews-streaming-idle-minutes" => self.streaming_idle_minutes = small(key, value, 1, 525_600)?,
+            "accounts" => self.accounts = small(key, value, 1, 10_000_000)?,
+            "ews-subscriptions" => self.subscriptions = small(key, value, 1, 10_000_000)?,
             "ews-subscriptions-per-account" => self.subscriptions_per_account = small(key, value, 1, 1_000_000)?,
             "ews-streams-per-account" => self.streams_per_account = small(key, value, 1, 1_000_000)?,
             "ews-ids-per-stream" => self.ids_per_stream = small(key, value, 1, 10_000)?,

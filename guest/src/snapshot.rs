@@ -15,7 +15,7 @@ use crate::ews::streams::Stream;
 use crate::ids::Keys;
 use crate::mailboxes::{Mailbox, MailboxNo, Numbers};
 use crate::settings::Settings;
-use crate::state::State;
+use crate::state::{Refused, State};
 use crate::subscriptions::{Subscription, SubscriptionNo};
 use crate::zimbra::{Member, Place as Commit, SetNo, WaitSet};
 
@@ -41,6 +41,7 @@ struct Head {
     last_call: CallId,
     pushes_failed: u64,
     pushes_refused: u64,
+    refused: Refused,
     zimbra: ZimbraHead,
 }
 
@@ -237,6 +238,7 @@ fn head(state: &State) -> Head {
         last_call: state.last_call,
         pushes_failed: state.pushes_failed,
         pushes_refused: state.pushes_refused,
+        refused: state.refused,
         zimbra: ZimbraHead {
             next: state.waitsets.next,
             served: state.waitsets.served,
@@ -326,6 +328,7 @@ impl Loading {
                 state.last_call = head.last_call;
                 state.pushes_failed = head.pushes_failed;
                 state.pushes_refused = head.pushes_refused;
+                state.refused = head.refused;
                 state.waitsets.next = head.zimbra.next;
                 state.waitsets.served = head.zimbra.served;
                 state.waitsets.evicted = head.zimbra.evicted;

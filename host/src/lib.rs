@@ -5,28 +5,67 @@
 //! a component and keeps it alive: [`Host`] has the engine and the threads, [`plugin::Plugin`] is a component that was
 //! compiled and checked, [`tenant::Tenant`] is one plugin instance with its journal and its open requests.
 //!
+//! # To begin with
+//!
 //! ```
-//! use postbell::{Host, HostOptions, TenantOptions, contract::changes::Batch};
+//! use postbell::contract::changes::{Account, Batch, Change, Happening, Item};
+//! use postbell::contract::requests::{Access, Grant, RequestHead};
+//! use postbell::tenant::Request;
+//! use postbell::{Host, HostOptions, TenantOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let host = Host::new(HostOptions::default())?;
 //! let plugin = host.load(postbell::plugin::bundled())?;
-//! let tenant = host.open("example.org", &plugin, TenantOptions::default())?;
+//! let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+//! let tenant = host.open("example.org", &plugin, TenantOptions { settings, ..TenantOptions::default() })?;
 //!
-//! // Any executor will do; changes go in here, requests go to `tenant.request`.
-//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-//! let ingested = runtime.block_on(tenant.ingest(Batch { accounts: vec![], book: vec![] }, None))?;
+//! // What happened in a mailbox. Once this returns, it is committed to the journal.
+//! let mail = Happening::MessageDelivered(Item::message("mail-1", "inbox"));
+//! let batch = Batch::of("alice@example.org", vec![Change::new(tenant.now(), mail)]);
+//! let ingested = pollster::block_on(tenant.ingest(batch, None))?;
 //! assert!(ingested.rejections.is_empty());
-//! runtime.block_on(tenant.close());
+//!
+//! // What a client asks. Who it is has been verified by the caller.
+//! let head = RequestHead::new("POST", "/EWS/Exchange.asmx", "text/xml; charset=utf-8");
+//! let access = Access::Granted(Grant::to(Account::new("id-alice", "alice@example.org")));
+//! let answer = pollster::block_on(tenant.request(Request::new(head, "no envelope", access)))?;
+//! assert_eq!(answer.status, 500, "SOAP says so of what is no envelope");
+//! pollster::block_on(tenant.close());
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What to know
+//!
+//! - **Threads.** The host has its own. What is `async` here only waits for them: it runs on any executor, on none
+//!   (`pollster::block_on`), and inside a runtime. What blocks says so: [`Host::load`] compiles, [`Host::open`] replays.
+//! - **Changes** are applied in order, and once where their source counts them ([`tenant::SourceSpan`]). What an adapter
+//!   makes of a mail server's own words is in [`ingest`].
+//! - **Requests** go through [`tenant::Tenant::identify`], which says where the login stands and which bytes are secret; the
+//!   embedder verifies it, overwrites those bytes, and hands the request to [`tenant::Tenant::request`]. An answer is whole, or
+//!   comes in parts, for as long as its client listens; dropping it hangs up. What cannot be answered is refused by
+//!   [`tenant::Tenant::refuse`], in the client's dialect.
+//! - **What is kept** is for the [`journal::Journal`] to say: in memory by default, in a file
+//!   ([`journal::DatabaseJournal`]), or wherever the embedder keeps things.
+//! - **Calls** that plugins ask for are made by an [`outbound::Outbound`]; by default by none.
+//! - **Another version** takes over by [`tenant::Tenant::swap`] while clients stay connected.
+//! - **Limits** stand in [`tenant::Limits`]; what goes over one is refused, and counted in [`Statistics`].
+//! - **Authors of plugins** check theirs by [`conformance`].
+//!
+//! The folder `examples` has a mail server, a swap, a journal and logins of one's own.
+//!
+//! # Features
+//!
+//! `bundled-plugin` embeds this project's own plugin, and needs a compiler for WebAssembly; `program` adds what the `postbell`
+//! program is made of. Both are on by default; a server that embeds wants neither `program` nor, if it loads a component from a
+//! file, `bundled-plugin`.
 //!
 //! What a plugin is told and may do is the contract, `wit/notify.wit`; its types are in [`contract`].
 
 #[cfg(feature = "program")]
 pub mod admin;
 pub mod clock;
+pub mod conformance;
 pub mod contract;
 pub mod ingest;
 pub mod journal;
@@ -118,6 +157,9 @@ pub struct HostOptions {
     /// How many tenants may have an instance while they are idle; of further ones, those sleep that were idle longest. At
     /// most seven eighths of the instances: the others are for what runs beside tenants.
     pub open_tenants: usize,
+    /// Whether address space for all instances is reserved at start: they are made faster then. Without, what watches memory
+    /// (valgrind, a sanitizer) sees each.
+    pub pool: bool,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
     /// How many tenants that are busy may have a thread of their own; see [`Limits::busy_milliseconds`].
@@ -144,6 +186,7 @@ impl Default for HostOptions {
             verify: None,
             instances: 1_000,
             open_tenants: 10_000,
+            pool: true,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
             own_threads: 64,
             accept_divergence: false,
@@ -206,7 +249,8 @@ impl Host {
     /// This machine cannot run the engine.
     pub fn new(mut options: HostOptions) -> Result<Host, HostError> {
         options.instances = possible(options.instances);
-        let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let engine = plugin::engine(options.instances, options.pool);
+        let engine = engine.map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
         let library =
             Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));

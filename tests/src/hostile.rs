@@ -112,15 +112,17 @@ impl Scene {
         self.nothing_is_left().await
     }
 
-    /// There are as many instances as there were.
+    /// There are as many instances as there were, each with its store and its slot, and as many threads.
     pub async fn nothing_is_left(&self) -> Result<()> {
         let gone = async {
             // The neighbour's own snapshots come and go.
-            while self.host.instances() != self.instances {
+            while self.host.instances() != self.instances || self.host.own_threads() > 0 {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, gone).await.with_context(|| format!("{} instances are left", self.host.instances()))
+        timeout(PATIENCE, gone).await.with_context(|| {
+            format!("{} instances and {} threads are left", self.host.instances(), self.host.own_threads())
+        })
     }
 
     /// The neighbour got every answer, and gets more.

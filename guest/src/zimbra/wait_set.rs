@@ -15,7 +15,6 @@ use super::types::Types;
 use super::waiters;
 use super::wire::{Element, Node, Value};
 use crate::contract::LogLevel;
-use crate::history::Position;
 use crate::mailboxes::{Condition, MailboxNo};
 use crate::state::State;
 
@@ -177,8 +176,11 @@ pub fn add(call: &mut Call<'_>, number: SetNo, entry: Entry<'_>, errors: &mut Er
         errors.insert((account.id.clone(), wrong));
         return;
     }
-    call.turn.changed = true;
-    let mailbox = call.state.mailboxes.named(account, Position { sequence: call.turn.at.sequence, index: 0 });
+    let Some(mailbox) = call.state.mailbox_named(account, call.turn) else {
+        // The nearest that the protocol has: the account may be added later.
+        errors.insert((account.id.clone(), ErrorType::MaintenanceMode));
+        return;
+    };
     let last_change = call.state.mailboxes.get(mailbox).number;
     member.fresh = member.token.is_some_and(|token| token < last_change).then_some(None);
     call.state.waitsets.insert_member(number, mailbox, member);

@@ -359,6 +359,30 @@ fn client_families(clients: &ClientCounters) -> Vec<Family> {
             counted("class", clients.responses()),
         ),
         family(
+            "postbell_client_logins",
+            "Passwords that were verified, by what came of it; those remembered are not verified again",
+            MetricType::Counter,
+            counted("outcome", clients.logins()),
+        ),
+        family(
+            "postbell_client_body_bytes",
+            "Bytes of requests' bodies that are there now",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(clients.body_bytes()))],
+        ),
+        family(
+            "postbell_client_malformed_requests",
+            "Requests that were no HTTP, or whose end could not be told for certain",
+            MetricType::Counter,
+            vec![(Vec::new(), Figure::Count(clients.malformed_requests()))],
+        ),
+        family(
+            "postbell_client_failed_handshakes",
+            "Connections that came to no TLS, for another reason than time",
+            MetricType::Counter,
+            vec![(Vec::new(), Figure::Count(clients.failed_handshakes()))],
+        ),
+        family(
             "postbell_client_refusals",
             "What was refused to mail clients, by the limit that was reached",
             MetricType::Counter,
@@ -425,6 +449,9 @@ impl Collector for Families {
             for (labels, figure) in series {
                 match (kind, figure) {
                     (MetricType::Info, _) => metric.encode_info(labels)?,
+                    (MetricType::Counter, Figure::Count(n)) if labels.is_empty() => {
+                        metric.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
+                    }
                     (MetricType::Counter, Figure::Count(n)) => {
                         metric.encode_family(labels)?.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
                     }

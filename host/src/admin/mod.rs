@@ -8,6 +8,7 @@
 //!   others in their place, with an admin key.
 //! - `GET /v1/tenants`, `GET`, `PUT` and `DELETE /v1/tenants/{tenant}`: the tenants themselves, with the server's admin
 //!   key; one of its own for `GET`.
+//! - `DELETE /v1/tenants/{tenant}/logins`: ends logins of the tenant's clients, with an admin key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
 //!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
@@ -16,6 +17,7 @@
 mod api;
 pub mod journal;
 mod keys;
+mod logins;
 mod metrics;
 pub mod plugins;
 mod refusal;
@@ -42,6 +44,7 @@ use crate::journal::Journal;
 use crate::program::admission::Admission;
 use crate::program::tenants::{Changed, Tenants as Managed};
 use crate::serve::counters::Counters as ClientCounters;
+use crate::serve::logins::Logins;
 use crate::tenant::Tenant;
 
 /// How long a client may take for the head of a request, and be idle between two.
@@ -76,6 +79,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct AdminTenant {
     /// The tenant itself.
     pub tenant: Tenant,
+    /// Its clients' logins.
+    pub logins: Arc<Logins>,
     /// The key of its sources.
     pub ingest_key: Option<String>,
     /// The key of its administrators.
@@ -122,6 +127,7 @@ struct Tenants {
 
 struct Seat {
     tenant: Tenant,
+    logins: Arc<Logins>,
     keys: Vec<(Right, Key)>,
     domains: Vec<String>,
     /// Whether its figures are its own; else they are among those of all the others.
@@ -176,14 +182,14 @@ impl State {
 
     /// One more tenant, or another in the place of the one with its name.
     pub fn insert(&self, tenant: AdminTenant) {
-        let AdminTenant { tenant, ingest_key, admin_key, domains } = tenant;
+        let AdminTenant { tenant, logins, ingest_key, admin_key, domains } = tenant;
         let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
         let keys = keys.iter().filter_map(|(right, key)| Some((*right, Key::of(key.as_deref()?)))).collect();
         let mut tenants = self.0.tenants.write().expect("nothing panics while this lock is held");
         let former = tenants.seats.get(tenant.name()).map(|seat| seat.shown);
         let shown = former.unwrap_or(tenants.shown < self.0.most_shown);
         tenants.shown += usize::from(shown && former.is_none());
-        tenants.seats.insert(tenant.name().to_owned(), Arc::new(Seat { tenant, keys, domains, shown }));
+        tenants.seats.insert(tenant.name().to_owned(), Arc::new(Seat { tenant, logins, keys, domains, shown }));
     }
 
     /// A tenant is gone.

@@ -4,6 +4,7 @@
 //! the horizon: what came before is gone. Until then the records reach back to `open`.
 
 pub mod archive;
+mod bytes;
 mod committer;
 mod database;
 mod digest;
@@ -74,6 +75,20 @@ pub struct Snapshot {
     pub history_bytes: u64,
     /// The component that saved it; none: it is not known.
     pub tenure: Option<Tenure>,
+}
+
+impl Snapshot {
+    /// Everything but the state.
+    pub fn facts(&self) -> SnapshotFacts {
+        SnapshotFacts {
+            sequence: self.sequence,
+            now: self.now,
+            bytes: self.parts.iter().map(|part| part.len() as u64).sum(),
+            history_bytes: self.history_bytes,
+            format: self.format.clone(),
+            tenure: self.tenure.clone(),
+        }
+    }
 }
 
 /// A snapshot without its state.

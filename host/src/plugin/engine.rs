@@ -26,11 +26,12 @@ fn ceiling(maps: u32) -> u32 {
     (maps - maps / 4) / MAPS_OF_AN_INSTANCE
 }
 
-/// An engine for `instances` instances at once, and the thread that advances its epoch.
-pub(crate) fn engine(instances: u32) -> wasmtime::Result<Arc<Engine>> {
-    let engine = match Engine::new(&configuration(Some(pool(instances)))) {
-        Ok(engine) => engine,
-        Err(error) => {
+/// An engine for `instances` instances at once, from a pool if that is wanted, and the thread that advances its epoch.
+pub(crate) fn engine(instances: u32, pooled: bool) -> wasmtime::Result<Arc<Engine>> {
+    let engine = match pooled.then(|| Engine::new(&configuration(Some(pool(instances))))) {
+        None => Engine::new(&configuration(None))?,
+        Some(Ok(engine)) => engine,
+        Some(Err(error)) => {
             // The pool reserves address space for every slot; where the machine has less, instances are made one by one,
             // which is slower and otherwise the same.
             tracing::warn!(%error, instances, "no pool of instances; falling back to allocation on demand");

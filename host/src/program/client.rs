@@ -8,7 +8,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::Failure;
-use super::feed::refusal;
+use super::counted::refusal;
 
 /// How long the server may take for its answer to begin, and then for each piece of it.
 const ANSWER_TIME: Duration = Duration::from_secs(120);

@@ -1,11 +1,14 @@
 //! The configuration of `postbell serve`: a TOML file, checked as a whole before anything starts.
 
+mod authentication;
+mod edge;
 mod limits;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -22,8 +25,13 @@ use crate::plugin::PluginLimits;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
+use crate::serve::gate::LoginLimits;
+use crate::serve::proxies::Proxies;
 use crate::serve::receive::BodyLimits;
+use crate::serve::throttle::FailureLimits;
+use crate::serve::tls::Tls;
 use crate::tenant::{self, Retention};
+use authentication::{Authentication, AuthenticationTable};
 use limits::{LimitsTable, PluginsTable};
 use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue, TenantName};
 
@@ -32,6 +40,10 @@ use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The clients' certificate; none: without TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// The proxies that clients may come through.
+    pub proxies: Proxies,
     /// Where sources, operators and metrics collectors connect.
     pub admin_listen: SocketAddr,
     /// The data directory; none: nothing is kept on disk.
@@ -71,8 +83,8 @@ pub struct Limits {
     pub connection: ConnectionLimits,
     /// Of requests' bodies.
     pub body: BodyLimits,
-    /// How many logins may wait for being verified.
-    pub logins_waiting: usize,
+    /// Of logins.
+    pub logins: LoginLimits,
     /// Bytes of one answer that its client has not taken yet.
     pub unread_bytes: usize,
     /// Parts, likewise.
@@ -159,6 +171,8 @@ pub struct TenantConfig {
     pub settings: Vec<Setting>,
     /// Who may log in.
     pub users: Directory,
+    /// Who verifies their passwords; none: the hashes of `users` do.
+    pub authentication: Option<Authentication>,
     /// The key to send changes; none: closed.
     pub ingest_key: Option<Zeroizing<String>>,
     /// The key to what concerns this tenant; none: closed.
@@ -211,17 +225,27 @@ struct PushTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ServerTable {
     listen: Option<Address>,
+    tls_certificate: Option<Spanned<PathBuf>>,
+    tls_key: Option<Spanned<PathBuf>>,
+    tls_handshake_seconds: Option<Count<1, 300>>,
+    #[serde(default)]
+    trusted_proxies: Vec<AllowedNetwork>,
     admin_listen: Option<Address>,
     data: Option<PathBuf>,
     admin_key: Option<Key>,
     connections: Option<Count<1, 1_000_000>>,
+    connections_per_address: Option<Count<1, 1_000_000>>,
     header_bytes: Option<Count<8192, 1_048_576>>,
     header_seconds: Option<Count<1, 3600>>,
     idle_seconds: Option<Count<1, 86_400>>,
     send_seconds: Option<Count<1, 86_400>>,
     body_bytes: Option<Count<1024, 67_108_864>>,
+    body_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
     body_seconds: Option<Count<1, 3600>>,
     logins_waiting: Option<Count<1, 1_000_000>>,
+    failed_logins_per_account: Option<Count<1, 1_000_000>>,
+    failed_logins_per_address: Option<Count<1, 1_000_000>>,
+    failed_login_minutes: Option<Count<1, 1_440>>,
     unread_bytes: Option<Count<65_536, 1_073_741_824>>,
     unread_parts: Option<Count<16, 1_000_000>>,
     unread_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
@@ -254,6 +278,7 @@ struct TenantTable {
     #[serde(default)]
     settings: BTreeMap<Spanned<String>, SettingValue>,
     users: Option<PathBuf>,
+    authentication: Option<Spanned<AuthenticationTable>>,
     ingest_key: Option<Key>,
     admin_key: Option<Key>,
     preauth_key: Option<Key>,
@@ -312,18 +337,28 @@ impl ServerTable {
         Limits {
             connection: ConnectionLimits {
                 connections: values::or(&self.connections, 10_000) as usize,
+                connections_per_address: values::or(&self.connections_per_address, 2_000) as usize,
                 header_bytes: values::or(&self.header_bytes, 65_536) as usize,
                 patience: Patience {
                     head: seconds(values::or(&self.header_seconds, 10)),
                     idle: seconds(values::or(&self.idle_seconds, 120)),
                 },
                 send_time: seconds(values::or(&self.send_seconds, 60)),
+                handshake_time: seconds(values::or(&self.tls_handshake_seconds, 10)),
             },
             body: BodyLimits {
                 bytes: values::or(&self.body_bytes, 1_048_576) as usize,
+                bytes_total: values::or(&self.body_bytes_total, 256 << 20) as usize,
                 time: seconds(values::or(&self.body_seconds, 30)),
             },
-            logins_waiting: values::or(&self.logins_waiting, 4096) as usize,
+            logins: LoginLimits {
+                waiting: values::or(&self.logins_waiting, 4096) as usize,
+                failures: FailureLimits {
+                    per_account: values::or(&self.failed_logins_per_account, 20) as u32,
+                    per_address: values::or(&self.failed_logins_per_address, 200) as u32,
+                    window_ms: values::or(&self.failed_login_minutes, 5) * 60_000,
+                },
+            },
             unread_bytes: values::or(&self.unread_bytes, 4 << 20) as usize,
             unread_parts: values::or(&self.unread_parts, 1_024) as usize,
             unread_bytes_total: values::or(&self.unread_bytes_total, 256 << 20) as usize,
@@ -386,6 +421,8 @@ impl Config {
         let fixed = fixed(file)?;
         let tenants = tenants.into_iter().map(|tenant| tenant_config(file, tenant, &common));
         Ok(Config {
+            tls: server.tls(file)?,
+            proxies: server.proxies(),
             limits: server.limits(),
             journal: server.journal(),
             plugin_limits: plugins.limits(),
@@ -478,6 +515,7 @@ fn tenant_config(
             Some(users) => users::load(&file.resolve(&users))?,
             None => Directory::default(),
         },
+        authentication: table.authentication.map(|table| AuthenticationTable::read(file, table)).transpose()?,
         ingest_key: text(table.ingest_key),
         admin_key: text(table.admin_key),
         preauth_key: text(table.preauth_key),
@@ -567,6 +605,8 @@ mod tests {
         let text = "
             [server]
             listen = '[::1]:80'
+            trusted-proxies = ['127.0.0.0/8']
+            tls-handshake-seconds = 7
             admin-listen = '127.0.0.1:0'
             data = 'data'
             admin-key = 'k'
@@ -578,6 +618,7 @@ mod tests {
             sync = 50
             snapshot-minutes = 5
             metrics-tenants = 7
+            failed-logins-per-account = 4
             history-hours = 48
             [[tenant]]
             name = 'a'
@@ -588,6 +629,7 @@ mod tests {
             ingest-key = 'i'
             admin-key = 'a'
             preauth-key = 'p'
+            authentication = { dovecot = 'auth-client', seconds = 3 }
             limits = { input-milliseconds = 9, body-bytes = 1024 }
             [limits]
             input-milliseconds = 5
@@ -602,6 +644,8 @@ mod tests {
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
         assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
+        assert_eq!(config.limits.connection.handshake_time.as_secs(), 7);
+        assert!(config.proxies.trusts("127.0.0.1".parse().expect("an address")));
         assert_eq!(config.journal.sync, SyncMode::Every(50));
         let Retention { snapshot_milliseconds, history_milliseconds, .. } = config.journal.retention;
         assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
@@ -615,11 +659,14 @@ mod tests {
         assert_eq!((tenant.limits.instance.call_milliseconds, tenant.limits.inputs_waiting), (9, 6));
         assert_eq!((tenant.body_bytes, tenant.limits.unread_parts), (1024, 16));
         assert_eq!(tenant.hosts, ["mail.example.org"]);
+        assert_eq!(config.limits.logins.failures.per_account, 4);
+        let by = authentication::Verifier::Dovecot("/etc/auth-client".into());
+        assert_eq!(tenant.authentication, Some(Authentication { by, time: Duration::from_secs(3) }));
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((21, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((24, 26)));
     }
 
     #[test]
@@ -632,6 +679,18 @@ mod tests {
         check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
         check("[plugins]\ntrusted-keys = ['RWQ']\n", "2:17", "expected a public key of minisign");
+        check("[server]\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n", "2:11", "`tls-certificate`");
+        check(
+            "[server]\ntls-certificate = 'no/such.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
+            "2:19",
+            "`tls-key`",
+        );
+        check(
+            "[server]\ntls-certificate = 'c.pem'\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
+            "2:19",
+            "/etc/c.pem: ",
+        );
+        check("[server]\ntrusted-proxies = ['10.0.0.1']\n", "2:20", "expected a network");
         check("[limits]\nmemory-bytes = 5\n", "2:16", "an integer from 1048576");
         check(&format!("{tenant}limits = {{ memory = 5 }}\n"), "4:12", "unknown field `memory`");
         check("[push]\nallow = ['10.0.0.1/8']\n", "2:10", "expected a network");

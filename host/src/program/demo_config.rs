@@ -20,6 +20,7 @@ use crate::outbound::caller::CallerLimits;
 use crate::plugin::PluginLimits;
 use crate::serve::directory::{Directory, MayActFor, User};
 use crate::serve::passwords;
+use crate::serve::proxies::Proxies;
 use crate::tenant;
 
 const INGEST_KEY: &str = "demo";
@@ -39,6 +40,8 @@ pub fn config(
     let key = |text: &str| Some(Zeroizing::new(text.to_owned()));
     Ok(Config {
         listen: listen.unwrap_or(LISTEN.parse().expect("an address")),
+        tls: None,
+        proxies: Proxies::default(),
         admin_listen: admin_listen.unwrap_or(ADMIN_LISTEN.parse().expect("an address")),
         data,
         admin_key: key(ADMIN_KEY),
@@ -63,6 +66,7 @@ pub fn config(
             body_bytes: Limits::default().body.bytes,
             settings,
             users: users()?,
+            authentication: None,
             ingest_key: key(INGEST_KEY),
             admin_key: key(ADMIN_KEY),
             preauth_key: key(&"0".repeat(64)),

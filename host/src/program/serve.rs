@@ -31,14 +31,17 @@ use crate::plugin::Plugin;
 use crate::serve::counters::Counters;
 use crate::serve::exchange::Exchange;
 use crate::serve::front::{self, Front};
+use crate::serve::gate::Gate;
 use crate::serve::logins::Logins;
-use crate::serve::passwords::Passwords;
 use crate::tenant::Tenant;
 use crate::{Host, HostOptions, TenantOptions};
 
 /// How many connections may wait to be accepted: after a restart all clients come at once, and who finds no place tries
 /// again only a second later. The system may allow fewer.
 const BACKLOG: u32 = 4096;
+
+/// How many files are open that are no connection: the journal, the listeners, what is read for a while.
+const OTHER_FILES: usize = 64;
 
 /// `postbell serve ...`.
 #[derive(Args, Debug)]
@@ -87,11 +90,11 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     logging::start(args.log_format);
     let traffic = args.demo && !args.no_traffic;
     let demo = args.demo;
-    let config = match &args.config {
+    let mut config = match &args.config {
         Some(path) => Config::load(path)?,
         None => demo_config::config(args.listen, args.admin_listen, args.data, args.set)?,
     };
-    raise_file_limit();
+    fit(&mut config, raise_file_limit());
     let runtime = Runtime::new().context("the network threads")?;
     // From here on a signal is an orderly end, even while plugins still compile.
     let signals = runtime.block_on(async { Signals::new() })?;
@@ -142,12 +145,27 @@ fn caller(config: &PushConfig, runtime: &Runtime) -> Result<Caller, Failure> {
     caller.map_err(|error| wrong(config.authorities.as_deref().unwrap_or(Path::new("push")), &error))
 }
 
-/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more.
-fn raise_file_limit() {
+/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more. How many
+/// there may be now.
+fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = &raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let files = if raised.is_ok() { limit.maximum } else { limit.current };
+    files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
+}
+
+/// Clients get no more connections than leave files for everything else: operators' connections, calls, the journal. At
+/// least half of the files are theirs.
+fn fit(config: &mut Config, files: usize) {
+    let others = admin::CONNECTIONS + config.push.limits.calls + OTHER_FILES;
+    let (wanted, possible) = (config.limits.connection.connections, files - others.min(files / 2));
+    if possible < wanted {
+        tracing::warn!(files, possible, wanted, "the limit of open files allows fewer connections of clients");
+        config.limits.connection.connections = possible;
     }
 }
 
@@ -227,15 +245,19 @@ async fn serve(
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let (limits, metrics_tenants) = (config.limits, config.metrics_tenants);
     let admin_key = config.admin_key.as_ref().map(|key| key.to_string());
-    let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
+    let tls = config.tls.clone();
+    let counters = Arc::new(Counters::default());
+    let gate = Arc::new(Gate::new(config.limits.logins, counters.clone(), clock.clone())?);
+    let front = front(&config, &tenants, &gate, counters, &clock)?;
+    let admin_tenants = config.tenants.iter().zip(&tenants).filter_map(|(config, tenant)| {
+        Some(admin_tenant(config, tenant, front.exchange.named(&config.name)?.logins.clone()))
+    });
     let admin_tenants = admin_tenants.collect();
-    let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
-    let front = front(&config, &tenants, &passwords, &clock)?;
     let parts = TenantsParts {
         host: host.clone(),
         admission: admission.clone(),
         front: front.clone(),
-        passwords,
+        gate,
         clock,
         config: &config,
         tenants: tenants.clone(),
@@ -255,9 +277,13 @@ async fn serve(
     let mut listeners = JoinSet::new();
     listeners.spawn(front::listen(clients, front, stopping.clone()));
     listeners.spawn(admin::listen(admins, state.clone(), stopping));
-    let clients_url = format!("http://{client_address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let clients_url = format!("{scheme}://{client_address}");
     announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
     let mut background = JoinSet::new();
+    if let Some(tls) = tls {
+        background.spawn(tls.watch());
+    }
     if traffic {
         background.spawn(demo::play(tenants[0].clone()));
         background.spawn(demo::listen(clients_url));
@@ -319,33 +345,43 @@ fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound().with_context(|| format!("cannot listen for {what} on {address}"))
 }
 
-pub(super) fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
+pub(super) fn admin_tenant(config: &TenantConfig, tenant: &Tenant, logins: Arc<Logins>) -> AdminTenant {
     AdminTenant {
         tenant: tenant.clone(),
+        logins,
         ingest_key: config.ingest_key.as_ref().map(|key| key.to_string()),
         admin_key: config.admin_key.as_ref().map(|key| key.to_string()),
         domains: config.domains.clone(),
     }
 }
 
+/// Who may log in to a tenant, and who says so.
+pub(super) fn logins(config: &TenantConfig, gate: &Arc<Gate>, clock: &Arc<dyn Clock>) -> anyhow::Result<Logins> {
+    let (users, key) = (config.users.clone(), config.preauth_key.clone());
+    let logins = Logins::new(&config.name, users, key, gate.clone(), clock.clone())?;
+    Ok(match &config.authentication {
+        Some(authentication) => logins.verified_by(authentication.authenticator()?, config.domains.clone()),
+        None => logins,
+    })
+}
+
 fn front(
     config: &Config,
     tenants: &[Tenant],
-    passwords: &Arc<Passwords>,
+    gate: &Arc<Gate>,
+    counters: Arc<Counters>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<Front>> {
-    let counters = Arc::new(Counters::default());
     let mut served = Vec::new();
     for (config, tenant) in config.tenants.iter().zip(tenants) {
-        if config.users.users().is_empty() {
+        if config.users.users().is_empty() && config.authentication.is_none() {
             tracing::warn!(tenant = config.name, "it has no users, so nobody can log in");
         }
-        let (users, key) = (config.users.clone(), config.preauth_key.clone());
-        let logins = Logins::new(users, key, passwords.clone(), clock.clone())?;
-        served.push(client_tenant(config, tenant, logins));
+        served.push(client_tenant(config, tenant, Arc::new(logins(config, gate, clock)?)));
     }
-    let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock.clone());
-    Ok(Arc::new(Front { exchange, limits: config.limits.connection, counters }))
+    let proxies = config.proxies.clone();
+    let exchange = Exchange::new(served, proxies, config.limits.body, counters.clone(), clock.clone());
+    Ok(Arc::new(Front { exchange, tls: config.tls.clone(), limits: config.limits.connection, counters }))
 }
 
 /// The one line on stdout. That nobody may read it is no reason to stop.

@@ -89,6 +89,6 @@ fn delete(args: &DeleteArgs) -> Result<(), Failure> {
 }
 
 fn path(tenant: &str) -> String {
-    let tenant = percent_encoding::utf8_percent_encode(tenant, super::feed::PART);
+    let tenant = percent_encoding::utf8_percent_encode(tenant, super::counted::PART);
     format!("/v1/tenants/{tenant}")
 }

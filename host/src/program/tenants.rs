@@ -21,8 +21,8 @@ use crate::admin::AdminTenant;
 use crate::clock::Clock;
 use crate::serve::exchange::{ClientTenant, Exchange};
 use crate::serve::front::Front;
+use crate::serve::gate::Gate;
 use crate::serve::logins::Logins;
-use crate::serve::passwords::Passwords;
 use crate::tenant::Tenant;
 use crate::{Host, TenantOptions};
 use stored::Stored;
@@ -70,7 +70,7 @@ struct Shared {
     host: Host,
     admission: Admission,
     front: Arc<Front>,
-    passwords: Arc<Passwords>,
+    gate: Arc<Gate>,
     clock: Arc<dyn Clock>,
     trusted: TrustedKeys,
     push: Option<(String, String)>,
@@ -92,8 +92,8 @@ pub struct TenantsParts<'a> {
     pub admission: Admission,
     /// Where clients come to them.
     pub front: Arc<Front>,
-    /// Who verifies passwords.
-    pub passwords: Arc<Passwords>,
+    /// What their logins come through.
+    pub gate: Arc<Gate>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The configuration that the server began with.
@@ -105,14 +105,14 @@ pub struct TenantsParts<'a> {
 impl Tenants {
     /// Those that the server began with.
     pub fn new(parts: TenantsParts<'_>) -> Tenants {
-        let TenantsParts { host, admission, front, passwords, clock, config, tenants } = parts;
+        let TenantsParts { host, admission, front, gate, clock, config, tenants } = parts;
         let each = config.tenants.iter().cloned().map(Arc::new).zip(tenants);
         let known = each.map(|(config, tenant)| (config.name.clone(), (config, tenant))).collect();
         Tenants(Arc::new(Shared {
             host,
             admission,
             front,
-            passwords,
+            gate,
             clock,
             trusted: config.trusted_keys.clone(),
             push: config.push.setting(),
@@ -222,16 +222,14 @@ impl Tenants {
         };
         let shared = &self.0;
         let settings = serve::settings(&config, shared.push.clone());
+        let logins = serve::logins(&config, &shared.gate, &shared.clock).map_err(failed)?;
         let logins = match (shared.front.exchange.named(&config.name), known.get(&config.name)) {
             (Some(served), Some((former, _))) if former.plugin != config.plugin => {
                 let name = served.tenant.name();
                 return Err(ChangeError::Conflict(format!("tenant {name}: its plugin changes by `postbell swap`")));
             }
-            (Some(served), _) => served.logins.changed(config.users.clone(), config.preauth_key.clone()),
-            (None, _) => {
-                let (users, key) = (config.users.clone(), config.preauth_key.clone());
-                Logins::new(users, key, shared.passwords.clone(), shared.clock.clone()).map_err(failed)?
-            }
+            (Some(served), _) => logins.with_tokens_of(&served.logins),
+            (None, _) => logins,
         };
         let wrong = |error: &dyn std::fmt::Display| ChangeError::Wrong(format!("tenant {}: {error}", config.name));
         let plugin = serve::load(&shared.admission, &config, &shared.trusted).map_err(|error| wrong(&error))?;
@@ -281,8 +279,9 @@ impl Tenants {
                     let former = known.get(&config.name).map(|(_, tenant)| tenant.clone());
                     let tenant = begun.opened.remove(&config.name).or(former).expect("it was opened, now or before");
                     tenant.limit(config.limits.clone());
-                    changed.put.push(serve::admin_tenant(&config, &tenant));
-                    served.push(client_tenant(&config, &tenant, *logins));
+                    let logins = Arc::new(*logins);
+                    changed.put.push(serve::admin_tenant(&config, &tenant, logins.clone()));
+                    served.push(client_tenant(&config, &tenant, logins));
                     known.insert(config.name.clone(), (config, tenant));
                 }
             }
@@ -340,7 +339,7 @@ impl Begun {
 }
 
 /// As clients come to it.
-pub fn client_tenant(config: &TenantConfig, tenant: &Tenant, logins: Logins) -> ClientTenant {
+pub fn client_tenant(config: &TenantConfig, tenant: &Tenant, logins: Arc<Logins>) -> ClientTenant {
     let (hosts, domains, body_bytes) = (config.hosts.clone(), config.domains.clone(), config.body_bytes);
     ClientTenant { tenant: tenant.clone(), hosts, domains, body_bytes, logins }
 }

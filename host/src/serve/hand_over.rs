@@ -9,6 +9,7 @@ use zeroize::Zeroize;
 use super::answer::{self, ClientResponse};
 use super::exchange::ClientTenant;
 use super::logins::{Login, Substitution};
+use super::proxies::Origin;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Access, Claims, Credential, Denial, RequestHead, Span};
 use crate::tenant::{Request, RequestError};
@@ -30,7 +31,7 @@ pub async fn hand_over(
     let body = overwritten(body, &claims.0.secrets);
     let login = match login {
         Some(login) => Ok(login),
-        None => by_claims(served, &claims.0).await,
+        None => by_claims(served, &claims.0, head.extensions.get::<Origin>()).await,
     };
     let Ok((access, substitution)) = access(served, &login, claims.0.wants_token) else {
         return answer::plain(StatusCode::SERVICE_UNAVAILABLE, "there is no randomness for a token");
@@ -68,10 +69,11 @@ impl Drop for Scrubbed {
     }
 }
 
-async fn by_claims(served: &ClientTenant, claims: &Claims) -> Result<Login, Denial> {
-    match &claims.credential {
-        Some(credential) => served.logins.credential(credential).await,
-        None => Err(Denial::Missing),
+async fn by_claims(served: &ClientTenant, claims: &Claims, origin: Option<&Origin>) -> Result<Login, Denial> {
+    match (&claims.credential, origin) {
+        (Some(credential), Some(origin)) => served.logins.credential(credential, *origin).await,
+        (Some(_), None) => Err(Denial::Unavailable),
+        (None, _) => Err(Denial::Missing),
     }
 }
 
@@ -103,7 +105,7 @@ pub fn request_head(head: &Head, route: &Route) -> RequestHead {
         query: head.uri.query().unwrap_or_default().to_owned(),
         content_type: head.headers.get(header::CONTENT_TYPE).map(text_of).unwrap_or_default(),
         headers: asked_for(head, route, |name| ![header::AUTHORIZATION, header::COOKIE].contains(name)),
-        secure: false,
+        secure: head.extensions.get::<Origin>().is_some_and(|origin| origin.secure),
     }
 }
 
@@ -171,7 +173,7 @@ mod tests {
         let seen = request_head(&head(), &route);
         assert_eq!(seen.headers, [("user-agent".to_owned(), "test".to_owned())]);
         assert_eq!((seen.path.as_str(), seen.query.as_str()), ("/EWS/Exchange.asmx", "a=b%20c"));
-        assert_eq!(seen.content_type, "text/xml");
+        assert_eq!((seen.content_type.as_str(), seen.secure), ("text/xml", false));
         let identified = with_cookies(&seen, &head(), &route);
         assert_eq!(identified.headers[1..], [("cookie".to_owned(), "token=1".to_owned())]);
     }

@@ -1,5 +1,6 @@
 //! The client's half of an open request: the answer as it is read.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -168,6 +169,15 @@ impl Parts {
     /// taken before, or if the answer is over.
     pub fn receipt(&mut self) -> Option<Receipt> {
         self.receipt.take()
+    }
+}
+
+/// For servers that send bodies from a stream.
+impl futures_core::Stream for Parts {
+    type Item = Result<Bytes, Closed>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Parts::poll_next(&mut self, context)
     }
 }
 

@@ -22,7 +22,7 @@ const MOST_RUNS: usize = 1_024;
 
 /// The requests that the plugin may reply to, as the inputs that it was fed let it know them, and the calls that it
 /// made.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     answerable: BTreeSet<u64>,
     calls: Numbers,
     /// Ticks so far, in a row, that asked for another at once and did nothing that anybody sees.
@@ -38,7 +38,7 @@ struct Numbers(BTreeMap<u64, u64>);
 impl Guard {
     /// A guard for an instance that was loaded, knows of these requests and waits for these calls, and whose reactions
     /// may have so many bytes. Which other calls were made before, it does not know.
-    pub(super) fn after_load(requests: &[u64], calls: &[u64], reaction_bytes: usize) -> Guard {
+    pub(crate) fn after_load(requests: &[u64], calls: &[u64], reaction_bytes: usize) -> Guard {
         let answerable = requests.iter().copied().collect();
         let mut guard = Guard { answerable, calls: Numbers::default(), idle_ticks: 0, reaction_bytes };
         for call in calls {
@@ -64,9 +64,14 @@ impl Guard {
 
     /// Judges the reaction to an input at this time; the error says which rule it breaks.
     pub(super) fn check(&mut self, now: u64, input: &Input, reaction: &Reaction) -> Result<(), String> {
+        self.check_reaction(input, reaction)?;
+        self.check_wake_up(now, input, reaction)
+    }
+
+    /// As `check`, but for when it asks to be woken.
+    pub(crate) fn check_reaction(&mut self, input: &Input, reaction: &Reaction) -> Result<(), String> {
         self.note(input);
         check_size(reaction, self.reaction_bytes)?;
-        self.check_wake_up(now, input, reaction)?;
         if !reaction.changed {
             check_unchanged(input, reaction)?;
         }
@@ -99,7 +104,7 @@ impl Guard {
 
     /// A timer that is due at once is how a plugin goes on with what was too much for one reaction; one that only asks
     /// for the next never ends.
-    fn check_wake_up(&mut self, now: u64, input: &Input, reaction: &Reaction) -> Result<(), String> {
+    pub(crate) fn check_wake_up(&mut self, now: u64, input: &Input, reaction: &Reaction) -> Result<(), String> {
         let at_once = matches!(input, Input::Tick) && reaction.wake_at.is_some_and(|due| due <= now);
         if !at_once || !reaction.replies.is_empty() || !reaction.calls.is_empty() {
             self.idle_ticks = 0;
@@ -247,7 +252,7 @@ fn check_unchanged(input: &Input, reaction: &Reaction) -> Result<(), String> {
 }
 
 /// RFC 9110, section 5: a name is a token, a value visible text without line breaks.
-fn is_header(name: &str, value: &str) -> bool {
+pub(crate) fn is_header(name: &str, value: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty()
         && name.bytes().all(token)
@@ -289,6 +294,14 @@ mod tests {
         let mut guard = guard(&[7]);
         assert_eq!(guard.check(0, &ended(7), &reaction(vec![], true)), Ok(()));
         assert!(guard.check(0, &Input::Tick, &reaction(vec![reply(7, true)], true)).is_err());
+    }
+
+    #[test]
+    fn who_hangs_up_while_its_final_part_is_on_its_way_breaks_no_rule() {
+        let mut guard = guard(&[7]);
+        assert_eq!(guard.check(0, &Input::Tick, &reaction(vec![reply(7, false)], true)), Ok(()));
+        assert_eq!(guard.check(0, &ended(7), &reaction(vec![], true)), Ok(()));
+        assert_eq!(guard.check(0, &ended(7), &reaction(vec![], false)), Ok(()), "nor if it is told twice");
     }
 
     #[test]

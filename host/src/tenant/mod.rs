@@ -30,6 +30,7 @@ pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
 pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
 pub use follower::Retention;
+pub(crate) use guard::{Guard, is_header};
 pub(crate) use replay::History;
 pub(crate) use running::Running;
 pub use running::Version;
@@ -211,6 +212,13 @@ pub struct Request {
     pub act_as: Option<Resolution>,
     /// How the caller stands to the accounts that `claims.accounts` named, in that order.
     pub accounts: Vec<Resolution>,
+}
+
+impl Request {
+    /// A request that names no other accounts.
+    pub fn new(head: RequestHead, body: impl Into<Bytes>, access: Access) -> Request {
+        Request { head, body: body.into(), access, act_as: None, accounts: Vec::new() }
+    }
 }
 
 impl Tenant {

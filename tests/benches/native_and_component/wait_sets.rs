@@ -20,7 +20,7 @@ const BATCH: u64 = 4_096;
 const ADMINISTRATOR: &str = "admin@example.org";
 
 /// Room for the largest sets.
-const ROOMY: [(&str, &str); 1] = [("zimbra-waitset-members", "100000000")];
+const ROOMY: [(&str, &str); 2] = [("accounts", "10000000"), ("zimbra-waitset-members", "100000000")];
 
 /// Every row.
 pub fn run(table: &Table, plugin: &Plugin) {

@@ -3,6 +3,7 @@
 //! Each part runs in a process, on the library's own interface. An
 //! argument names the part to run; `POSTBELL_OPEN` and `POSTBELL_KNOWN` say how many tenants.
 
+mod ceiling;
 mod density;
 mod neighbours;
 mod processes;
@@ -16,7 +17,8 @@ fn main() {
     if named.as_deref() == Some(processes::ONE) {
         return processes::be_one();
     }
-    let parts: [(&str, fn()); 4] = [
+    let parts: [(&str, fn()); 5] = [
+        ("ceiling", ceiling::run),
         ("open", density::open),
         ("known", density::known),
         ("processes", processes::run),

@@ -94,7 +94,10 @@ impl lifecycle::Guest for Component {
         enter("save", |program, state| program.save(state, part))
     }
 
-    fn load(_format: String, part: Vec<u8>, _more: bool) -> Result<(), LoadError> {
+    fn load(format: String, part: Vec<u8>, _more: bool) -> Result<(), LoadError> {
+        if format != "hostile/1" {
+            return Err(LoadError::UnknownFormat(format));
+        }
         enter("load", |program, state| program.load(state, &part))
     }
 

@@ -58,7 +58,8 @@ pub trait Plugin: Sync {
             state.wake_at = None;
             state.count += 1;
         }
-        reaction(state, vec![], due)
+        let replies = if due { some_parked(state, at, "a change") } else { vec![] };
+        reaction(state, replies, due)
     }
 
     fn restarted(&self, state: &mut State, _at: Moment) -> Reaction {
@@ -67,8 +68,8 @@ pub trait Plugin: Sync {
         reaction(state, vec![], changed)
     }
 
-    fn drain(&self, state: &mut State, _at: Moment) -> Reaction {
-        let replies: Vec<_> = state.parked.drain(..).map(|id| reply(id, "drained")).collect();
+    fn drain(&self, state: &mut State, at: Moment) -> Reaction {
+        let replies = some_parked(state, at, "drained");
         let changed = !replies.is_empty();
         reaction(state, replies, changed)
     }
@@ -92,9 +93,9 @@ pub trait Plugin: Sync {
         vec![Gauge { name: "inputs".into(), labels: vec![], value: state.count as f64 }]
     }
 
-    fn ingest(&self, state: &mut State, _at: Moment, _batch: Batch) -> Reaction {
+    fn ingest(&self, state: &mut State, at: Moment, _batch: Batch) -> Reaction {
         state.count += 1;
-        let replies = state.parked.drain(..).map(|id| reply(id, "a change")).collect();
+        let replies = some_parked(state, at, "a change");
         reaction(state, replies, true)
     }
 
@@ -134,6 +135,16 @@ pub trait Plugin: Sync {
         let changed = before > state.calling.len();
         reaction(state, vec![], changed)
     }
+}
+
+/// Final parts for as many requests that wait as a reaction may answer; a tick has the rest.
+fn some_parked(state: &mut State, at: Moment, text: &str) -> Vec<Reply> {
+    let now = state.parked.len().min(256);
+    let replies = state.parked.drain(..now).map(|id| reply(id, text)).collect();
+    if !state.parked.is_empty() {
+        state.wake_at = Some(at.now);
+    }
+    replies
 }
 
 /// What a program answers that keeps the rules.
