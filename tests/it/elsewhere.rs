@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use postbell::contract::requests::Rank;
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
-use postbell::plugin::Instance;
+use postbell::plugin::{Instance, Plugin};
 use postbell_tests::embedded::{ALICE, between};
 use postbell_tests::histories::{self, History};
 use postbell_tests::{component, zimbra};
@@ -23,20 +24,28 @@ fn root() -> &'static Path {
 }
 
 /// Calls, and what each gave here.
+#[derive(Default)]
 struct Script {
-    instance: Instance,
     calls: String,
     results: Vec<Value>,
 }
 
 impl Script {
-    fn new() -> Script {
-        Script { instance: component::instance(&component::plugin()), calls: String::new(), results: Vec::new() }
-    }
-
     fn add(&mut self, function: &str, arguments: &Value, result: Value) {
         self.calls += &format!("{}\n", json!({"function": function, "arguments": arguments}));
         self.results.push(result);
+    }
+}
+
+/// An instance, and the script of what it is asked.
+struct Recorder {
+    instance: Instance,
+    script: Script,
+}
+
+impl Recorder {
+    fn new(plugin: &Plugin) -> Recorder {
+        Recorder { instance: component::instance(plugin), script: Script::default() }
     }
 
     fn feed(&mut self, at: Moment, input: &Input) -> Result<Option<Reaction>> {
@@ -47,25 +56,25 @@ impl Script {
             "lifecycle.configure" => json!(said),
             _ => json!(said.as_ref().ok().context("only settings are refused")?),
         };
-        self.add(function, &arguments, result);
+        self.script.add(function, &arguments, result);
         Ok(said.ok())
     }
 
     /// At last, what it waits for and what it saves.
     fn end(mut self) -> Result<Script> {
         let pending = self.instance.outstanding()?;
-        self.add("lifecycle.outstanding", &json!([]), json!(pending));
+        self.script.add("lifecycle.outstanding", &json!([]), json!(pending));
         let parts = self.instance.save()?;
         for number in 0..=parts.len() {
-            self.add("lifecycle.save", &json!([number]), json!(parts.get(number)));
+            self.script.add("lifecycle.save", &json!([number]), json!(parts.get(number)));
         }
-        Ok(self)
+        Ok(self.script)
     }
 }
 
 /// A random history.
-fn random(seed: u64) -> Result<Script> {
-    let (mut history, mut script) = (History::new(seed), Script::new());
+fn random(plugin: &Plugin, seed: u64) -> Result<Script> {
+    let (mut history, mut script) = (History::new(seed), Recorder::new(plugin));
     let (at, open) = history.open();
     script.feed(at, &open)?;
     for _ in 0..INPUTS {
@@ -78,10 +87,10 @@ fn random(seed: u64) -> Result<Script> {
 }
 
 /// Alice holds a stream of EWS and waits on a WaitSet; then mail comes, and both are told.
-fn told() -> Result<Script> {
-    let mut script = Script::new();
+fn told(plugin: &Plugin) -> Result<Script> {
+    let mut script = Recorder::new(plugin);
     let mut at = Moment { now: 1_795_296_510_624, sequence: 1 };
-    let mut next = |script: &mut Script, input: Input| -> Result<String> {
+    let mut next = |script: &mut Recorder, input: Input| -> Result<String> {
         let reaction = script.feed(at, &input)?.context("a reaction")?;
         at = Moment { now: at.now + 1_000, sequence: at.sequence + u64::from(reaction.changed) };
         Ok(reaction.replies.iter().map(|reply| String::from_utf8_lossy(&reply.body).into_owned()).collect())
@@ -103,6 +112,16 @@ fn told() -> Result<Script> {
     let heard = next(&mut script, Input::Ingest { batch, span: None, skipped: None })?;
     ensure!(heard.contains("NewMailEvent") && heard.contains("<WaitSetResponse"), "{heard}");
     script.end()
+}
+
+/// What every runtime is given, recorded once.
+fn scripts() -> Result<&'static [Script]> {
+    static SCRIPTS: OnceLock<Result<Vec<Script>>> = OnceLock::new();
+    let recorded = SCRIPTS.get_or_init(|| {
+        let plugin = component::plugin();
+        SEEDS.map(|seed| random(&plugin, seed)).chain([told(&plugin)]).collect()
+    });
+    recorded.as_deref().map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
 /// An input as a call of the contract.
@@ -160,7 +179,7 @@ fn succeeded(command: &mut Command) -> Result<String> {
 }
 
 /// Plays a script elsewhere; what came of each call there.
-fn played(mut command: Command, script: &Script, folder: &Path) -> Result<Vec<Value>> {
+fn played(command: &mut Command, script: &Script, folder: &Path) -> Result<Vec<Value>> {
     let calls = folder.join("calls.jsonl");
     std::fs::File::create(&calls)?.write_all(script.calls.as_bytes())?;
     let output = command.stdin(Stdio::from(std::fs::File::open(&calls)?)).output()?;
@@ -178,12 +197,10 @@ fn with_component() -> Result<(tempfile::TempDir, PathBuf)> {
     Ok((folder, file))
 }
 
-/// Plays all scripts elsewhere, with a command for each.
-fn gets_what_this_host_gets(command: impl Fn(&Path, &Path) -> Result<Command>) -> Result<()> {
-    let (folder, file) = with_component()?;
-    for script in SEEDS.map(random).chain([told()]) {
-        let script = script?;
-        let results = played(command(folder.path(), &file)?, &script, folder.path())?;
+/// Plays all scripts elsewhere, each in a process of its own.
+fn gets_what_this_host_gets(mut command: Command, folder: &Path) -> Result<()> {
+    for script in scripts()? {
+        let results = played(&mut command, script, folder)?;
         ensure!(results.len() == script.results.len(), "{} results of {}", results.len(), script.results.len());
         for (call, (there, here)) in script.calls.lines().zip(results.iter().zip(&script.results)) {
             ensure!(there == here, "{call}:\nthere {there}\nhere  {here}");
@@ -203,22 +220,20 @@ fn block(language: &str, file: &str) -> Result<PathBuf> {
 
 #[test]
 fn python_gets_what_this_host_gets() -> Result<()> {
-    gets_what_this_host_gets(|_, file| {
-        let mut command = python()?;
-        command.arg(root().join("tests/python/component.py")).arg(file);
-        Ok(command)
-    })
+    let (folder, file) = with_component()?;
+    let mut command = python()?;
+    command.arg(root().join("tests/python/component.py")).arg(file);
+    gets_what_this_host_gets(command, folder.path())
 }
 
 #[test]
 fn node_gets_what_this_host_gets() -> Result<()> {
-    gets_what_this_host_gets(|folder, file| {
-        let list = folder.join("types.json");
-        std::fs::write(&list, types(file)?)?;
-        let mut command = node()?;
-        command.arg(root().join("tests/node/component.mjs")).arg(transpiled(file)?).arg(list);
-        Ok(command)
-    })
+    let (folder, file) = with_component()?;
+    let list = folder.path().join("types.json");
+    std::fs::write(&list, types(&file)?)?;
+    let mut command = node()?;
+    command.arg(root().join("tests/node/component.mjs")).arg(transpiled(&file)?).arg(list);
+    gets_what_this_host_gets(command, folder.path())
 }
 
 #[test]

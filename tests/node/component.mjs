@@ -67,7 +67,8 @@ function lift(type, value) {
     case "record":
       return Object.fromEntries(of.fields.map(({ name, type }) => [rustField(name), lift(type, value[jcoField(name)])]));
     case "list":
-      return isBytes(of) ? Array.from(value) : value.map((each) => lift(of, each));
+      // Of numbers it is an array of their type, which JSON does not know as one.
+      return Array.from(value, (each) => lift(of, each));
     case "tuple":
       return of.types.map((type, index) => lift(type, value[index]));
     case "option":
