@@ -4,22 +4,8 @@
 //
 // FIRST and SECOND are versions of the small guest of the tests of swaps; JOURNAL is a file that is not there yet.
 
-#include <postbell.h>
+#include "check.h"
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s (last error: %s)\n", __FILE__, __LINE__, #condition, postbell_error());         \
-            exit(1);                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
-#define OK(call) CHECK((call) == POSTBELL_STATUS_OK)
-#define REFUSED(call, why) CHECK((call) == POSTBELL_STATUS_##why && postbell_error()[0] != '\0')
 
 // What a client hears, and a way to wait for it.
 struct client {
@@ -113,29 +99,6 @@ static void deliver(uint64_t tenant, const char *source, uint64_t offset, struct
     struct postbell_change mail = {
         .account = "alice@example.org", .event = POSTBELL_EVENT_MESSAGE_DELIVERED, .item = "mail-1", .folder = "inbox"};
     OK(postbell_ingest(tenant, source, offset, &mail, 1, ingested));
-}
-
-static uint8_t *read_file(const char *path, size_t *length) {
-    FILE *file = fopen(path, "rb");
-    CHECK(file != NULL);
-    CHECK(fseek(file, 0, SEEK_END) == 0);
-    long size = ftell(file);
-    CHECK(size > 0);
-    rewind(file);
-    uint8_t *bytes = malloc((size_t)size);
-    CHECK(bytes != NULL && fread(bytes, 1, (size_t)size, file) == (size_t)size);
-    fclose(file);
-    *length = (size_t)size;
-    return bytes;
-}
-
-static uint64_t load(uint64_t host, const char *path) {
-    size_t length;
-    uint64_t plugin = 0;
-    uint8_t *component = read_file(path, &length);
-    OK(postbell_plugin_load(host, component, length, &plugin));
-    free(component);
-    return plugin;
 }
 
 // Every event, as records; each is applied.

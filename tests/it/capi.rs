@@ -80,6 +80,17 @@ fn a_program_in_c_embeds_it_and_bad_input_does_no_harm() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn misuse_in_c_is_refused_whatever_thread_or_callback_it_comes_from() -> Result<()> {
+    let installed = installed()?;
+    let program = compile(&root().join("tests/c/misuse.c"), installed.path())?;
+    let plugin = installed.path().join("first");
+    std::fs::write(&plugin, swaps::guest("first"))?;
+    let printed = succeeded(Command::new(program).arg(plugin))?;
+    assert_eq!(printed, "all of it\n");
+    Ok(())
+}
+
 /// Where valgrind is installed (`make setup` does), the same program under it: no error, no block that is lost for good.
 #[test]
 fn it_neither_loses_memory_nor_reads_what_is_not_its_own() -> Result<()> {

@@ -1,7 +1,8 @@
 // Postbell for C: mail-notification logic as a sandboxed WebAssembly component, inside your own server.
 //
 // Handles are numbers, never reused; 0 is none. A handle that is none, was closed, or is of another kind is refused
-// (POSTBELL_STATUS_HANDLE), and nothing is touched. Every function that can fail returns a status; postbell_error() has the
+// (POSTBELL_STATUS_HANDLE), and nothing is touched; so is a plugin of another host. Of several threads that close one
+// handle at once, one does; the others are refused. Every function that can fail returns a status; postbell_error() has the
 // text for the last one that failed on the calling thread. Texts are UTF-8 and end with NUL.
 //
 // Threads. Every function may be called from any thread, at the same time, also with the same handle. Callbacks of a

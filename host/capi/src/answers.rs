@@ -112,6 +112,11 @@ impl Worker {
                 while let Some(Some(task)) = given.recv().await {
                     tokio::task::spawn_local(task);
                 }
+                // Nobody can hand a task over any more; who has done so meanwhile was told that it will run.
+                given.close();
+                while let Some(task) = given.recv().await {
+                    task.map(tokio::task::spawn_local);
+                }
             }));
             // What is still read comes to its end, because the tenants are closed.
             runtime.block_on(reading);
@@ -177,7 +182,8 @@ impl Asked {
         };
         // What was asked is dropped: so the plugin hears before the caller does.
         drop(self);
-        registry::remove(handle);
+        // It is there: nobody else takes it.
+        let _ = registry::take_answer(handle);
         callbacks.end(status, &why);
     }
 

@@ -1,6 +1,7 @@
 //! What handles stand for. A handle is a number that is given once: one that was closed, or never given, is found out.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -19,6 +20,13 @@ pub struct OpenHost {
     pub let_go: Mutex<Option<LetGo>>,
 }
 
+/// A plugin, with the host that it was loaded for.
+#[derive(Clone)]
+pub struct LoadedPlugin {
+    pub host: u64,
+    pub plugin: Plugin,
+}
+
 /// A tenant, with the host that it lives in.
 #[derive(Clone)]
 pub struct OpenTenant {
@@ -33,7 +41,7 @@ pub enum Object {
     /// `postbell_host`.
     Host(Arc<OpenHost>),
     /// `postbell_plugin`.
-    Plugin(Plugin),
+    Plugin(LoadedPlugin),
     /// `postbell_tenant`.
     Tenant(OpenTenant),
     /// `postbell_answer`.
@@ -54,11 +62,6 @@ pub fn add(object: Object) -> u64 {
     handle
 }
 
-/// The handle stands for nothing any more; gives what it stood for, to be dropped where nothing is locked.
-pub fn remove(handle: u64) -> Option<Object> {
-    objects().remove(&handle)
-}
-
 /// The tenants of a host.
 pub fn tenants_of(host: u64) -> Vec<(u64, OpenTenant)> {
     let of_host = |(handle, object): (&u64, &Object)| match object {
@@ -68,8 +71,9 @@ pub fn tenants_of(host: u64) -> Vec<(u64, OpenTenant)> {
     objects().iter().filter_map(of_host).collect()
 }
 
+/// Lookups, and the same that take the handle back: of several callers at once, one has what it stood for.
 macro_rules! lookup {
-    ($name:ident, $case:ident, $type:ty) => {
+    ($name:ident, $take:ident, $case:ident, $type:ty) => {
         /// What the handle stands for, if it is of this kind.
         pub fn $name(handle: u64) -> Result<$type, Failure> {
             match objects().get(&handle) {
@@ -77,13 +81,33 @@ macro_rules! lookup {
                 _ => Err(no_handle(stringify!($name), handle)),
             }
         }
+
+        /// What the handle stood for, if it is of this kind; from now on it stands for nothing.
+        pub fn $take(handle: u64) -> Result<$type, Failure> {
+            match objects().entry(handle) {
+                Entry::Occupied(entry) if matches!(entry.get(), Object::$case(_)) => match entry.remove() {
+                    Object::$case(object) => Ok(object),
+                    _ => unreachable!("it was of this kind"),
+                },
+                _ => Err(no_handle(stringify!($name), handle)),
+            }
+        }
     };
 }
 
-lookup!(host, Host, Arc<OpenHost>);
-lookup!(plugin, Plugin, Plugin);
-lookup!(tenant, Tenant, OpenTenant);
-lookup!(answer, Answer, HangUp);
+lookup!(host, take_host, Host, Arc<OpenHost>);
+lookup!(plugin, take_plugin, Plugin, LoadedPlugin);
+lookup!(tenant, take_tenant, Tenant, OpenTenant);
+lookup!(answer, take_answer, Answer, HangUp);
+
+/// A plugin, if it is of this host.
+pub fn plugin_of(host: u64, handle: u64) -> Result<Plugin, Failure> {
+    let LoadedPlugin { host: of, plugin } = plugin(handle)?;
+    if of != host {
+        return Err(Failure::new(Status::Handle, format!("plugin {handle} is of another host")));
+    }
+    Ok(plugin)
+}
 
 /// The handle is none of this kind.
 pub fn no_handle(kind: &str, handle: u64) -> Failure {

@@ -135,7 +135,7 @@ pub unsafe extern "C" fn postbell_request(
         let (hang_up, hung_up) = HangUp::new();
         let handle = registry::add(Object::Answer(hang_up));
         *answer = handle;
-        open.worker.run(asked.read(handle, hung_up)).inspect_err(|_| drop(registry::remove(handle)))
+        open.worker.run(asked.read(handle, hung_up)).inspect_err(|_| drop(registry::take_answer(handle)))
     })
 }
 

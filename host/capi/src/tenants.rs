@@ -10,7 +10,7 @@ use host::{HostError, OpenError, TenantOptions};
 use crate::answers::Worker;
 use crate::border::{Failure, Status, blocking_call, list, optional_text, place, record, text};
 use crate::journal::{FileJournal, LetGo};
-use crate::registry::{self, Object, OpenHost, OpenTenant};
+use crate::registry::{self, LoadedPlugin, Object, OpenHost, OpenTenant};
 
 /// What a host is made of. All zero: a journal in memory, no cache, as many threads as processors, and a pool of 1,000
 /// instances.
@@ -80,12 +80,13 @@ fn host_options(given: &HostOptions) -> Result<(host::HostOptions, Option<LetGo>
 #[unsafe(no_mangle)]
 pub extern "C" fn postbell_host_close(host: u64) -> Status {
     blocking_call(|| {
-        let closing = registry::host(host)?;
+        // First, so that nobody opens a tenant in it meanwhile.
+        let closing = registry::take_host(host)?;
         for (handle, tenant) in registry::tenants_of(host) {
             pollster::block_on(tenant.tenant.close());
-            registry::remove(handle);
+            // An error means that somebody else has closed it.
+            let _ = registry::take_tenant(handle);
         }
-        registry::remove(host);
         closing.worker.stop();
         let let_go = closing.let_go.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(closing);
@@ -127,18 +128,14 @@ pub unsafe extern "C" fn postbell_plugin_load(
 fn load(host: u64, component: &[u8], loaded: &mut u64) -> Result<(), Failure> {
     *loaded = 0;
     let plugin = registry::host(host)?.host.load(component).map_err(|error| Failure::new(Status::Plugin, error))?;
-    *loaded = registry::add(Object::Plugin(plugin));
+    *loaded = registry::add(Object::Plugin(LoadedPlugin { host, plugin }));
     Ok(())
 }
 
 /// Frees a plugin. Tenants that run it go on.
 #[unsafe(no_mangle)]
 pub extern "C" fn postbell_plugin_free(plugin: u64) -> Status {
-    blocking_call(|| {
-        registry::plugin(plugin)?;
-        registry::remove(plugin);
-        Ok(())
-    })
+    blocking_call(|| registry::take_plugin(plugin).map(drop))
 }
 
 /// Opens a tenant: a new one if the journal does not know its name, else one that goes on where it was. The plugin must be
@@ -159,13 +156,21 @@ pub unsafe extern "C" fn postbell_tenant_open(
     blocking_call(|| {
         let opened = place(opened, "opened")?;
         *opened = 0;
-        let (of, plugin, name) = (registry::host(host)?, registry::plugin(plugin)?, text(name, "name")?);
+        let (of, plugin, name) = (registry::host(host)?, registry::plugin_of(host, plugin)?, text(name, "name")?);
         let pair =
             |setting: &Setting| Ok((text(setting.key, "key")?.to_owned(), text(setting.value, "value")?.to_owned()));
         let settings = list(settings, settings_count, "settings")?.iter().map(pair).collect::<Result<_, Failure>>()?;
         let options = TenantOptions { settings, ..TenantOptions::default() };
         let tenant = of.host.open(name, &plugin, options).map_err(|error| refused(&error))?;
-        *opened = registry::add(Object::Tenant(OpenTenant { host, tenant, worker: of.worker.clone() }));
+        let handle = registry::add(Object::Tenant(OpenTenant { host, tenant, worker: of.worker.clone() }));
+        // Who closes the host has seen this tenant, or did it before this line.
+        if let Err(closed) = registry::host(host) {
+            if let Ok(open) = registry::take_tenant(handle) {
+                pollster::block_on(open.tenant.close());
+            }
+            return Err(closed);
+        }
+        *opened = handle;
         Ok(())
     })
 }
@@ -186,9 +191,7 @@ fn refused(error: &OpenError) -> Failure {
 #[unsafe(no_mangle)]
 pub extern "C" fn postbell_tenant_close(tenant: u64) -> Status {
     blocking_call(|| {
-        let open = registry::tenant(tenant)?;
-        registry::remove(tenant);
-        pollster::block_on(open.tenant.close());
+        pollster::block_on(registry::take_tenant(tenant)?.tenant.close());
         Ok(())
     })
 }
@@ -197,7 +200,8 @@ pub extern "C" fn postbell_tenant_close(tenant: u64) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn postbell_tenant_swap(tenant: u64, plugin: u64) -> Status {
     blocking_call(|| {
-        let (open, plugin) = (registry::tenant(tenant)?, registry::plugin(plugin)?);
+        let open = registry::tenant(tenant)?;
+        let plugin = registry::plugin_of(open.host, plugin)?;
         let swapping = open.tenant.swap(&plugin, SwapOptions::default());
         pollster::block_on(swapping.end()).map(drop).map_err(|error| Failure::new(Status::Swap, error))
     })
