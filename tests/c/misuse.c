@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 static const struct postbell_login ALICE = {.id = "id-alice", .name = "alice@example.org"};
 static const struct postbell_host_options SMALL = {.instances = 20, .shards = 1, .without_pool = true};
@@ -198,7 +199,13 @@ static unsigned race(enum postbell_status (*call)(void *), void *argument, enum 
 struct target {
     uint64_t host, plugin, tenant, answer;
     char *text;
+    atomic_uint asked, ended;
 };
+
+static void count_end(void *of, enum postbell_status status, const char *why) {
+    (void)status, (void)why;
+    atomic_fetch_add(&((struct target *)of)->ended, 1);
+}
 
 static enum postbell_status free_text(void *of) { return postbell_string_free(((struct target *)of)->text); }
 static enum postbell_status free_plugin(void *of) { return postbell_plugin_free(((struct target *)of)->plugin); }
@@ -223,8 +230,8 @@ static enum postbell_status open_one_name(void *of) {
 static enum postbell_status open_until_closed(void *of) {
     struct target *at = of;
     struct postbell_request request = {
-        .method = "POST", .path = "/guest", .body = (const uint8_t *)"stream", .body_length = 6, .login = &ALICE};
-    struct postbell_callbacks nobody = {0};
+        .method = "POST", .path = "/guest", .body = (const uint8_t *)"now", .body_length = 3, .login = &ALICE};
+    struct postbell_callbacks callbacks = {.on_end = count_end, .user = at};
     char name[32];
     uint64_t tenant, answer;
     for (int number = 0; number < 3; number++) {
@@ -232,8 +239,9 @@ static enum postbell_status open_until_closed(void *of) {
         enum postbell_status status = postbell_tenant_open(at->host, name, at->plugin, NULL, 0, &tenant);
         CHECK(status == POSTBELL_STATUS_OK || status == POSTBELL_STATUS_HANDLE || status == POSTBELL_STATUS_CLOSED);
         if (status == POSTBELL_STATUS_OK) {
-            status = postbell_request(tenant, &request, &nobody, &answer);
+            status = postbell_request(tenant, &request, &callbacks, &answer);
             CHECK(status == POSTBELL_STATUS_OK || status == POSTBELL_STATUS_HANDLE || status == POSTBELL_STATUS_CLOSED);
+            atomic_fetch_add(&at->asked, status == POSTBELL_STATUS_OK);
         }
     }
     return postbell_host_close(at->host);
@@ -255,6 +263,7 @@ static void from_several_threads(const char *path) {
     CHECK(race(close_tenant, &at, POSTBELL_STATUS_HANDLE) == 1);
     at.tenant = open_tenant(at.host, at.plugin, "y");
     CHECK(race(open_until_closed, &at, POSTBELL_STATUS_HANDLE) == 1);
+    CHECK(at.asked == at.ended); // the one that closed the host waited for them all
     CHECK(race(free_plugin, &at, POSTBELL_STATUS_HANDLE) == 1);
     at.host = open_host();
     CHECK(race(close_host, &at, POSTBELL_STATUS_HANDLE) == 1);
