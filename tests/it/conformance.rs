@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use postbell::conformance::{Options, Rule};
+use postbell::conformance::{Options, Rule, check};
 use postbell::plugin::InstanceLimits;
+use postbell::{Host, HostOptions};
 use postbell_tests::conformance::{jmap_push, report, samples, short};
 use postbell_tests::hostile::component;
 use postbell_tests::program::run;
 use serde_json::Value;
 
 use crate::PROGRAM;
+use crate::elsewhere::node::jco;
+use crate::elsewhere::succeeded;
 
 /// Programs of the hostile guest with a parameter, and the rules that they break; none: it keeps all.
 const PROGRAMS: &[(&str, &[Rule])] = &[
@@ -117,6 +120,27 @@ fn the_plugin_to_begin_with_keeps_the_contract() {
     assert!(report.conforms(), "{report}");
 }
 
+/// It has three memories, where a slot of the pool has one: so its host makes instances one by one.
+#[test]
+fn a_plugin_in_javascript_keeps_the_contract() -> Result<()> {
+    let (folder, root) = (tempfile::tempdir()?, Path::new(env!("CARGO_MANIFEST_DIR")));
+    let (source, file) = (root.join("../plugins/change-lines"), folder.path().join("change-lines.wasm"));
+    let mut make = jco()?;
+    make.args(["componentize", "plugin.js", "--wit", "../../wit", "--world-name", "notifier", "--backend", "qjs"]);
+    make.args(["--backend-qjs-disable-async", "--backend-qjs-stub-wasi", "--out"]).arg(&file);
+    succeeded(make.current_dir(&source))?;
+    let samples = std::fs::read_to_string(source.join("requests.jsonl"))?;
+    let samples = samples.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let options = Options { inputs: 2_000, compared: 100, samples, ..Options::default() };
+    let host = Host::new(HostOptions { instances: 20, shards: 1, pool: false, ..HostOptions::default() })?;
+    let report = check(&host, &std::fs::read(file)?, &options, |_| ());
+    ensure!(report.conforms(), "{report}");
+    for (rule, verdict) in &report.rules {
+        assert!(verdict.checks > 0, "{} was not reached:\n{report}", rule.name());
+    }
+    Ok(())
+}
+
 #[test]
 fn the_same_seed_finds_the_same() {
     let lying = component("memory_tricks");
@@ -126,7 +150,7 @@ fn the_same_seed_finds_the_same() {
 }
 
 /// Runs `postbell plugin check` on a component.
-fn check(component: &[u8], more: &[&str]) -> Result<postbell_tests::program::Finished> {
+fn checked(component: &[u8], more: &[&str]) -> Result<postbell_tests::program::Finished> {
     let folder = tempfile::tempdir()?;
     let (file, requests) = (folder.path().join("plugin.wasm"), folder.path().join("requests.jsonl"));
     std::fs::write(&file, component)?;
@@ -139,12 +163,12 @@ fn check(component: &[u8], more: &[&str]) -> Result<postbell_tests::program::Fin
 
 #[test]
 fn the_report_is_for_people() -> Result<()> {
-    let good = check(&component("plain"), &[])?;
+    let good = checked(&component("plain"), &[])?;
     ensure!(good.code == 0, "{good:?}");
     ensure!(good.stdout.contains("\nok      changed      `changed` false leaves the state as it was ("), "{good:?}");
     ensure!(good.stdout.ends_with("\nhostile 1 keeps the contract, as far as seed 1 shows\n"), "{good:?}");
 
-    let bad = check(&component("lying_changed"), &[])?;
+    let bad = checked(&component("lying_changed"), &[])?;
     ensure!(bad.code == 3, "{bad:?}");
     ensure!(bad.stdout.contains("\nBROKEN  changed "), "{bad:?}");
     ensure!(bad.stdout.contains("`changed` is false, and `save` gives another state: "), "{bad:?}");
@@ -154,7 +178,7 @@ fn the_report_is_for_people() -> Result<()> {
 
 #[test]
 fn the_report_is_for_programs_too() -> Result<()> {
-    let bad = check(&component("lying_changed"), &["--json", "--seed", "3"])?;
+    let bad = checked(&component("lying_changed"), &["--json", "--seed", "3"])?;
     ensure!(bad.code == 3, "{bad:?}");
     let report: Value = serde_json::from_str(&bad.stdout)?;
     ensure!(report["conforms"] == false && report["name"] == "hostile" && report["seed"] == 3, "{report}");
@@ -170,7 +194,7 @@ fn the_report_is_for_programs_too() -> Result<()> {
 fn what_is_no_plugin_is_told_by_the_step() -> Result<()> {
     let imports = wat::parse_str(r#"(component (import "wasi:clocks/wall-clock@0.2.0" (instance)))"#)?;
     for (bytes, rule) in [(imports, "imports"), (b"\0asm\x01\0\0\0".to_vec(), "component"), (vec![], "component")] {
-        let refused = check(&bytes, &[])?;
+        let refused = checked(&bytes, &[])?;
         ensure!(refused.code == 3, "{refused:?}");
         ensure!(refused.stdout.contains(&format!("BROKEN  {rule} ")), "{refused:?}");
     }

@@ -1,7 +1,7 @@
 //! The very component in other people's runtimes: byte for byte what this host gets of it.
 
 mod c;
-mod node;
+pub mod node;
 mod python;
 
 use std::io::Write;
@@ -145,7 +145,7 @@ fn call(at: Moment, input: &Input) -> Result<(&'static str, Value)> {
 }
 
 /// What a program prints that must end with 0.
-fn succeeded(command: &mut Command) -> Result<String> {
+pub fn succeeded(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)

@@ -15,12 +15,19 @@ fn node() -> Result<Command> {
     Ok(Command::new(node.context("Node is not in .venv: run `make setup`")?))
 }
 
-/// The component as jco makes a module of JavaScript of it, where README.md has it.
-fn transpiled(file: &Path) -> Result<PathBuf> {
+/// jco, with the Node that runs it.
+pub fn jco() -> Result<Command> {
     let jco = root().join("tests/node/node_modules/@bytecodealliance/jco/dist/jco.js");
     ensure!(jco.exists(), "{} is not there: run `make setup`", jco.display());
-    let (folder, mut command) = (file.with_extension(""), node()?);
-    succeeded(command.arg(jco).arg("transpile").arg(file).arg("--quiet").arg("--out-dir").arg(&folder))?;
+    let mut command = node()?;
+    command.arg(jco);
+    Ok(command)
+}
+
+/// The component as jco makes a module of JavaScript of it, where README.md has it.
+fn transpiled(file: &Path) -> Result<PathBuf> {
+    let folder = file.with_extension("");
+    succeeded(jco()?.arg("transpile").arg(file).arg("--quiet").arg("--out-dir").arg(&folder))?;
     Ok(folder.join("postbell-notify.js"))
 }
 
