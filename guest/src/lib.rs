@@ -37,7 +37,7 @@ mod snapshot;
 mod state;
 
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "exported only to WebAssembly"))]
-#[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "generated exports: parity::native_and_component_agree"))]
+#[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "generated: parity::native_and_component_agree"))]
 mod component;
 
 pub use notify::{Notify, describe, identify, refuse};
