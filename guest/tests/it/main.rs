@@ -9,6 +9,7 @@ mod promised;
 mod pull;
 mod push;
 mod samples;
+mod stopping;
 mod streams;
 mod subscribe;
 mod world;

@@ -42,6 +42,7 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
+    #[expect(unsafe_code, reason = "what is compiled once is only mapped: only_what_was_cached_is_run, below")]
     pub(super) fn component(&self, engine: &Engine) -> Result<Component, PluginError> {
         // SAFETY: the bytes are wasmtime's own output: made by this process, by a child that runs the same program, or
         // read back, with their digest checked, from a folder that only this process's user can write.
@@ -186,4 +187,34 @@ fn write_cached(file: &Path, code: &[u8]) -> std::io::Result<()> {
     temporary.write_all(code)?;
     temporary.write_all(&Sha256::digest(code))?;
     temporary.persist(file).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// What is mapped as code is what was written, in a folder that nobody else can write to.
+    #[test]
+    fn only_what_was_cached_is_run() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("code");
+        assert_eq!(read_cached(&file), None);
+        write_cached(&file, b"code")?;
+        assert_eq!(read_cached(&file).as_deref(), Some(&b"code"[..]));
+        let whole = std::fs::read(&file)?;
+        for position in 0..whole.len() {
+            let mut altered = whole.clone();
+            altered[position] ^= 1;
+            std::fs::write(&file, &altered)?;
+            assert_eq!(read_cached(&file), None, "byte {position} was altered");
+            std::fs::write(&file, &whole[..position])?;
+            assert_eq!(read_cached(&file), None, "it was cut at byte {position}");
+        }
+        for (mode, expected) in [(0o700, true), (0o755, true), (0o770, false), (0o702, false)] {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode))?;
+            assert_eq!(trusted(folder.path()), expected, "{mode:o}");
+        }
+        Ok(())
+    }
 }

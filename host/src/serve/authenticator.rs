@@ -1,4 +1,34 @@
 //! Who says whether a password is right: a file of hashes, another server, or whatever an embedder has.
+//!
+//! Embedders who serve HTTP themselves verify logins themselves, and need none of this: `examples/own_logins.rs`. Those who
+//! use the program's listener give [`Logins`](super::logins::Logins::verified_by) an [`Authenticator`]: one method that
+//! verifies, and two that say how. The rest stays as it is: throttling, the cache of verified logins, tokens.
+//!
+//! ```
+//! use postbell::contract::requests::Denial;
+//! use postbell::serve::authenticator::{Attempt, Authenticator, Verified};
+//!
+//! /// The users of a mail server, which says itself whether a password is right.
+//! struct MailServer {
+//!     is_right: fn(login: &str, secret: &str) -> bool,
+//! }
+//!
+//! impl Authenticator for MailServer {
+//!     fn at_once(&self) -> usize {
+//!         16 // where hashes are computed, no more than there are processors
+//!     }
+//!
+//!     fn verify<'a>(&'a self, attempt: Attempt<'a>) -> Verified<'a> {
+//!         let right = (self.is_right)(attempt.login, attempt.secret);
+//!         // The same refusal for everybody: who exists is nobody's business.
+//!         Box::pin(async move { right.then(|| attempt.login.to_owned()).ok_or(Denial::WrongSecret) })
+//!     }
+//!
+//!     fn version(&self, _login: &str) -> Option<&str> {
+//!         None // not known here: what was verified is remembered for a minute
+//!     }
+//! }
+//! ```
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -48,6 +48,7 @@ impl SendQueue for Socket {
         self.sent
     }
 
+    #[expect(unsafe_code, reason = "no library wraps this ioctl: the_system_knows_what_has_arrived, below")]
     fn unacknowledged(&self) -> Option<u64> {
         // `SIOCOUTQ`, tcp(7); the number is that of all architectures that wasmtime compiles for.
         const SIOCOUTQ: Opcode = 0x5411;

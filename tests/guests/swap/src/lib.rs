@@ -6,6 +6,7 @@
 //!
 //! Which version it is stands in [`VERSION`], which the tests overwrite in the component's bytes.
 
+#![expect(unsafe_code, reason = "generated exports, and bytes altered after compilation, as swap:: does")]
 #![allow(missing_docs, reason = "the contract documents what is generated from it")]
 #![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "exported only to WebAssembly"))]
 
