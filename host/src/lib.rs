@@ -358,3 +358,9 @@ fn seed() -> Vec<u8> {
     getrandom::fill(&mut seed).expect("the operating system has randomness");
     seed
 }
+
+/// A number that no other life has.
+#[cfg(feature = "jetstream")]
+fn number() -> u64 {
+    getrandom::u64().expect("the operating system has randomness")
+}

@@ -10,6 +10,7 @@ mod faults;
 mod feed;
 mod groupwise_schemas;
 mod gwsoap;
+mod jetstream;
 mod killed;
 mod model;
 mod outbound;

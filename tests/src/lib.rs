@@ -12,6 +12,7 @@ pub mod http;
 pub mod inside;
 pub mod load;
 pub mod native;
+pub mod nats;
 pub mod program;
 pub mod schemas;
 pub mod strict_reader;

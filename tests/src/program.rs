@@ -279,7 +279,7 @@ impl Process {
     }
 
     /// The next line of standard error; none at its end, or if it stays silent.
-    fn logged(&self) -> Option<String> {
+    pub(crate) fn logged(&self) -> Option<String> {
         self.logged.recv_timeout(PATIENCE).ok()
     }
 
@@ -289,12 +289,12 @@ impl Process {
         Ok((status, self.collect_stderr()))
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
         Ok(kill_process(id, signal)?)
     }
 
-    fn kill(mut self) -> String {
+    pub(crate) fn kill(mut self) -> String {
         self.kill_child()
     }
 

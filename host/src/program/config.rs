@@ -11,10 +11,11 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
+use super::cluster::ClusterConfig;
 use super::signatures::TrustedKeys;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
-use crate::journal::SyncMode;
+use crate::journal::{JetStreamOptions, SyncMode};
 use crate::outbound::caller::CallerLimits;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
@@ -38,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// How inputs are kept.
     pub journal: JournalConfig,
+    /// The NATS servers that keep them; none: this machine does.
+    pub cluster: Option<ClusterConfig>,
     /// How clients are called.
     pub push: PushConfig,
     /// Who must have signed components that are not built in.
@@ -140,6 +143,7 @@ pub struct Setting {
 struct FileTable {
     #[serde(default)]
     server: ServerTable,
+    cluster: Option<ClusterTable>,
     #[serde(default)]
     push: PushTable,
     #[serde(default)]
@@ -152,6 +156,19 @@ struct FileTable {
 struct PluginsTable {
     #[serde(default)]
     trusted_keys: Vec<values::TrustedKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ClusterTable {
+    servers: Vec<values::ServerUrl>,
+    ca_file: Option<PathBuf>,
+    name: Option<values::ClusterName>,
+    streams: Option<Count<1, 1_000>>,
+    replicas: Option<Count<1, 5>>,
+    append_seconds: Option<Count<1, 300>>,
+    #[serde(default)]
+    monitoring: Vec<values::MonitoringUrl>,
 }
 
 #[derive(Deserialize, Default)]
@@ -280,6 +297,21 @@ impl ServerTable {
     }
 }
 
+impl ClusterTable {
+    fn config(self, file: &TomlFile) -> ClusterConfig {
+        let defaults = JetStreamOptions::default();
+        let options = JetStreamOptions {
+            servers: self.servers.into_iter().map(|server| server.0).collect(),
+            authorities: self.ca_file.map(|path| file.resolve(&path)),
+            name: self.name.map_or(defaults.name, |name| name.0),
+            streams: values::or(&self.streams, defaults.streams as u64) as usize,
+            replicas: values::or(&self.replicas, defaults.replicas as u64) as usize,
+            patience: self.append_seconds.map_or(defaults.patience, |seconds| Duration::from_secs(seconds.0)),
+        };
+        ClusterConfig { options, monitoring: self.monitoring.into_iter().map(|url| url.0).collect() }
+    }
+}
+
 impl PushTable {
     fn config(self, file: &TomlFile) -> PushConfig {
         let defaults = CallerLimits::default();
@@ -331,7 +363,7 @@ impl Config {
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
-        let FileTable { server, push, plugins, tenant: tenants } = file.parse()?;
+        let FileTable { server, cluster, push, plugins, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
         let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
@@ -341,6 +373,7 @@ impl Config {
         Ok(Config {
             limits: server.limits(),
             journal: server.journal(),
+            cluster: cluster.map(|cluster| cluster.config(file)),
             push: push.config(file),
             trusted_keys: TrustedKeys::new(plugins.trusted_keys.into_iter().map(|key| key.0).collect()),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),

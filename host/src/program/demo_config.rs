@@ -7,11 +7,13 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
+use super::cluster::ClusterConfig;
 use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, PushConfig, Setting, TenantConfig};
 use super::demo::{DOMAIN, PASSWORD};
 use super::signatures::TrustedKeys;
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
+use crate::journal::JetStreamOptions;
 use crate::outbound::addresses::Network;
 use crate::outbound::caller::CallerLimits;
 use crate::serve::directory::{Directory, MayActFor, User};
@@ -39,6 +41,7 @@ pub fn config(
         admin_key: key(ADMIN_KEY),
         limits: Limits::default(),
         journal: JournalConfig::default(),
+        cluster: None,
         push: PushConfig { limits: CallerLimits { allow: loopback(), ..CallerLimits::default() }, authorities: None },
         trusted_keys: TrustedKeys::default(),
         tenants: vec![TenantConfig {
@@ -54,6 +57,12 @@ pub fn config(
             preauth_key: key(&"0".repeat(64)),
         }],
     })
+}
+
+/// The demo's cluster, where it has one: a single server.
+pub fn cluster() -> ClusterConfig {
+    let options = JetStreamOptions { replicas: 1, ..JetStreamOptions::default() };
+    ClusterConfig { options, monitoring: Vec::new() }
 }
 
 /// What listens beside the demo may be called, so that push can be tried.
