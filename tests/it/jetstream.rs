@@ -236,7 +236,7 @@ fn servers_that_cannot_be_used_are_refused_with_the_reason() -> Result<()> {
 
     let plain = Nats::configured("")?;
     let why = refused(options(&plain)).to_string();
-    assert!(why.contains("not enabled"), "{why}");
+    assert!(why.contains("without JetStream"), "{why}");
 
     let single = Nats::start()?;
     let why = refused(JetStreamOptions { replicas: 3, ..options(&single) }).to_string();

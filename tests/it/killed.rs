@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, anyhow};
 use postbell_tests::load::plan::ACCOUNTS;
 use postbell_tests::load::{self, INGEST_KEY, PASSWORD, Promise, TENANT};
+use postbell_tests::nats::Nats;
 use postbell_tests::program::Start;
 
 use crate::{PROGRAM, cheap_hash};
@@ -18,6 +19,20 @@ const KILLS_A_ROUND: u64 = 10;
 #[test]
 fn nothing_acknowledged_is_lost() -> Result<()> {
     rounds("sync = 'always'", Promise::Everything)
+}
+
+/// The same where NATS keeps it: this machine has nothing.
+#[test]
+fn nothing_acknowledged_is_lost_where_nats_keeps_it() -> Result<()> {
+    let nats = Nats::start()?;
+    let cluster = format!("[cluster]\nservers = ['{}']\nreplicas = 1", nats.url(""));
+    let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(5);
+    let seed = variable("POSTBELL_SEED")?.map_or_else(random, Ok)?;
+    println!("NATS: POSTBELL_SEED={seed}");
+    let start = start("", &cluster)?;
+    let outcome = load::run(start, Promise::Everything, seed, kills.min(KILLS_A_ROUND));
+    println!("{}", outcome.with_context(|| format!("NATS: play it again with POSTBELL_SEED={seed}"))?);
+    Ok(())
 }
 
 /// What a crash may take then, it takes from the end, and whoever counted on it hears of that.
@@ -34,7 +49,12 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("{sync}: POSTBELL_SEED={seed}");
-        let outcome = load::run(start(sync)?, promise, seed, kills.min(KILLS_A_ROUND));
+        let outcome = load::run(
+            start(&format!("data = '{{folder}}/data'\n{sync}"), "")?,
+            promise,
+            seed,
+            kills.min(KILLS_A_ROUND),
+        );
         println!("{}", outcome.with_context(|| format!("{sync}: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())
@@ -42,10 +62,10 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
 
 /// A server that takes snapshots often, and whose limits are out of reach: who is idle while it is killed again and
 /// again has missed nothing.
-fn start(sync: &str) -> Result<Start> {
+fn start(server: &str, cluster: &str) -> Result<Start> {
     let configuration = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\
-         {sync}\nsnapshot-inputs = 20\nhistory-hours = 0\n\
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\n{server}\n\
+         snapshot-inputs = 20\nhistory-hours = 0\n{cluster}\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
          ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n"

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod captured;
+mod cluster;
 mod commit;
 mod component;
 mod damage;

@@ -113,7 +113,19 @@ impl Start {
 
     /// Starts the server and waits until it accepts connections.
     pub fn start(self) -> Result<Server> {
-        let mut process = self.spawn()?;
+        let process = self.spawn()?;
+        self.ready(process)
+    }
+
+    /// As `start`, for one that waits for something: once it has logged this text, `then` brings it.
+    pub fn start_once_logged(self, text: &str, then: impl FnOnce() -> Result<()>) -> Result<Server> {
+        let process = self.spawn()?;
+        while !process.logged().with_context(|| format!("it did not log {text:?}"))?.contains(text) {}
+        then()?;
+        self.ready(process)
+    }
+
+    fn ready(self, mut process: Process) -> Result<Server> {
         while let Some(line) = process.line()? {
             let Some(facts) = line.strip_prefix("postbell ready ") else { continue };
             let (clients, admin) = (address(facts, "clients")?, address(facts, "admin")?);

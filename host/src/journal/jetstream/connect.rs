@@ -25,6 +25,9 @@ pub(super) async fn connect(
 ) -> Result<(Store, Vec<Promise>), JetStreamError> {
     check(&options)?;
     let client = client(&options).await?;
+    if !client.server_info().jetstream {
+        return Err(JetStreamError::Refused("the server is without JetStream: its configuration enables that".into()));
+    }
     let context = async_nats::jetstream::new(client.clone());
     let (mut streams, mut promised) = (Vec::new(), Vec::new());
     for number in 0..options.streams {
