@@ -56,6 +56,25 @@ fn it_waits_for_the_servers_and_goes_on_when_they_come_back() -> Result<()> {
     Ok(())
 }
 
+/// Until seats have owners, the later one takes all; what the former one is sent is not acknowledged by it.
+#[test]
+fn of_two_servers_the_later_one_has_the_tenant() -> Result<()> {
+    let nats = Nats::start()?;
+    let cluster = format!("servers = ['{}']", nats.url(""));
+    let batch = |id: &str, offset: u64| {
+        json!({"source": "test", "offset": offset, "changes": [delivered("alice@example.org", id, 1)]})
+    };
+    let former = configured(&cluster)?.start()?;
+    ensure!(Admin::source(&former).post(&batch("m1", 0))?.head.status == 200);
+    let later = configured(&cluster)?.start()?;
+    let refused = Admin::source(&former).post(&batch("m2", 1))?;
+    ensure!(refused.head.status == 503, "{refused:?}");
+    ensure!(Admin::source(&later).offset("test")? == 1);
+    ensure!(Admin::source(&later).post(&batch("m2", 1))?.head.status == 200);
+    ensure!(former.stop_whatever_it_logged()?.contains("another process owns it"));
+    Ok(())
+}
+
 #[test]
 fn what_cannot_be_used_is_said_and_nothing_is_served() -> Result<()> {
     let nats = Nats::configured("jetstream { store_dir: \"{folder}\" }\nauthorization { user: a, password: b }")?;
