@@ -22,18 +22,22 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kill the server and lose power 200 times, replay a million inputs, model 5,000 histories (a release build)
-	POSTBELL_KILLS=200 POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 cargo test --workspace --release --test it -- \
-		killed:: power:: replay:: model:: --nocapture
+torture: setup ## kills, lost power, swaps under load, a million inputs, 5,000 histories (a release build)
+	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
+		cargo test --workspace --release --test it -- \
+		killed:: power:: replay:: model:: swap_parked:: --nocapture
 
 test-schemas: setup ## run the suite, its answers judged by the dialects' schemas (POSTBELL_SCHEMAS: the folder that holds ews/)
 	@for schema in ews/ews-all.xsd groupwise/methods.xsd; do test -f "$$POSTBELL_SCHEMAS/$$schema" || \
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component side by side, and the journal beside the bare store
+bench: setup ## measure native code and component, journal and bare store, waiting clients, swaps, tenants, real mail servers
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
+	cargo bench --workspace --bench waiting
+	cargo bench --workspace --bench tenants
+	cargo bench --workspace --bench live
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm

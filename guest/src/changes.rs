@@ -27,6 +27,7 @@ type Applied = Result<(), &'static str>;
 
 /// Applies a batch; what cannot be applied is rejected by its place and the rest goes on.
 pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
+    let refused = state.refused;
     let mut intake = Intake {
         state,
         at: Position { sequence: turn.at.sequence, index: 0 },
@@ -42,6 +43,7 @@ pub fn ingest(state: &mut State, turn: &mut Turn, batch: Batch) {
         }
     }
     intake.flush_all();
+    turn.changed |= state.refused != refused;
     for (place, change) in (0..).zip(batch.book) {
         match validity::book_change(&change).and_then(|()| state.book.apply(change, turn.at.now, &state.settings)) {
             Ok(()) => {
@@ -138,7 +140,7 @@ impl Intake<'_> {
             Happening::MessageDelivered(item) => self.with(mailbox, at, &counts, |telling| telling.delivered(&item)),
             Happening::ItemCreated(item) => self.with(mailbox, at, &counts, |telling| telling.created(&item)),
             Happening::ItemModified(alteration) => {
-                self.with(mailbox, at, &counts, |telling| telling.altered(Kind::Modified, &alteration.item));
+                self.with(mailbox, at, &counts, |telling| telling.modified(&alteration));
             }
             Happening::ItemDeleted(item) => self.with(mailbox, at, &counts, |telling| telling.deleted(&item)),
             Happening::ItemMoved(moved) => {
@@ -148,7 +150,9 @@ impl Intake<'_> {
                 self.with(mailbox, at, &counts, |telling| telling.copied(&copied.before, &copied.after));
             }
             Happening::FreeBusyChanged(item) => {
-                self.with(mailbox, at, &counts, |telling| telling.altered(Kind::FreeBusyChanged, &item));
+                self.with(mailbox, at, &counts, |telling| {
+                    telling.altered(Kind::FreeBusyChanged, &item);
+                });
             }
             Happening::Baseline(folders) => self.with(mailbox, at, &counts, |telling| telling.baseline(folders)),
             Happening::FolderCreated(folder) => {
@@ -190,8 +194,14 @@ impl Intake<'_> {
         tell: impl FnOnce(&mut Telling<'_>),
     ) {
         let fresh = self.fresh.entry(mailbox).or_default();
-        let mut telling =
-            Telling { mailbox: self.state.mailboxes.get_mut(mailbox), fresh, time, touched: Vec::new(), silent: false };
+        let mut telling = Telling {
+            mailbox: self.state.mailboxes.get_mut(mailbox),
+            fresh,
+            time,
+            touched: Vec::new(),
+            reckoned: Vec::new(),
+            silent: false,
+        };
         tell(&mut telling);
         telling.folders(counts);
         self.keep_promises(mailbox);
@@ -271,7 +281,16 @@ struct Telling<'t> {
     fresh: &'t mut Fresh,
     time: Instant,
     touched: Vec<(FolderNo, Option<u32>)>,
+    reckoned: Vec<Reckoned>,
     silent: bool,
+}
+
+/// By how much a folder's counts grow by a change.
+struct Reckoned {
+    folder: FolderNo,
+    /// None: nobody knows.
+    unread: Option<i64>,
+    total: i64,
 }
 
 impl Telling<'_> {
@@ -282,9 +301,42 @@ impl Telling<'_> {
         }
     }
 
+    /// Goes on from what is known of folders whose counts are not given. Where it is not known how many are unread, nothing
+    /// is said of it until a source does.
+    fn go_on_without(&mut self, counts: &[FolderCounts]) {
+        for Reckoned { folder: number, unread, total } in std::mem::take(&mut self.reckoned) {
+            let folder = self.mailbox.folder_mut(number);
+            if counts.iter().any(|count| count.folder == folder.id) {
+                continue;
+            }
+            let (before, sum) =
+                (folder.unread, |known: u32, by: i64| u32::try_from(i64::from(known) + by).unwrap_or(0));
+            folder.total = folder.total.map(|known| sum(known, total));
+            folder.unread = match (before, unread) {
+                (Some(known), Some(by)) => Some(sum(known, by)),
+                // What leaves a folder in which all is read was read.
+                (Some(0), None) if total < 0 => Some(0),
+                _ => None,
+            };
+            let unread = folder.unread;
+            if unread.is_some() && unread != before {
+                self.count_touched(number, unread);
+            }
+        }
+    }
+
+    /// As [`Telling::touch`], with another count.
+    fn count_touched(&mut self, folder: FolderNo, unread: Option<u32>) {
+        match self.touched.iter_mut().find(|(touched, _)| *touched == folder) {
+            Some((_, told)) => *told = unread,
+            None => self.touched.push((folder, unread)),
+        }
+    }
+
     /// Takes over the counts and tells of the folders that were touched, or whose count is not what it was.
     fn folders(mut self, counts: &[FolderCounts]) {
         let mut revisions = BTreeMap::new();
+        self.go_on_without(counts);
         for count in counts {
             let number = self.mailbox.ensure(&count.folder);
             let folder = self.mailbox.folder_mut(number);

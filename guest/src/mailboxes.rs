@@ -193,6 +193,11 @@ impl Mailboxes {
         self.all.range(number..).next().map(|(number, mailbox)| (*number, mailbox))
     }
 
+    /// How many there are, closed ones included.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// Bytes of all histories together.
     pub fn bytes(&self) -> u64 {
         self.bytes

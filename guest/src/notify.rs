@@ -132,10 +132,13 @@ impl Notify {
         let State { mailboxes, subscriptions, streams, book, book_changes, sessions, .. } = &self.state;
         let counts = subscriptions.counts();
         let kind = |kind: &str| vec![("kind".to_owned(), kind.to_owned())];
+        let limit = |limit: &str| vec![("limit".to_owned(), limit.to_owned())];
         let why = |why: &str| vec![("why".to_owned(), why.to_owned())];
         let gauge = |name: &str, labels, value: u64| Gauge { name: name.to_owned(), labels, value: value as f64 };
         let mut gauges = vec![
-            gauge("accounts", Vec::new(), mailboxes.iter().count() as u64),
+            gauge("accounts", Vec::new(), mailboxes.count() as u64),
+            gauge("refused", limit("accounts"), self.state.refused.accounts),
+            gauge("refused", limit("subscriptions"), self.state.refused.subscriptions),
             gauge("subscriptions", kind("pull"), counts.pull),
             gauge("subscriptions", kind("streaming"), counts.streaming),
             gauge("subscriptions", kind("push"), counts.push),
@@ -152,6 +155,7 @@ impl Notify {
             gauge("groupwise_sessions", Vec::new(), sessions.count() as u64),
             gauge("groupwise_sessions_displaced", Vec::new(), sessions.displaced),
             gauge("groupwise_cursors_displaced", Vec::new(), sessions.cursors_displaced),
+            gauge("groupwise_searches_refused", Vec::new(), sessions.searches_refused),
         ];
         gauges.extend(self.state.events.gauges());
         gauges.extend(waiters::gauges(&self.state));

@@ -14,6 +14,10 @@ pub struct Settings {
     pub heartbeat_seconds: u32,
     /// `ews-streaming-idle-minutes` (1440; 1 to 525600): how long a streaming subscription lives without a stream.
     pub streaming_idle_minutes: u32,
+    /// `accounts` (100000; 1 to 10000000): accounts of the tenant, closed ones included; beyond, no mailbox is opened.
+    pub accounts: u32,
+    /// `ews-subscriptions` (200000; 1 to 10000000): subscriptions of all accounts; beyond, none is made.
+    pub subscriptions: u32,
     /// `ews-subscriptions-per-account` (5000; 1 to 1000000): subscriptions to one mailbox.
     pub subscriptions_per_account: u32,
     /// `ews-streams-per-account` (10; 1 to 1000000): open streams of one account.
@@ -54,6 +58,9 @@ pub struct Settings {
     pub sessions_per_account: u32,
     /// `groupwise-cursors-per-session` (20; 1 to 1000): cursors of one session; with one more the oldest ends.
     pub cursors_per_session: u32,
+    /// `groupwise-search-bytes` (16777216; 65536 to 1073741824): how much of the address book a request with a filter looks
+    /// through, in bytes; beyond, it is refused.
+    pub search_bytes: u64,
     /// `groupwise-keys-per-account` (100; 1 to 100000): keys under which one account may have events recorded; beyond, a
     /// configuration is refused.
     pub keys_per_account: u32,
@@ -84,6 +91,8 @@ pub struct Settings {
     pub wait_set_idle_minutes: u32,
     /// `zimbra-waitsets` (100000; 1 to 10000000): WaitSets of all accounts; beyond, none is made.
     pub wait_sets: u32,
+    /// `zimbra-waitset-members` (2000000; 1 to 100000000): members of all WaitSets together; beyond, none is added.
+    pub wait_set_members: u32,
 }
 
 /// How long requests may wait, in seconds.
@@ -121,6 +130,8 @@ impl Default for Settings {
             domains: Vec::new(),
             heartbeat_seconds: 25,
             streaming_idle_minutes: 1440,
+            accounts: 100_000,
+            subscriptions: 200_000,
             subscriptions_per_account: 5000,
             streams_per_account: 10,
             ids_per_stream: 200,
@@ -138,6 +149,7 @@ impl Default for Settings {
             session_idle_minutes: 30,
             sessions_per_account: 50,
             cursors_per_session: 20,
+            search_bytes: 16 << 20,
             keys_per_account: 100,
             key_bytes: 16_384,
             key_idle_days: 20,
@@ -151,6 +163,7 @@ impl Default for Settings {
             wait_sets_per_account: 5,
             wait_set_idle_minutes: 20,
             wait_sets: 100_000,
+            wait_set_members: 2_000_000,
         }
     }
 }
@@ -220,6 +233,8 @@ impl Settings {
             "domains" => self.domains = value.split_ascii_whitespace().map(str::to_ascii_lowercase).collect(),
             "ews-heartbeat-seconds" => self.heartbeat_seconds = small(key, value, 1, 300)?,
             "ews-streaming-idle-minutes" => self.streaming_idle_minutes = small(key, value, 1, 525_600)?,
+            "accounts" => self.accounts = small(key, value, 1, 10_000_000)?,
+            "ews-subscriptions" => self.subscriptions = small(key, value, 1, 10_000_000)?,
             "ews-subscriptions-per-account" => self.subscriptions_per_account = small(key, value, 1, 1_000_000)?,
             "ews-streams-per-account" => self.streams_per_account = small(key, value, 1, 1_000_000)?,
             "ews-ids-per-stream" => self.ids_per_stream = small(key, value, 1, 10_000)?,
@@ -237,6 +252,7 @@ impl Settings {
             "groupwise-session-idle-minutes" => self.session_idle_minutes = small(key, value, 1, 1440)?,
             "groupwise-sessions-per-account" => self.sessions_per_account = small(key, value, 1, 10_000)?,
             "groupwise-cursors-per-session" => self.cursors_per_session = small(key, value, 1, 1000)?,
+            "groupwise-search-bytes" => self.search_bytes = number(key, value, 65_536, 1 << 30)?,
             "groupwise-keys-per-account" => self.keys_per_account = small(key, value, 1, 100_000)?,
             "groupwise-key-bytes" => self.key_bytes = small(key, value, 256, 131_072)?,
             "groupwise-key-idle-days" => self.key_idle_days = small(key, value, 1, 365)?,
@@ -262,6 +278,7 @@ impl Settings {
             "zimbra-waitset-max-per-account" => self.wait_sets_per_account = small(key, value, 1, 1_000_000)?,
             "zimbra-active-waitset-timeout-minutes" => self.wait_set_idle_minutes = small(key, value, 1, 525_600)?,
             "zimbra-waitsets" => self.wait_sets = small(key, value, 1, 10_000_000)?,
+            "zimbra-waitset-members" => self.wait_set_members = small(key, value, 1, 100_000_000)?,
             _ => return Err(["unknown setting '", key, "'"].concat()),
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::ews::streams::Stream;
 use crate::ids::Keys;
 use crate::mailboxes::{Mailbox, MailboxNo, Numbers};
 use crate::settings::Settings;
-use crate::state::State;
+use crate::state::{Refused, State};
 use crate::subscriptions::{Subscription, SubscriptionNo};
 use crate::zimbra::{Member, Place as Commit, SetNo, WaitSet};
 
@@ -41,6 +41,7 @@ struct Head {
     last_call: CallId,
     pushes_failed: u64,
     pushes_refused: u64,
+    refused: Refused,
     zimbra: ZimbraHead,
 }
 
@@ -51,6 +52,7 @@ struct ZimbraHead {
     served: SetNo,
     evicted: u64,
     expired: u64,
+    refused: u64,
     floor: Option<Commit>,
     last: Commit,
 }
@@ -236,11 +238,13 @@ fn head(state: &State) -> Head {
         last_call: state.last_call,
         pushes_failed: state.pushes_failed,
         pushes_refused: state.pushes_refused,
+        refused: state.refused,
         zimbra: ZimbraHead {
             next: state.waitsets.next,
             served: state.waitsets.served,
             evicted: state.waitsets.evicted,
             expired: state.waitsets.expired,
+            refused: state.waitsets.refused,
             floor: state.waitsets.commits.floor,
             last: state.waitsets.commits.last,
         },
@@ -324,10 +328,12 @@ impl Loading {
                 state.last_call = head.last_call;
                 state.pushes_failed = head.pushes_failed;
                 state.pushes_refused = head.pushes_refused;
+                state.refused = head.refused;
                 state.waitsets.next = head.zimbra.next;
                 state.waitsets.served = head.zimbra.served;
                 state.waitsets.evicted = head.zimbra.evicted;
                 state.waitsets.expired = head.zimbra.expired;
+                state.waitsets.refused = head.zimbra.refused;
                 state.waitsets.commits.floor = head.zimbra.floor;
                 state.waitsets.commits.last = head.zimbra.last;
             }

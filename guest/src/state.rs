@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use serde::{Deserialize, Serialize};
+
 use crate::book::Book;
-use crate::contract::{CallId, Instant, Moment, RequestId};
+use crate::contract::{Account, CallId, Instant, Moment, RequestId};
 use crate::ews::codes::Code;
 use crate::ews::streams::Stream;
 use crate::groupwise::Sessions;
@@ -24,6 +26,15 @@ pub enum Timer {
     Subscription(SubscriptionNo),
     /// A stream's heartbeat is due, or its time is over.
     Stream(RequestId),
+}
+
+/// What was refused because the tenant as a whole has as much as it may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// By the setting `accounts`.
+    pub accounts: u64,
+    /// By the setting `ews-subscriptions`.
+    pub subscriptions: u64,
 }
 
 /// How many pairs of subscription and event are gathered before they are counted: a bound of memory, nothing else.
@@ -65,6 +76,8 @@ pub struct State {
     pub pushes_failed: u64,
     /// How many were dropped because the host refused to call them.
     pub pushes_refused: u64,
+    /// What was refused because the tenant as a whole has as much as it may have.
+    pub refused: Refused,
     timers: BTreeSet<(Instant, Timer)>,
     ready: BTreeSet<RequestId>,
     pushing: BTreeSet<SubscriptionNo>,
@@ -273,6 +286,23 @@ impl State {
             subscription.acknowledge(&mailboxes.get(subscription.mailbox).history, upto);
         });
         self.refresh_subscription(number);
+    }
+
+    /// The mailbox of an account that a client names, which comes to be now if not by an earlier change; none: the tenant
+    /// has as many as it may have.
+    pub fn mailbox_named(&mut self, account: &Account, turn: &mut Turn) -> Option<MailboxNo> {
+        turn.changed = true;
+        if self.mailboxes.find_account(account).is_none() && !self.has_room_for_account() {
+            return None;
+        }
+        Some(self.mailboxes.named(account, Position { sequence: turn.at.sequence, index: 0 }))
+    }
+
+    /// Whether there may be one more account; counts the refusal if not.
+    pub fn has_room_for_account(&mut self) -> bool {
+        let room = self.mailboxes.count() < self.settings.accounts as usize;
+        self.refused.accounts += u64::from(!room);
+        room
     }
 
     /// Alters a subscription, and what is to be sent accordingly.

@@ -17,14 +17,15 @@ pub fn target_folder(out: &Path) -> PathBuf {
 
 /// Compiles a package of the workspace and makes a component of it.
 pub fn component(workspace: &Path, target_folder: &Path, package: &str) -> Vec<u8> {
-    let core = compile(workspace, target_folder, package);
+    let core = module(workspace, target_folder, package);
     wit_component::ComponentEncoder::default()
         .module(&core)
         .and_then(|encoder| encoder.validate(true).encode())
         .unwrap_or_else(|error| panic!("{package} does not make a component: {error:#}"))
 }
 
-fn compile(workspace: &Path, target_folder: &Path, package: &str) -> Vec<u8> {
+/// The module that the compiler makes of a package of the workspace.
+pub fn module(workspace: &Path, target_folder: &Path, package: &str) -> Vec<u8> {
     let mut cargo = guest_cargo();
     cargo
         .current_dir(workspace)

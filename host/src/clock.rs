@@ -158,6 +158,39 @@ pub(crate) fn timed<T>(step: impl FnOnce() -> T) -> (T, Duration) {
     (result, clock.start.elapsed())
 }
 
+/// How long something takes, for metrics only: nothing is decided by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// From now on.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads time")]
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    /// Since its start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// What this thread has computed since a moment: its processor time, which other threads do not use up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadWatch(Duration);
+
+impl ThreadWatch {
+    /// From now on.
+    pub(crate) fn start() -> ThreadWatch {
+        ThreadWatch(cpu_time::ThreadTime::now().as_duration())
+    }
+
+    /// Since its start, which was on this thread.
+    pub(crate) fn elapsed(&self) -> Duration {
+        cpu_time::ThreadTime::now().as_duration().saturating_sub(self.0)
+    }
+}
+
 /// Blocks the calling thread.
 #[expect(clippy::disallowed_methods, reason = "this is the place that knows time")]
 pub(crate) fn pause(milliseconds: u64) {

@@ -5,28 +5,67 @@
 //! a component and keeps it alive: [`Host`] has the engine and the threads, [`plugin::Plugin`] is a component that was
 //! compiled and checked, [`tenant::Tenant`] is one plugin instance with its journal and its open requests.
 //!
+//! # To begin with
+//!
 //! ```
-//! use postbell::{Host, HostOptions, TenantOptions, contract::changes::Batch};
+//! use postbell::contract::changes::{Account, Batch, Change, Happening, Item};
+//! use postbell::contract::requests::{Access, Grant, RequestHead};
+//! use postbell::tenant::Request;
+//! use postbell::{Host, HostOptions, TenantOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let host = Host::new(HostOptions::default())?;
 //! let plugin = host.load(postbell::plugin::bundled())?;
-//! let tenant = host.open("example.org", &plugin, TenantOptions::default())?;
+//! let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+//! let tenant = host.open("example.org", &plugin, TenantOptions { settings, ..TenantOptions::default() })?;
 //!
-//! // Any executor will do; changes go in here, requests go to `tenant.request`.
-//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-//! let ingested = runtime.block_on(tenant.ingest(Batch { accounts: vec![], book: vec![] }, None))?;
+//! // What happened in a mailbox. Once this returns, it is committed to the journal.
+//! let mail = Happening::MessageDelivered(Item::message("mail-1", "inbox"));
+//! let batch = Batch::of("alice@example.org", vec![Change::new(tenant.now(), mail)]);
+//! let ingested = pollster::block_on(tenant.ingest(batch, None))?;
 //! assert!(ingested.rejections.is_empty());
-//! runtime.block_on(tenant.close());
+//!
+//! // What a client asks. Who it is has been verified by the caller.
+//! let head = RequestHead::new("POST", "/EWS/Exchange.asmx", "text/xml; charset=utf-8");
+//! let access = Access::Granted(Grant::to(Account::new("id-alice", "alice@example.org")));
+//! let answer = pollster::block_on(tenant.request(Request::new(head, "no envelope", access)))?;
+//! assert_eq!(answer.status, 500, "SOAP says so of what is no envelope");
+//! pollster::block_on(tenant.close());
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What to know
+//!
+//! - **Threads.** The host has its own. What is `async` here only waits for them: it runs on any executor, on none
+//!   (`pollster::block_on`), and inside a runtime. What blocks says so: [`Host::load`] compiles, [`Host::open`] replays.
+//! - **Changes** are applied in order, and once where their source counts them ([`tenant::SourceSpan`]). What an adapter
+//!   makes of a mail server's own words is in [`ingest`].
+//! - **Requests** go through [`tenant::Tenant::identify`], which says where the login stands and which bytes are secret; the
+//!   embedder verifies it, overwrites those bytes, and hands the request to [`tenant::Tenant::request`]. An answer is whole, or
+//!   comes in parts, for as long as its client listens; dropping it hangs up. What cannot be answered is refused by
+//!   [`tenant::Tenant::refuse`], in the client's dialect.
+//! - **What is kept** is for the [`journal::Journal`] to say: in memory by default, in a file
+//!   ([`journal::DatabaseJournal`]), or wherever the embedder keeps things.
+//! - **Calls** that plugins ask for are made by an [`outbound::Outbound`]; by default by none.
+//! - **Another version** takes over by [`tenant::Tenant::swap`] while clients stay connected.
+//! - **Limits** stand in [`tenant::Limits`]; what goes over one is refused, and counted in [`Statistics`].
+//! - **Authors of plugins** check theirs by [`conformance`].
+//!
+//! The folder `examples` has a mail server, a swap, a journal and logins of one's own.
+//!
+//! # Features
+//!
+//! `bundled-plugin` embeds this project's own plugin, and needs a compiler for WebAssembly; `program` adds what the `postbell`
+//! program is made of. Both are on by default; a server that embeds wants neither `program` nor, if it loads a component from a
+//! file, `bundled-plugin`.
 //!
 //! What a plugin is told and may do is the contract, `wit/notify.wit`; its types are in [`contract`].
 
 #[cfg(feature = "program")]
 pub mod admin;
 pub mod clock;
+pub mod conformance;
 pub mod contract;
 pub mod ingest;
 pub mod journal;
@@ -46,10 +85,10 @@ use std::sync::{Arc, Mutex};
 use clock::{Clock, SystemClock};
 use journal::{Committer, Journal, MemoryJournal, Seat};
 use outbound::{NoCalls, Outbound};
-use plugin::{Compiler, Library, Plugin, PluginError, Verify};
-pub use statistics::Statistics;
+use plugin::{Compiler, Library, Plugin, PluginError, PluginLimits, Verify};
+pub use statistics::{HistogramFigures, Statistics, Timings};
 use tenant::{
-    Actor, ActorParts, Background, Beginning, Choice, Limits, Mailbox, Running, Shard, Tenant, UnreadTotal,
+    Actor, ActorParts, Background, Beginning, Choice, Limits, Mailbox, OwnThreads, Running, Shard, Tenant, UnreadTotal,
     first_request,
 };
 
@@ -67,9 +106,29 @@ struct Inner {
     background: Background,
     followers: Background,
     unread: Arc<UnreadTotal>,
+    timings: Arc<Timings>,
     shards: Vec<Shard>,
-    /// The tenants that are open, and where they live.
-    open: Mutex<BTreeMap<Arc<str>, Mailbox>>,
+    own_threads: OwnThreads,
+    open: Mutex<Names>,
+}
+
+/// The tenants that are open, and where they live.
+#[derive(Default)]
+struct Names {
+    mailboxes: BTreeMap<Arc<str>, Mailbox>,
+    /// The key of the next one.
+    next: u64,
+    /// With so many, those are looked for that are closed.
+    crowded: usize,
+}
+
+impl Names {
+    fn forget_closed(&mut self) {
+        if self.mailboxes.len() >= self.crowded {
+            self.mailboxes.retain(|_, mailbox| mailbox.is_open());
+            self.crowded = 2 * self.mailboxes.len() + 64;
+        }
+    }
 }
 
 /// What a host is made of.
@@ -83,16 +142,28 @@ pub struct HostOptions {
     pub outbound: Arc<dyn Outbound>,
     /// Who compiles components.
     pub compiler: Compiler,
+    /// What a component may be and take until it is loaded.
+    pub plugin_limits: PluginLimits,
     /// Folder for compiled components; none: each load compiles.
     pub cache: Option<PathBuf>,
     /// Folder for the components that tenants run or may go back to; none: they are kept as long as the host lives.
     pub components: Option<PathBuf>,
     /// Judges whether a component that was kept before may still be loaded; none: each may.
     pub verify: Option<Verify>,
-    /// How many instances there can be at once: one for each tenant, and some for what runs beside them.
+    /// How many instances there can be at once: one for each tenant, and some for what runs beside them. At most as many
+    /// as the kernel lets a process have: each takes four memory maps, and a quarter of `vm.max_map_count` is left for
+    /// everything else.
     pub instances: u32,
+    /// How many tenants may have an instance while they are idle; of further ones, those sleep that were idle longest. At
+    /// most seven eighths of the instances: the others are for what runs beside tenants.
+    pub open_tenants: usize,
+    /// Whether address space for all instances is reserved at start: they are made faster then. Without, what watches memory
+    /// (valgrind, a sanitizer) sees each.
+    pub pool: bool,
     /// How many threads the tenants are spread over. As many replay journals and take snapshots.
     pub shards: usize,
+    /// How many tenants that are busy may have a thread of their own; see [`Limits::busy_milliseconds`].
+    pub own_threads: usize,
     /// Open a tenant also where a replay of its journal gives something else than it gave when that was new.
     pub accept_divergence: bool,
     /// `unread-bytes-total`: bytes of answers, of all tenants, that their readers have not taken yet. While there are more,
@@ -109,11 +180,15 @@ impl Default for HostOptions {
             journal: Arc::new(MemoryJournal::default()),
             outbound: Arc::new(NoCalls),
             compiler: Compiler::default(),
+            plugin_limits: PluginLimits::default(),
             cache: None,
             components: None,
             verify: None,
             instances: 1_000,
+            open_tenants: 10_000,
+            pool: true,
             shards: std::thread::available_parallelism().map_or(1, usize::from),
+            own_threads: 64,
             accept_divergence: false,
             unread_bytes: 256 << 20,
         }
@@ -128,6 +203,9 @@ pub struct TenantOptions {
     /// What it may use.
     pub limits: Limits,
 }
+
+/// Told whether a tenant is open.
+type Opened = Box<dyn FnOnce(Result<(), OpenError>) + Send>;
 
 /// Why there is no host.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +230,12 @@ pub enum OpenError {
     /// The journal knows the tenant, but does not give its state.
     #[error("its history does not give its state: {0}")]
     History(String),
+    /// It was closed before it was open.
+    #[error("the tenant was closed meanwhile")]
+    Closed,
+    /// There are as many instances as there may be.
+    #[error("no room for it: {0}")]
+    Full(String),
     /// The journal does not take it.
     #[error("the journal failed: {0}")]
     Journal(String),
@@ -163,17 +247,25 @@ impl Host {
     /// # Errors
     ///
     /// This machine cannot run the engine.
-    pub fn new(options: HostOptions) -> Result<Host, HostError> {
-        let engine = plugin::engine(options.instances).map_err(|error| HostError::Engine(format!("{error:#}")))?;
-        let HostOptions { compiler, cache, components, verify, .. } = options.clone();
-        let library = Arc::new(Library::new(engine, compiler, cache, components, verify));
-        let shards = (0..options.shards.max(1)).map(|number| Shard::start(number, options.clock.clone())).collect();
+    pub fn new(mut options: HostOptions) -> Result<Host, HostError> {
+        options.instances = possible(options.instances);
+        let engine = plugin::engine(options.instances, options.pool);
+        let engine = engine.map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
+        let library =
+            Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
+        let own_threads = OwnThreads::new(options.own_threads);
+        let most_awake = most_awake(&options);
+        let shard = |number| Shard::start(number, options.clock.clone(), most_awake, own_threads.clone());
+        let shards = (0..options.shards.max(1)).map(shard).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
         let background = Background::start("postbell-pure", options.shards.max(2));
-        let followers = Background::start("postbell-follow", options.shards.max(1));
+        let followers = Background::start("postbell-follow", options.shards.max(2));
         let unread = UnreadTotal::new(options.unread_bytes);
-        let open = Mutex::default();
-        Ok(Host { inner: Arc::new(Inner { library, options, committer, background, followers, unread, shards, open }) })
+        let (timings, open) = (Arc::default(), Mutex::default());
+        let inner =
+            Inner { library, options, committer, background, followers, unread, timings, shards, own_threads, open };
+        Ok(Host { inner: Arc::new(inner) })
     }
 
     /// Compiles a component, or takes its code from the cache, and checks it. Blocks.
@@ -207,10 +299,11 @@ impl Host {
     /// See [`OpenError`].
     pub fn open(&self, name: &str, plugin: &Plugin, options: TenantOptions) -> Result<Tenant, OpenError> {
         let (opened, result) = std::sync::mpsc::channel();
-        let tenant = self.open_later(name, plugin, options, move |result| {
+        let told = move |result| {
             // An error means that this thread is gone.
             let _ = opened.send(result);
-        })?;
+        };
+        let tenant = self.begin(name, plugin, options, false, Box::new(told))?;
         let stopped = || Err(OpenError::Journal("the host has stopped".into()));
         result.recv().unwrap_or_else(|_| stopped()).map(|()| tenant)
     }
@@ -229,12 +322,23 @@ impl Host {
         options: TenantOptions,
         opened: impl FnOnce(Result<(), OpenError>) + Send + 'static,
     ) -> Result<Tenant, OpenError> {
+        self.begin(name, plugin, options, true, Box::new(opened))
+    }
+
+    fn begin(
+        &self,
+        name: &str,
+        plugin: &Plugin,
+        options: TenantOptions,
+        patient: bool,
+        opened: Opened,
+    ) -> Result<Tenant, OpenError> {
         let name: Arc<str> = name.into();
         let mailbox = self.reserve(&name)?;
         let used = self.last_used(&name, plugin).inspect_err(|_| mailbox.close())?;
         let first_request = first_request(&*self.inner.options.clock, used);
         let opening = self.opening(&name, plugin).inspect_err(|_| mailbox.close())?;
-        Ok(self.start(name, plugin, options, Box::new(opened), first_request, opening, &mailbox))
+        Ok(self.start(name, plugin, options, (patient, opened), first_request, opening, &mailbox))
     }
 
     /// When a tenant was last used, in milliseconds since the Unix epoch, by what the journal has of it; none: nothing.
@@ -262,6 +366,26 @@ impl Host {
         self.inner.options.journal.clone()
     }
 
+    /// How long things take here.
+    pub fn timings(&self) -> Arc<Timings> {
+        self.inner.timings.clone()
+    }
+
+    /// How many instances there are now, whatever they are for: see [`HostOptions::instances`].
+    pub fn instances(&self) -> u64 {
+        self.inner.library.instances()
+    }
+
+    /// How many tenants have a thread of their own now.
+    pub fn own_threads(&self) -> usize {
+        self.inner.own_threads.now()
+    }
+
+    /// How many components were not loaded, by the limit or the step at which that showed.
+    pub fn plugin_refusals(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.library.refusals()
+    }
+
     /// Whether a plugin takes these settings, as far as a new tenant goes.
     ///
     /// # Errors
@@ -277,15 +401,18 @@ impl Host {
     /// Takes the name, if no tenant that is still open has it, and a place on a shard.
     fn reserve(&self, name: &Arc<str>) -> Result<Mailbox, OpenError> {
         let mut open = self.names();
-        open.retain(|_, mailbox| mailbox.is_open());
-        if open.contains_key(name) {
+        if open.mailboxes.get(name).is_some_and(Mailbox::is_open) {
             return Err(OpenError::Duplicate);
         }
-        let key = open.values().map(Mailbox::key).max().map_or(0, |last| last + 1);
+        open.forget_closed();
+        let key = open.next;
+        open.next += 1;
+        // By turns, unless many were closed on one of them.
         let shards = &self.inner.shards;
-        let fewest = shards.iter().min_by_key(|shard| shard.tenants()).expect("there is at least one shard");
-        let mailbox = fewest.mailbox(key);
-        open.insert(name.clone(), mailbox.clone());
+        let (turn, fewest) = (&shards[key as usize % shards.len()], shards.iter().min_by_key(|shard| shard.tenants()));
+        let fewest = fewest.filter(|fewest| fewest.tenants() + UNCOUNTED < turn.tenants());
+        let mailbox = fewest.unwrap_or(turn).mailbox(key);
+        open.mailboxes.insert(name.clone(), mailbox.clone());
         Ok(mailbox)
     }
 
@@ -295,7 +422,7 @@ impl Host {
         name: Arc<str>,
         plugin: &Plugin,
         options: TenantOptions,
-        opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
+        (patient, opened): (bool, Opened),
         first_request: u64,
         (choice, pin): (Choice, plugin::Pin),
         mailbox: &Mailbox,
@@ -311,6 +438,7 @@ impl Host {
             configured: plugin.id(),
             library: library.clone(),
             limits: limits.instance.clone(),
+            reaction_bytes: limits.reaction_bytes,
             journal: journal.clone(),
             seat: seat(name.clone(), plugin),
             accept_divergence: *accept_divergence,
@@ -323,13 +451,14 @@ impl Host {
             followers: self.inner.followers.clone(),
             mailbox: mailbox.clone(),
             statistics: statistics.clone(),
+            timings: self.inner.timings.clone(),
             unread: self.inner.unread.clone(),
             outbound: outbound.clone(),
             running: running.clone(),
             seed,
             _pin: pin,
         };
-        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, take_over, opened }));
+        mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, take_over, patient, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());
         let mailbox = mailbox.clone();
         let handle =
@@ -337,14 +466,38 @@ impl Host {
         Tenant::start(handle)
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Mailbox>> {
+    fn names(&self) -> std::sync::MutexGuard<'_, Names> {
         self.inner.open.lock().expect("nothing panics while this lock is held")
     }
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Host").field("tenants", &self.names().keys()).finish_non_exhaustive()
+        formatter.debug_struct("Host").field("tenants", &self.names().mailboxes.keys()).finish_non_exhaustive()
+    }
+}
+
+/// So many that were just opened may not be counted by their shards yet.
+const UNCOUNTED: usize = 1_000;
+
+/// How many idle tenants of one shard may have an instance.
+fn most_awake(options: &HostOptions) -> usize {
+    let room = (options.instances - options.instances / 8) as usize;
+    (options.open_tenants.min(room) / options.shards.max(1)).max(1)
+}
+
+/// So many instances, or as many as the kernel lets a process have.
+fn possible(instances: u32) -> u32 {
+    match plugin::instance_ceiling() {
+        Some(ceiling) if ceiling < instances => {
+            tracing::warn!(
+                instances,
+                ceiling,
+                "the kernel lets a process have fewer instances than were asked for; vm.max_map_count says how many"
+            );
+            ceiling.max(1)
+        }
+        _ => instances,
     }
 }
 

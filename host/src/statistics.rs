@@ -1,6 +1,12 @@
-//! What happened to a tenant: counters for metrics.
+//! What happened to a tenant, and how long things took: figures for metrics.
+
+mod histogram;
+mod timings;
 
 use std::collections::BTreeMap;
+
+pub use histogram::HistogramFigures;
+pub use timings::Timings;
 
 /// Counters of one tenant since this process opened it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,9 +37,61 @@ pub struct Statistics {
     pub append_failures: u64,
     /// The memory of the live instance, in bytes.
     pub memory: u64,
+    /// Processor time of the inputs that were fed, in nanoseconds.
+    pub guest_nanoseconds: u64,
+    /// 1: it has no instance, because nobody uses it.
+    pub asleep: u64,
+    /// How often it was woken.
+    pub wakes: u64,
 }
 
 impl Statistics {
+    /// What only grows: what is left of a tenant that is gone.
+    pub fn counts(&self) -> Statistics {
+        Statistics {
+            outbound_in_flight: 0,
+            open_requests: 0,
+            sequence: 0,
+            uncommitted: 0,
+            snapshot: 0,
+            memory: 0,
+            asleep: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Adds what happened to another tenant, for figures of several together.
+    pub fn add(&mut self, other: &Statistics) {
+        let words = [
+            (&mut self.inputs, &other.inputs),
+            (&mut self.faults, &other.faults),
+            (&mut self.refusals, &other.refusals),
+            (&mut self.outbound_calls, &other.outbound_calls),
+            (&mut self.swaps, &other.swaps),
+        ];
+        for (sums, counts) in words {
+            for (word, count) in counts {
+                *sums.entry(word).or_default() += count;
+            }
+        }
+        let figures = [
+            (&mut self.outbound_in_flight, other.outbound_in_flight),
+            (&mut self.open_requests, other.open_requests),
+            (&mut self.sequence, other.sequence),
+            (&mut self.uncommitted, other.uncommitted),
+            (&mut self.snapshot, other.snapshot),
+            (&mut self.snapshot_failures, other.snapshot_failures),
+            (&mut self.append_failures, other.append_failures),
+            (&mut self.memory, other.memory),
+            (&mut self.guest_nanoseconds, other.guest_nanoseconds),
+            (&mut self.asleep, other.asleep),
+            (&mut self.wakes, other.wakes),
+        ];
+        for (sum, figure) in figures {
+            *sum += figure;
+        }
+    }
+
     #[cfg(feature = "program")]
     pub(crate) fn journal_failures(&self) -> Vec<(&'static str, u64)> {
         vec![("append", self.append_failures), ("snapshot", self.snapshot_failures)]

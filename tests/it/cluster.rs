@@ -61,9 +61,7 @@ fn it_waits_for_the_servers_and_goes_on_when_they_come_back() -> Result<()> {
 fn of_two_servers_the_later_one_has_the_tenant() -> Result<()> {
     let nats = Nats::start()?;
     let cluster = format!("servers = ['{}']", nats.url(""));
-    let batch = |id: &str, offset: u64| {
-        json!({"source": "test", "offset": offset, "changes": [delivered("alice@example.org", id, 1)]})
-    };
+    let batch = |id: &str, offset: u64| json!({"source": "test", "offset": offset, "changes": [delivered("alice@example.org", id, 1)]});
     let former = configured(&cluster)?.start()?;
     ensure!(Admin::source(&former).post(&batch("m1", 0))?.head.status == 200);
     let later = configured(&cluster)?.start()?;

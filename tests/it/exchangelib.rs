@@ -25,14 +25,14 @@ const BOB: &str = "bob@example.org";
 const SERVICE: &str = "service@example.org";
 
 /// exchangelib, doing what it is told and telling what it hears.
-struct Client {
+pub(crate) struct Client {
     process: Process,
     input: ChildStdin,
 }
 
 impl Client {
     /// Alice's, who knows the server.
-    fn alice(server: &Server) -> Result<Client> {
+    pub(crate) fn alice(server: &Server) -> Result<Client> {
         Client::start(server, &[], ALICE, "postbell")
     }
 
@@ -46,18 +46,18 @@ impl Client {
     }
 
     /// Gives it a command.
-    fn tell(&mut self, command: &str) -> Result<()> {
+    pub(crate) fn tell(&mut self, command: &str) -> Result<()> {
         Ok(writeln!(self.input, "{command}")?)
     }
 
     /// The next thing that it tells.
-    fn hear(&mut self) -> Result<Value> {
+    pub(crate) fn hear(&mut self) -> Result<Value> {
         let line = self.process.line()?.context("the client ended; see its traceback above")?;
         Ok(serde_json::from_str(&line)?)
     }
 
     /// The next thing that it tells, which must be of this kind.
-    fn expect(&mut self, kind: &str) -> Result<Value> {
+    pub(crate) fn expect(&mut self, kind: &str) -> Result<Value> {
         let heard = self.hear()?;
         ensure!(heard["kind"] == kind, "expected {kind}: {heard}");
         Ok(heard)
@@ -71,7 +71,7 @@ impl Client {
     }
 
     /// Subscribes by a command; gives the id, and the watermark of a subscription that has one.
-    fn subscribe(&mut self, command: &str) -> Result<(String, String)> {
+    pub(crate) fn subscribe(&mut self, command: &str) -> Result<(String, String)> {
         self.tell(command)?;
         let heard = self.expect("subscribed")?;
         let text = |name: &str| heard[name].as_str().unwrap_or_default().to_owned();
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// Waits for its end, which must be in peace.
-    fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         drop(self.input);
         if let Some(line) = self.process.line()? {
             bail!("it says more: {line}");

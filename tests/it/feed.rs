@@ -8,12 +8,15 @@ use anyhow::{Context, Result, ensure};
 use expect_test::expect_file;
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{Client, Event};
+use postbell_tests::groupwise;
+use postbell_tests::http::{Connection, request};
 use postbell_tests::program::{Finished, Server, run};
 use serde_json::{Value, json};
 
 use crate::{PROGRAM, demo};
 
 const CYRUS: &str = include_str!("../samples/cyrus-mboxevent.jsonl");
+const DOVECOT: &str = include_str!("../../host/src/ingest/dovecot/traffic.jsonl");
 
 /// Runs `postbell feed` on a file, for the demo's tenant.
 fn feed(server: &Server, file: &Path, format: &str, more: &[&str]) -> Result<Finished> {
@@ -44,6 +47,30 @@ fn each_line_of_cyrus_causes_its_events() -> Result<()> {
     expect_file!["../golden/cyrus-events.txt"].assert_eq(&heard);
 
     let finished = feed(&server, &file, "cyrus", &["--map", "alice=alice@example.org"])?;
+    ensure!(finished.code == 0, "{finished:?}");
+    assert_eq!(alice.all_events(&subscription, &mut watermark)?, [], "nothing is new");
+    Ok(())
+}
+
+#[test]
+fn a_file_of_dovecot_is_fed_once() -> Result<()> {
+    let server = demo()?;
+    let alice = Client::demo(&server, "alice");
+    let (subscription, mut watermark) = alice.subscribe_pull()?;
+    let file = server.folder().join("dovecot.jsonl");
+    std::fs::write(&file, DOVECOT)?;
+    let map = ["--map", "alice@example.com=alice@example.org"];
+    let finished = feed(&server, &file, "dovecot", &map)?;
+    ensure!(finished.code == 0, "{finished:?}");
+    let mut heard = String::new();
+    for event in alice.all_events(&subscription, &mut watermark)? {
+        let event = event.to_string();
+        // Dovecot tells no times.
+        writeln!(heard, "{}", event.split_once(" at=").map_or(event.as_str(), |(event, _)| event))?;
+    }
+    expect_file!["../golden/dovecot-events.txt"].assert_eq(&heard);
+
+    let finished = feed(&server, &file, "dovecot", &map)?;
     ensure!(finished.code == 0, "{finished:?}");
     assert_eq!(alice.all_events(&subscription, &mut watermark)?, [], "nothing is new");
     Ok(())
@@ -138,6 +165,12 @@ fn feed_says_what_was_rejected() -> Result<()> {
     );
     let again = feed(&server, &file, "postbell", &[])?;
     assert_eq!(again.code, 0, "what was rejected is not sent again: {again:?}");
+    let ask = |body: &str| -> Result<String> {
+        Ok(Connection::open(server.clients)?.ask(&request("POST", groupwise::PATH, &[], body.as_bytes()))?.body)
+    };
+    let session = groupwise::text(&ask(&groupwise::login("alice", "postbell"))?, "session");
+    let deltas = ask(&groupwise::on_book(&session, "getDeltas", "<view>name</view>"))?;
+    assert_eq!(deltas.matches("<name>Ann</name>").count(), 1, "the address book has the entry, once: {deltas}");
     Ok(())
 }
 

@@ -158,6 +158,21 @@ fn where_everything_is_cut_the_seat_is_still_known() -> Result<()> {
 }
 
 #[test]
+fn what_is_removed_leaves_nothing_and_takes_nothing_else() -> Result<()> {
+    let nats = Nats::start()?;
+    let journal = connect(&nats)?;
+    assert_eq!(journal.append(&[ticks("a", 0, 3), ticks("b", 0, 2)]), [Ok(()), Ok(())]);
+    journal.put_snapshot(&seat("b"), &snapshot(1, &[70_000]))?;
+    journal.remove(&seat("b"))?;
+    journal.remove(&seat("b"))?;
+    assert_eq!((journal.facts(&seat("b")), journal.seats()), (Ok(None), Ok(vec![seat("a")])));
+    assert_eq!(sequences(&journal, "a", 1)?, [1, 2, 3]);
+    assert_eq!(journal.append(&[ticks("b", 0, 1), ticks("a", 3, 1)]), [Ok(()), Ok(())]);
+    assert_eq!((sequences(&journal, "b", 1)?, journal.snapshot(&seat("b"), 1)), (vec![1], Ok(None)));
+    Ok(())
+}
+
+#[test]
 fn a_seat_can_begin_with_a_snapshot() -> Result<()> {
     let nats = Nats::start()?;
     let journal = connect(&nats)?;

@@ -6,8 +6,9 @@ use std::io::Read;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
+use postbell::plugin;
 use postbell_tests::load::plan::ACCOUNTS;
-use postbell_tests::load::{self, INGEST_KEY, PASSWORD, Promise, TENANT};
+use postbell_tests::load::{self, ADMIN_KEY, INGEST_KEY, PASSWORD, Promise, TENANT};
 use postbell_tests::nats::Nats;
 use postbell_tests::program::Start;
 
@@ -15,6 +16,9 @@ use crate::{PROGRAM, cheap_hash};
 
 /// How often the server is killed with the same data directory.
 const KILLS_A_ROUND: u64 = 10;
+
+/// How often it is killed in a round in which versions take over from each other all the time.
+const KILLS_WHILE_SWAPPED: u64 = 4;
 
 #[test]
 fn nothing_acknowledged_is_lost() -> Result<()> {
@@ -41,6 +45,21 @@ fn with_an_interval_nothing_is_lost_in_silence() -> Result<()> {
     rounds("sync = 50", Promise::UpToTheLastSync)
 }
 
+/// Killed at any moment of a swap, the server runs one of the two versions, and nobody can tell. POSTBELL_SWAP_SEEDS says
+/// how many rounds are played, POSTBELL_SEED which one instead.
+#[test]
+fn a_swap_is_whole_or_never_was() -> Result<()> {
+    let seed = variable("POSTBELL_SEED")?;
+    let rounds = if seed.is_some() { 1 } else { variable("POSTBELL_SWAP_SEEDS")?.unwrap_or(5) };
+    for _ in 0..rounds {
+        let seed = seed.map_or_else(random, Ok)?;
+        println!("swaps: POSTBELL_SEED={seed}");
+        let outcome = load::run_swapping(on_disk("sync = 'always'")?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
+        println!("{}", outcome.with_context(|| format!("swaps: play it again with POSTBELL_SEED={seed}"))?);
+    }
+    Ok(())
+}
+
 /// POSTBELL_KILLS says how often the server is killed, POSTBELL_SEED which round is played, instead of new ones.
 fn rounds(sync: &str, promise: Promise) -> Result<()> {
     let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(20);
@@ -50,7 +69,7 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
         let seed = seed.map_or_else(random, Ok)?;
         println!("{sync}: POSTBELL_SEED={seed}");
         let outcome = load::run(
-            start(&format!("data = '{{folder}}/data'\n{sync}"), "")?,
+            on_disk(sync)?,
             promise,
             seed,
             kills.min(KILLS_A_ROUND),
@@ -60,12 +79,18 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     Ok(())
 }
 
-/// A server that takes snapshots often, and whose limits are out of reach: who is idle while it is killed again and
-/// again has missed nothing.
+/// Where this machine's disk keeps it.
+fn on_disk(sync: &str) -> Result<Start> {
+    start(&format!("data = '{{folder}}/data'\n{sync}"), "")
+}
+
+/// A server that takes snapshots often, whose tenant sleeps whenever nothing happens for a moment, and whose limits are out
+/// of reach: who is idle while it is killed again and again has missed nothing.
 fn start(server: &str, cluster: &str) -> Result<Start> {
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\n{server}\n\
-         snapshot-inputs = 20\nhistory-hours = 0\n{cluster}\n\
+         admin-key = '{ADMIN_KEY}'\nsnapshot-inputs = 20\nhistory-hours = 0\n{cluster}\n\
+         [limits]\nsleep-milliseconds = 1\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
          ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n"

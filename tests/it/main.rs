@@ -1,34 +1,51 @@
 //! Postbell from outside: the program, run as its users run it, and their clients.
 
 mod bad_input;
+mod capi;
 mod captured;
 mod cluster;
 mod commit;
 mod component;
+mod conformance;
 mod damage;
+mod edge;
+mod elsewhere;
+mod embedding;
 mod exchangelib;
 mod faults;
 mod feed;
 mod groupwise_schemas;
 mod gwsoap;
+mod hostile;
 mod jetstream;
 mod killed;
+mod limits;
+mod live_sources;
+mod logins;
 mod model;
 mod outbound;
 mod parity;
 mod parked;
+mod plugin_authors;
 mod power;
 mod program;
 mod python_zimbra;
+mod refusals;
 mod replay;
 mod schemas;
 mod secrets;
 mod settled;
+mod sleep;
 mod swap;
+mod swap_apart;
 mod swap_faults;
+mod swap_parked;
 mod swap_program;
+mod tenants;
 mod tidy;
+mod tls;
 mod tools;
+mod wait_sets;
 mod wire;
 
 use std::path::Path;
@@ -38,6 +55,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
+use postbell_tests::admin::Admin;
 use postbell_tests::program::{Server, Start};
 
 /// The program under test.
@@ -51,6 +69,21 @@ fn demo() -> Result<Server> {
 /// The demo server, to be given settings.
 fn demo_with() -> Result<Start> {
     Start::demo(PROGRAM)
+}
+
+/// A server for alice, with these lines under `[server]`.
+fn configured(settings: &str) -> Result<Start> {
+    let configuration = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'admin'\n{settings}\
+         [[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\n"
+    );
+    let users = format!("[[user]]\nname = 'alice@example.org'\npassword = '{}'\n", cheap_hash("postbell")?);
+    Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)
+}
+
+/// Whoever has the key of such a server.
+fn operator(server: &Server) -> Admin {
+    Admin::new(server.admin, "example.org", "admin")
 }
 
 /// A program of the real clients, in the Python environment of the tests.

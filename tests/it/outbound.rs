@@ -14,12 +14,20 @@ use postbell_tests::histories::{self, delivery};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Hands every call to the test.
-struct Handed(Mutex<UnboundedSender<(Call, Done)>>);
+pub struct Handed(Mutex<UnboundedSender<(Call, Done)>>);
 
 impl Outbound for Handed {
     fn call(&self, tenant: &str, call: Call, done: Done) {
         assert_eq!(tenant, "example.org");
         self.0.lock().expect("nobody panics").send((call, done)).expect("the test listens");
+    }
+}
+
+impl Handed {
+    /// It, and the test's end of it.
+    pub fn new() -> (Arc<Handed>, UnboundedReceiver<(Call, Done)>) {
+        let (handed, calls) = unbounded_channel();
+        (Arc::new(Handed(Mutex::new(handed))), calls)
     }
 }
 
@@ -32,8 +40,8 @@ struct Scene {
 
 impl Scene {
     fn new(limits: Limits) -> Result<Scene> {
-        let (handed, calls) = unbounded_channel();
-        let (journal, outbound) = (Arc::new(Commanded::default()), Arc::new(Handed(Mutex::new(handed))));
+        let (outbound, calls) = Handed::new();
+        let journal = Arc::new(Commanded::default());
         let options = HostOptions { journal: journal.clone(), outbound, instances: 20, ..HostOptions::default() };
         let host = Host::new(options)?;
         let tenant = open(&host, TenantOptions { limits, ..TenantOptions::default() })?;

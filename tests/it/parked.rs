@@ -51,7 +51,7 @@ fn a_thousand_parked_clients_hear_once() -> Result<()> {
 }
 
 /// Every client is an open file here, and shells commonly allow 1024.
-fn raise_file_limit() -> Result<()> {
+pub fn raise_file_limit() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }
@@ -76,7 +76,7 @@ async fn listen(address: SocketAddr, request: Vec<u8>, parked: Sender<()>) -> Re
 }
 
 /// Takes what was received up to and with `end`.
-async fn until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &str) -> Result<String> {
+pub async fn until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &str) -> Result<String> {
     loop {
         if let Some(at) = buffer.windows(end.len()).position(|window| window == end.as_bytes()) {
             let rest = buffer.split_off(at + end.len());

@@ -22,7 +22,7 @@ const FORMATS: [&str; 2] = ["xml", "json"];
 const PREAUTH_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// python-zimbra, doing what it is told and telling what it hears.
-struct Client {
+pub(crate) struct Client {
     process: Process,
     input: ChildStdin,
 }
@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// Logged in as alice.
-    fn alice(server: &Server, format: &str) -> Result<Client> {
+    pub(crate) fn alice(server: &Server, format: &str) -> Result<Client> {
         Client::start(server, format, PATH, "alice", "postbell", "password")?.logged_in()
     }
 
@@ -52,26 +52,26 @@ impl Client {
         Ok(self)
     }
 
-    fn tell(&mut self, namespace: &str, name: &str, arguments: &Value) -> Result<()> {
+    pub(crate) fn tell(&mut self, namespace: &str, name: &str, arguments: &Value) -> Result<()> {
         Ok(writeln!(self.input, "{namespace} {name}Request {arguments}")?)
     }
 
     /// The next thing that it tells, which must be of this kind.
-    fn hear(&mut self, kind: &str) -> Result<Value> {
+    pub(crate) fn hear(&mut self, kind: &str) -> Result<Value> {
         let line = self.process.line()?.context("the client ended; see its traceback above")?;
         let heard: Value = serde_json::from_str(&line)?;
         ensure!(heard["kind"] == kind, "expected {kind}: {heard}");
         Ok(heard)
     }
 
-    fn answer(&mut self, name: &str) -> Result<Value> {
+    pub(crate) fn answer(&mut self, name: &str) -> Result<Value> {
         let mut heard = self.hear("answer")?;
         let change = &heard["header"]["context"]["change"];
         ensure!(change["token"].is_u64() || change["token"].is_string(), "a change token: {heard}");
         Ok(heard["answer"][format!("{name}Response")].take())
     }
 
-    fn ask(&mut self, namespace: &str, name: &str, arguments: &Value) -> Result<Value> {
+    pub(crate) fn ask(&mut self, namespace: &str, name: &str, arguments: &Value) -> Result<Value> {
         self.tell(namespace, name, arguments)?;
         self.answer(name)
     }
@@ -82,14 +82,14 @@ impl Client {
         Ok(self.hear("fault")?["code"].as_str().context("a code")?.to_owned())
     }
 
-    fn create(&mut self, namespace: &str, name: &str, arguments: &Value) -> Result<String> {
+    pub(crate) fn create(&mut self, namespace: &str, name: &str, arguments: &Value) -> Result<String> {
         let created = self.ask(namespace, name, arguments)?;
         ensure!(created["seq"] == 0 || created["seq"] == "0", "{created}");
         Ok(created["waitSet"].as_str().context("an id")?.to_owned())
     }
 
     /// Waits for its end, which must be in peace.
-    fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         drop(self.input);
         ensure!(self.process.line()?.is_none());
         let (status, stderr) = self.process.end()?;
@@ -99,7 +99,7 @@ impl Client {
 }
 
 /// The ids that an answer names, as `a` or as `error` with its type. A list of one is none in XML, for this client.
-fn named(answer: &Value, what: &str) -> Vec<String> {
+pub(crate) fn named(answer: &Value, what: &str) -> Vec<String> {
     let one = |entry: &Value| {
         let id = entry["id"].as_str().unwrap_or_default().to_owned();
         entry["type"].as_str().map_or(id.clone(), |kind| format!("{id} {kind}"))

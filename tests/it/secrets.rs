@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{ALL_FOLDERS, Client, PATH, envelope, subscribe_pull, subscribe_streaming};
+use postbell_tests::groupwise;
 use postbell_tests::http::{Connection, basic, request};
 use postbell_tests::program::{Server, Start};
 
@@ -21,6 +22,7 @@ const PREAUTH_KEY: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffe
 fn a_password_is_nowhere_after_every_way_to_log_in() -> Result<()> {
     let server = start()?;
     log_in_every_way(&server)?;
+    let session = log_in_to_groupwise(&server)?;
     let metrics = Admin::new(server.admin, "a", ADMIN_KEY).ask("GET", "/metrics", b"")?;
     ensure!(metrics.head.status == 200, "{metrics:?}");
     let data = server.folder().join("data");
@@ -32,7 +34,7 @@ fn a_password_is_nowhere_after_every_way_to_log_in() -> Result<()> {
     let kept_at_the_end = contents(folder.path())?;
     ensure!(log.contains("plugin loaded"), "the log is not there to be searched:\n{log}");
 
-    for secret in secrets() {
+    for secret in secrets().into_iter().chain([session]) {
         for (place, text) in
             [("metrics", &metrics.body), ("log", &log), ("data", &kept), ("data at the end", &kept_at_the_end)]
         {
@@ -78,6 +80,31 @@ fn log_in_every_way(server: &Server) -> Result<()> {
     }
     drop(stream);
     Ok(())
+}
+
+/// In every way that the dialect has, most of them refused; gives the session, which is a secret too.
+fn log_in_to_groupwise(server: &Server) -> Result<String> {
+    let send =
+        |body: &str| Connection::open(server.clients)?.ask(&request("POST", groupwise::PATH, &[], body.as_bytes()));
+    let session = groupwise::text(&send(&groupwise::login("eve", PASSWORD))?.body, "session");
+    ensure!(session.len() > 40, "{session}");
+    let auth = format!("<username>eve</username><password>{PASSWORD}</password><key>{ADMIN_KEY}</key>");
+    let proxy = format!("<loginRequest><auth type='Proxy'>{auth}<proxy>bob</proxy></auth></loginRequest>");
+    for (body, code) in [
+        (groupwise::login("eve", WRONG), "53273"),
+        (groupwise::login("nobody", PASSWORD), "53273"),
+        (groupwise::soap("", &proxy), "59905"),
+        (groupwise::soap("", &proxy.replace("Proxy", "TrustedApplication")), "59905"),
+        (groupwise::on_book(PASSWORD, "getDeltaInfo", ""), "59910"),
+        (groupwise::on_book(&session, "getDeltaInfo", &format!("<password>{PASSWORD}</password>")), "0"),
+        (groupwise::soap("", &format!("<logoutRequest><session>{session}</session></logoutRequest>")), "0"),
+    ] {
+        let answer = send(&body)?;
+        ensure!(groupwise::text(&answer.body, "code") == code, "{body}: {answer:?}");
+    }
+    let login = groupwise::login("eve", PASSWORD);
+    ensure!(send(&login[..login.len() - 20])?.head.status == 500, "cut off");
+    Ok(session)
 }
 
 /// Where a login does not belong, and where a parser stumbles over it.

@@ -9,11 +9,12 @@ use postbell::contract::requests::{Access, Denial, Refusal, RequestHead};
 use postbell::journal::{Base, Input, Instead, Journal, MemoryJournal};
 use postbell::plugin::Plugin;
 use postbell::tenant::{
-    Answer, Body, Limits, OnDifference, Parts, Request, Retention, Shadow, Step, SwapEvent, SwapOptions, Tenant,
+    Answer, Body, Limits, OnDifference, Parts, Request, RequestError, Retention, Shadow, Step, SwapEvent, SwapOptions,
+    Tenant,
 };
-use postbell::{Host, TenantOptions};
+use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::{
-    Commanded, Mode, between, gauge, get_events, host, host_at, open, request, span, subscribe, whole,
+    Commanded, Mode, between, gauge, get_events, host, open, request, span, subscribe, whole,
 };
 use postbell_tests::histories::{self, delivery};
 use postbell_tests::swaps::{edition, guest};
@@ -34,8 +35,13 @@ impl Scene {
 
     /// It runs the first version, with this clock.
     pub fn at(limits: Limits, clock: Arc<dyn Clock>) -> Result<Scene> {
+        Scene::on(limits, HostOptions { clock, ..HostOptions::default() })
+    }
+
+    /// It runs the first version, on a host with these options and a journal in memory.
+    pub fn on(limits: Limits, options: HostOptions) -> Result<Scene> {
         let journal = Arc::new(Commanded::default());
-        let host = host_at(journal.clone(), clock);
+        let host = Host::new(HostOptions { journal: journal.clone(), instances: 20, ..options })?;
         let first = host.load(&guest("first"))?;
         let options = TenantOptions { limits: limits.clone(), ..TenantOptions::default() };
         let tenant = host.open("example.org", &first, options)?;
@@ -169,6 +175,34 @@ async fn a_configured_component_that_has_changed_takes_over_at_the_start() -> Re
     scene.reopen("load").await?;
     ensure!(gauge(&scene.tenant, "count").await == 2.0);
     scene.reopen("describe").await.expect_err("it does not load at all");
+    Ok(())
+}
+
+/// While nothing is cut yet, a version that cannot read the state does not need it.
+#[tokio::test]
+async fn a_version_of_another_format_is_fed_the_history() -> Result<()> {
+    let retention = Retention { snapshot_inputs: 5, ..Retention::default() };
+    let scene = Scene::new(Limits { retention, ..Limits::default() })?;
+    let mut stream = scene.stream().await?;
+    next(&mut stream).await?;
+    let number = 5;
+    for before in 0..number {
+        scene.deliver(before).await?;
+        ensure!(next(&mut stream).await? == (before + 1).to_string());
+    }
+    // Too little follows the first snapshot for a second one, without which nothing is cut.
+    while scene.tenant.statistics().snapshot == 0 {
+        tokio::task::yield_now().await;
+    }
+    ensure!(scene.journal.first() == 1);
+    scene.swap("format", SwapOptions::default()).await?;
+    let based = scene.journal.records().into_iter().rev().find_map(|record| match record.input {
+        Input::Swapped(swapped) => Some(swapped.base),
+        _ => None,
+    });
+    ensure!(based == Some(Base::Open), "{based:?}");
+    scene.deliver(number).await?;
+    ensure!(scene.running() == "format" && next(&mut stream).await? == (number + 1).to_string());
     Ok(())
 }
 
@@ -309,6 +343,25 @@ async fn other_parts_than_clients_got_do_not_count_as_delivered() -> Result<()> 
     Ok(())
 }
 
+/// Also those that the live version alone would not need: it does not know whether the follower does.
+#[tokio::test]
+async fn every_input_is_journaled_while_it_is_followed() -> Result<()> {
+    let scene = Scene::new(Limits::default())?;
+    let journaled = async || -> Result<bool> {
+        let before = scene.journal.records().len();
+        scene.told("count").await?;
+        Ok(scene.journal.records().len() > before)
+    };
+    ensure!(!journaled().await?);
+    let options = SwapOptions { shadow: Some(Shadow::Milliseconds(u64::MAX)), ..SwapOptions::default() };
+    let mut swapping = scene.tenant.swap(&scene.plugin("second")?, options);
+    while swapping.next().await.context("it goes on")? != SwapEvent::Step(Step::Shadow) {}
+    ensure!(journaled().await?);
+    drop(swapping);
+    ensure!(!journaled().await?, "it was given up");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_shadow_tells_what_differs_and_refuses() -> Result<()> {
     let scene = Scene::new(Limits::default())?;
@@ -355,26 +408,29 @@ async fn the_same_version_has_no_differences() -> Result<()> {
 async fn nothing_of_it_leaves_before_its_record_is_committed() -> Result<()> {
     let scene = Scene::new(Limits::default())?;
     scene.deliver(0).await?;
-    let second = scene.plugin("answers")?;
     scene.journal.set(Mode::Stalls);
-    let swapping = tokio::spawn(scene.tenant.swap(&second, SwapOptions::default()).end());
-    while scene.running() != "answers" {
-        tokio::task::yield_now().await;
-    }
-    let tenant = scene.tenant.clone();
-    let answer = tokio::spawn(async move { tenant.request(ask("count")).await });
-    while scene.tenant.statistics().inputs.get("answer").copied().unwrap_or(0) < 1 {
-        tokio::task::yield_now().await;
-    }
-    ensure!(!answer.is_finished() && !swapping.is_finished());
-    scene.journal.set(Mode::Breaks);
+    let mut swapping = scene.tenant.swap(&scene.plugin("answers")?, SwapOptions::default());
+    while swapping.next().await.context("it goes on")? != SwapEvent::Step(Step::CutOver) {}
+    let mut answer = std::pin::pin!(scene.tenant.request(ask("count")));
+    // The tenant sees to what it is asked in order, and gauges need no journal.
+    let (count, swapping) = tokio::select! {
+        biased;
+        early = &mut answer => anyhow::bail!("the journal has nothing of it: {:?}", early.map(|_| ())),
+        count = gauge(&scene.tenant, "count") => (count, tokio::spawn(swapping.end())),
+    };
+    ensure!(count == 1.0 && scene.running() == "answers" && scene.tenant.statistics().inputs["answer"] == 1);
+    ensure!(!swapping.is_finished());
+    scene.journal.set(Mode::BreaksOnce);
     ensure!(swapping.await?.is_err(), "the record is not in the journal");
-    ensure!(answer.await?.is_err());
-    scene.journal.set(Mode::Works);
-    while scene.running() != "first" {
-        scene.tenant.source_offset("imap-1").await?;
-    }
-    ensure!(scene.told("count").await? == "1", "the old version goes on");
+    ensure!(answer.await.is_err());
+    let told = loop {
+        match scene.ask("count").await {
+            // Until it has seen to it that the instance which was fed what never happened is replaced.
+            Err(error) if matches!(error.downcast_ref(), Some(RequestError::Refused(Refusal::Busy))) => {}
+            answer => break whole(Ok(answer?)),
+        }
+    };
+    ensure!(told == "1" && scene.running() == "first", "the old version goes on");
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Components that fail while they take over, or soon after: the tenant goes on.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
+use postbell::clock::ManualClock;
 use postbell::plugin::InstanceLimits;
 use postbell::tenant::{Limits, Retention, Shadow, Step, SwapEvent, SwapOptions};
 use postbell_tests::embedded::gauge;
@@ -63,7 +66,7 @@ async fn a_trap_on_the_hundredth_followed_input_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn one_that_never_returns_is_refused() -> Result<()> {
-    fails("endless", Step::Shadow, "it ran longer than").await
+    fails("endless", Step::Shadow, "it computed longer than").await
 }
 
 #[tokio::test]
@@ -131,6 +134,21 @@ async fn after_three_faults_the_version_before_comes_back() -> Result<()> {
         ensure!(scene.tenant.request(ask("fault")).await.is_err());
     }
     ensure!(scene.running() == "first", "it was gone back to: there is no other way");
+    Ok(())
+}
+
+#[tokio::test]
+async fn faults_far_apart_do_not_bring_it_back() -> Result<()> {
+    let clock = Arc::new(ManualClock::at(0));
+    let scene = Scene::at(Limits::default(), clock.clone())?;
+    scene.swap("second", SwapOptions::default()).await?;
+    let fault = async || scene.tenant.request(ask("fault the first")).await.is_err();
+    ensure!(fault().await && fault().await);
+    clock.advance(60_001);
+    ensure!(fault().await && scene.told("count").await? == "0");
+    ensure!(scene.running() == "second" && scene.tenant.version().faults == 3);
+    ensure!(fault().await && fault().await && scene.told("count").await? == "0");
+    ensure!(scene.running() == "first", "these three were within a minute");
     Ok(())
 }
 

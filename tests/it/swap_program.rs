@@ -240,6 +240,46 @@ fn at_a_difference_nothing_goes_on() -> Result<()> {
     runs(&server, &TENANTS, "first")
 }
 
+/// The first tenant has nothing that differs, the second has.
+#[test]
+fn at_a_difference_the_share_goes_back() -> Result<()> {
+    let server = served("")?.start()?;
+    let fleet = tool_aside(&server, &["swap", "answers.wasm", "--all", "--shadow", "3"]);
+    let ingest = Admin::new(server.admin, TENANTS[0], "ingest");
+    for number in 1.. {
+        if running(&server, TENANTS[0])?.0 == "answers" || fleet.is_finished() {
+            break;
+        }
+        ingest.change(&[delivered(&format!("alice@{}", TENANTS[0]), &format!("m{number}"), number)])?;
+    }
+    while !fleet.is_finished() {
+        ask(&server, TENANTS[1], "count")?;
+    }
+    let fleet = fleet.join().expect("it does not panic")?;
+    ensure!(fleet.code == 1, "{fleet:?}");
+    ensure!(fleet.stdout.contains("b.example: it answers otherwise at input "), "{fleet:?}");
+    ensure!(fleet.stdout.contains("stopped; 1 of the tenants go back"), "{fleet:?}");
+    ensure!(fleet.stdout.ends_with("swapped: 0 tenants\n"), "{fleet:?}");
+    runs(&server, &TENANTS, "first")?;
+    ensure!(running(&server, TENANTS[0])?.1 && !running(&server, TENANTS[1])?.1);
+    Ok(())
+}
+
+#[test]
+fn a_difference_that_is_wanted_is_only_reported() -> Result<()> {
+    let server = served("")?.start()?;
+    let wanted = ["swap", "answers.wasm", "--tenant", "a.example", "--shadow", "3", "--on-difference", "report"];
+    let swap = tool_aside(&server, &wanted);
+    while !swap.is_finished() {
+        ask(&server, "a.example", "count")?;
+    }
+    let swap = swap.join().expect("it does not panic")?;
+    ensure!(swap.code == 0 && swap.stdout.contains("a.example: it answers otherwise at input "), "{swap:?}");
+    ensure!(swap.stdout.trim_end().ends_with("; 3 reactions compared, 3 differ"), "{swap:?}");
+    ensure!(ask(&server, "a.example", "count")?.body == "count=0");
+    Ok(())
+}
+
 #[test]
 fn only_signed_components_take_over_where_keys_are_trusted() -> Result<()> {
     let keys = minisign::KeyPair::generate_unencrypted_keypair()?;

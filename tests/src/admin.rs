@@ -67,6 +67,27 @@ impl Admin {
         self.ask("POST", &path, lines.as_bytes())
     }
 
+    /// A figure of `/metrics`, by its name and labels as they stand there.
+    pub fn figure(&self, name: &str) -> Result<u64> {
+        let metrics = self.ask("GET", "/metrics", b"")?.body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("no {name} in {metrics}"))?.parse()?)
+    }
+
+    /// Waits until a figure is this.
+    pub fn until_figure(&self, name: &str, expected: u64) -> Result<()> {
+        // Each attempt is a connection and an answer of its own, so these are many seconds.
+        let reached = |_| self.figure(name).map(|figure| figure == expected);
+        let reached = (0..20_000).map(reached).find(|reached| !matches!(reached, Ok(false)));
+        ensure!(reached.transpose()? == Some(true), "{name} is {}, never {expected}", self.figure(name)?);
+        Ok(())
+    }
+
+    /// How often a limit of the clients' listener has refused something.
+    pub fn refusals(&self, limit: &str) -> Result<u64> {
+        self.figure(&format!("postbell_client_refusals_total{{limit=\"{limit}\"}}"))
+    }
+
     /// What the server has of a source.
     pub fn offset(&self, source: &str) -> Result<u64> {
         let answer = self.ask("GET", &format!("/v1/tenants/{}/sources/{source}", self.tenant), b"")?;

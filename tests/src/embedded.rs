@@ -33,6 +33,8 @@ pub enum Mode {
     Stalls,
     /// It refuses them.
     Breaks,
+    /// It refuses one, and takes those after it.
+    BreaksOnce,
 }
 
 /// What a [`Commanded`] journal tells otherwise than it is.
@@ -73,9 +75,16 @@ impl Commanded {
 impl Journal for Commanded {
     fn append(&self, appends: &[Append]) -> Vec<Result<(), JournalError>> {
         let mode = self.mode.lock().unwrap();
-        let mode = *self.changed.wait_while(mode, |mode| *mode == Mode::Stalls).unwrap();
-        match mode {
-            Mode::Breaks => appends.iter().map(|_| Err(JournalError::Store("no space left".into()))).collect(),
+        let mut mode = self.changed.wait_while(mode, |mode| *mode == Mode::Stalls).unwrap();
+        let now = *mode;
+        if now == Mode::BreaksOnce {
+            *mode = Mode::Works;
+        }
+        drop(mode);
+        match now {
+            Mode::Breaks | Mode::BreaksOnce => {
+                appends.iter().map(|_| Err(JournalError::Store("no space left".into()))).collect()
+            }
             Mode::Works | Mode::Stalls => self.memory.append(appends),
         }
     }
@@ -108,6 +117,10 @@ impl Journal for Commanded {
 
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
         self.memory.cut(seat, horizon)
+    }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.memory.remove(seat)
     }
 }
 

@@ -1,17 +1,23 @@
 //! HTTP/1.1 by hand, over a socket: what is sent is exactly what the test says, and chunks are seen one by one.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::{PATIENCE, schemas};
+
+/// What bytes go through, both ways.
+pub trait Stream: Read + Write + std::fmt::Debug + Send {}
+
+impl<S: Read + Write + std::fmt::Debug + Send> Stream for S {}
 
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 /// Status and headers of an answer.
@@ -51,10 +57,12 @@ pub fn basic(login: &str, password: &str) -> String {
 impl Connection {
     /// Connects. Reads give up after [`PATIENCE`].
     pub fn open(address: SocketAddr) -> Result<Connection> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream: BufReader::new(stream) })
+        Ok(Connection::over(socket(address)?))
+    }
+
+    /// A connection whose bytes go through this.
+    pub fn over(stream: impl Stream + 'static) -> Connection {
+        Connection { stream: BufReader::new(Box::new(stream)) }
     }
 
     /// Sends bytes as they are.
@@ -137,6 +145,25 @@ impl Connection {
             None => bail!("the connection ended inside a line: {line:?}"),
         }
     }
+}
+
+/// A socket that is connected, from this address of the machine's. Reads give up after [`PATIENCE`].
+pub fn socket_from(local: Ipv4Addr, address: SocketAddr) -> Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((local, 0)))?;
+    rustix::net::connect(&socket, &address)?;
+    prepared(TcpStream::from(socket))
+}
+
+/// A socket that is connected. Reads give up after [`PATIENCE`].
+pub fn socket(address: SocketAddr) -> Result<TcpStream> {
+    prepared(TcpStream::connect(address)?)
+}
+
+fn prepared(stream: TcpStream) -> Result<TcpStream> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Head {

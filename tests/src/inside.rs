@@ -14,9 +14,12 @@ use postbell::serve::counters::Counters;
 use postbell::serve::directory::{Directory, MayActFor, User};
 use postbell::serve::exchange::{ClientTenant, Exchange};
 use postbell::serve::front::{self, ConnectionLimits, Front};
+use postbell::serve::gate::{Gate, LoginLimits};
 use postbell::serve::logins::Logins;
-use postbell::serve::passwords::{self, Passwords};
+use postbell::serve::passwords;
+use postbell::serve::proxies::Proxies;
 use postbell::serve::receive::BodyLimits;
+use postbell::serve::throttle::FailureLimits;
 use postbell::tenant::{Body, Limits, Parts, Request, Tenant};
 use postbell::{Host, HostOptions, TenantOptions, contract};
 use tokio::net::TcpListener;
@@ -108,16 +111,21 @@ impl Inside {
             display_name: String::new(),
         };
         let directory = Directory::new(vec![user]).ok().context("one user")?;
-        let passwords = Arc::new(Passwords::new(clock.clone(), 10)?);
-        let logins = Logins::new(directory, None, passwords, clock.clone())?;
-        let served = ClientTenant { tenant: self.tenant.clone(), hosts: vec![], domains: vec![], logins };
-        let body = BodyLimits { bytes: 1 << 20, time: PATIENCE };
+        let failures = FailureLimits { per_account: 10, per_address: 10, window_ms: 60_000 };
+        let gate = Gate::new(LoginLimits { waiting: 10, failures }, counters.clone(), clock.clone())?;
+        let logins = Arc::new(Logins::new("inside", directory, None, Arc::new(gate), clock.clone())?);
+        let (tenant, hosts, domains) = (self.tenant.clone(), vec![], vec![]);
+        let served = ClientTenant { tenant, hosts, domains, body_bytes: 1 << 20, logins };
+        let body = BodyLimits { bytes: 1 << 20, bytes_total: 1 << 24, time: PATIENCE };
         let limits = ConnectionLimits {
             connections: 10,
+            connections_per_address: 10,
             header_bytes: 65_536,
             patience: Patience { head: PATIENCE, idle: PATIENCE },
             send_time: Duration::from_secs(60),
+            handshake_time: PATIENCE,
         };
-        Ok(Front { exchange: Exchange::new(vec![served], body, counters.clone(), clock), limits, counters })
+        let exchange = Exchange::new(vec![served], Proxies::default(), body, counters.clone(), clock);
+        Ok(Front { exchange, tls: None, limits, counters })
     }
 }

@@ -4,19 +4,23 @@
 
 pub mod admin;
 pub mod component;
+pub mod conformance;
 pub mod embedded;
 pub mod ews;
 pub mod groupwise;
 pub mod histories;
+pub mod hostile;
 pub mod http;
 pub mod inside;
 pub mod load;
+pub mod mail_servers;
 pub mod native;
 pub mod nats;
 pub mod program;
 pub mod schemas;
 pub mod strict_reader;
 pub mod swaps;
+pub mod tls;
 pub mod zimbra;
 
 use std::time::Duration;

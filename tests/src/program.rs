@@ -100,6 +100,14 @@ impl Start {
         self
     }
 
+    /// Lets another program start it, such as one that takes something from it.
+    pub fn under(mut self, program: &str, arguments: &[&str]) -> Start {
+        let started = std::mem::replace(&mut self.program, program.into());
+        let arguments = arguments.iter().map(OsString::from).chain([started.into()]);
+        self.arguments.splice(0..0, arguments);
+        self
+    }
+
     /// An environment variable.
     pub fn environment(mut self, name: &str, value: &str) -> Start {
         self.environment.push((name.into(), value.into()));
@@ -154,8 +162,8 @@ impl Start {
 }
 
 fn address(facts: &str, name: &str) -> Result<SocketAddr> {
-    let prefix = format!("{name}=http://");
-    let value = facts.split(' ').find_map(|fact| fact.strip_prefix(&prefix));
+    let url = facts.split(' ').find_map(|fact| fact.strip_prefix(name)?.strip_prefix('='));
+    let value = url.and_then(|url| url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")));
     value.with_context(|| format!("no {name} address in {facts:?}"))?.parse().context("an address with a port")
 }
 
@@ -178,6 +186,35 @@ impl Server {
     /// Ends the server as a crash would, in the middle of whatever it does, and gives what it logged.
     pub fn kill(mut self) -> Result<String> {
         refuse_errors(self.process.take().context("the server has ended")?.kill())
+    }
+
+    /// The most memory that it has used so far, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let id = self.process.as_ref().context("the server has ended")?.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        Ok(peak.context("a peak")?.parse::<u64>()? * 1024)
+    }
+
+    /// Reads the log on, up to and with the next line that has this in it.
+    pub fn until_logged(&self, text: &str) -> Result<String> {
+        let process = self.process.as_ref().context("the server has ended")?;
+        let lines = std::iter::from_fn(|| process.logged());
+        lines.into_iter().find(|line| line.contains(text)).with_context(|| format!("nothing logged has {text:?}"))
+    }
+
+    /// Tells the server to read its configuration again.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.as_ref().context("the server has ended")?.signal(Signal::HUP)
+    }
+
+    /// The memory that the server has, in bytes, as Linux counts it.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let id = self.process.as_ref().context("the server has ended")?.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a line of Linux")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
     }
 
     /// Tells the server to end, as an operator would.
@@ -301,13 +338,25 @@ impl Process {
         Ok((status, self.collect_stderr()))
     }
 
+    /// Ends it as an operator would; gives what it logged. It must end with 0 and have logged no error.
+    pub fn terminate(mut self) -> Result<String> {
+        self.signal(Signal::TERM)?;
+        while self.line()?.is_some() {}
+        let (status, log) = self.end()?;
+        if !status.success() {
+            bail!("it ended with {status}:\n{log}");
+        }
+        refuse_errors(log)
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill(mut self) -> String {
+        self.kill_child()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
         Ok(kill_process(id, signal)?)
-    }
-
-    pub(crate) fn kill(mut self) -> String {
-        self.kill_child()
     }
 
     fn kill_child(&mut self) -> String {

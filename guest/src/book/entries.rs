@@ -14,6 +14,9 @@ use crate::settings::Settings;
 /// How large an entry may become when it is told to a client, in bytes: one answer must hold it.
 const MAX_TOLD: usize = 800 << 10;
 
+/// How many fields an entry may have: each is looked at for every element that it could be.
+const MAX_FIELDS: usize = 256;
+
 /// How many field names a book may use.
 const MAX_NAMES: usize = 4096;
 
@@ -74,6 +77,8 @@ struct Content<'a> {
 pub struct Found<'b> {
     /// The source's id.
     pub id: &'b str,
+    /// What it counts for, in bytes.
+    pub weight: u64,
     content: Content<'b>,
     names: &'b [Box<str>],
 }
@@ -149,6 +154,11 @@ impl Entries {
         self.between(Bound::Unbounded, Bound::Unbounded)
     }
 
+    /// The ids between two ids, in their order.
+    pub fn ids(&self, from: Bound<&str>, to: Bound<&str>) -> impl DoubleEndedIterator<Item = &str> {
+        self.all.range::<str, _>((from, to)).map(|(id, _)| &**id)
+    }
+
     /// Those between two ids, in their order.
     pub fn between(&self, from: Bound<&str>, to: Bound<&str>) -> impl DoubleEndedIterator<Item = Found<'_>> {
         self.all.range::<str, _>((from, to)).map(|(id, stored)| self.found(id, stored))
@@ -220,11 +230,14 @@ impl Entries {
     }
 
     fn found<'b>(&'b self, id: &'b str, stored: &'b Stored) -> Found<'b> {
-        Found { id, content: content(stored), names: &self.names }
+        Found { id, weight: weight(id, stored), content: content(stored), names: &self.names }
     }
 
     /// Whether an entry may be taken: nothing of one that may not is left behind.
     fn has_room(&self, entry: &Entry, settings: &Settings) -> Result<(), &'static str> {
+        if entry.fields.len() > MAX_FIELDS {
+            return Err("the entry has more than 256 fields");
+        }
         let fields = entry.fields.iter().map(|it| it.label.len() + it.value.len() + 4).sum::<usize>();
         let fields = fields + entry.uuid.as_ref().map_or(0, String::len);
         let members = entry.members.iter().map(|it| it.id.len() + it.name.len() + it.email.len() + it.kind.len() + 4);

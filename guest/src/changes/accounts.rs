@@ -68,9 +68,10 @@ impl Intake<'_> {
     fn open(&mut self, account: Account) -> Result<MailboxNo, &'static str> {
         let domain = account.name.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
         match domain {
-            Some(domain) if self.state.settings.domains.contains(&domain) => {
-                Ok(self.state.mailboxes.open(account, self.at))
-            }
+            Some(domain) if self.state.settings.domains.contains(&domain) => match self.state.has_room_for_account() {
+                true => Ok(self.state.mailboxes.open(account, self.at)),
+                false => Err("the tenant has as many accounts as it may have"),
+            },
             _ => Err("unknown account, and not of a domain of this tenant"),
         }
     }

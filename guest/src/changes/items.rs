@@ -1,7 +1,7 @@
 //! Changes of items.
 
-use super::Telling;
-use crate::contract::Item;
+use super::{Reckoned, Telling};
+use crate::contract::{Item, ItemAlteration};
 use crate::history::{Before, Event, FolderAt, Kind, Subject};
 use crate::mailboxes::FolderNo;
 
@@ -10,22 +10,28 @@ impl Telling<'_> {
         let folder = self.arrived(item);
         self.tell_item(Kind::Created, item, folder);
         self.tell_item(Kind::NewMail, item, folder);
-        let unread = &mut self.mailbox.folder_mut(folder).unread;
-        *unread = unread.map(|known| known.saturating_add(1));
-        let unread = *unread;
-        self.touch(folder, unread);
+        self.reckon(folder, Some(i64::from(!is_seen(item.flags))), 1);
+        self.touch(folder, None);
     }
 
     pub(super) fn created(&mut self, item: &Item) {
         let folder = self.arrived(item);
         self.tell_item(Kind::Created, item, folder);
+        self.reckon(folder, if_seen(item), 1);
         self.touch(folder, None);
     }
 
+    /// An alteration that leaves the folder as it is, but perhaps for its count of unread items.
+    pub(super) fn modified(&mut self, alteration: &ItemAlteration) {
+        let folder = self.altered(Kind::Modified, &alteration.item);
+        self.reckon(folder, became_unread(alteration), 0);
+    }
+
     /// Something about an item that leaves its folder as it is.
-    pub(super) fn altered(&mut self, kind: Kind, item: &Item) {
+    pub(super) fn altered(&mut self, kind: Kind, item: &Item) -> FolderNo {
         let folder = self.mailbox.ensure(&item.folder);
         self.tell_item(kind, item, folder);
+        folder
     }
 
     /// Some servers write a deletion after a move: what moved away from here is not deleted. What it says of the counts
@@ -36,6 +42,7 @@ impl Telling<'_> {
             return;
         }
         self.tell_item(Kind::Deleted, item, folder);
+        self.reckon(folder, None, -1);
         self.touch(folder, None);
     }
 
@@ -44,6 +51,8 @@ impl Telling<'_> {
         self.mailbox.moved_away(from, &before.id);
         let to = self.arrived(after);
         self.tell_relocated(Kind::Moved, (before, from), (after, to));
+        self.reckon(from, None, -1);
+        self.reckon(to, if_seen(after), 1);
         self.touch(from, None);
         self.touch(to, None);
     }
@@ -52,7 +61,14 @@ impl Telling<'_> {
         let from = self.mailbox.ensure(&original.folder);
         let to = self.arrived(copy);
         self.tell_relocated(Kind::Copied, (original, from), (copy, to));
+        self.reckon(to, if_seen(copy), 1);
         self.touch(to, None);
+    }
+
+    /// What becomes of a folder's counts where no source tells: unread items grow by `unread`, if that is known, all by
+    /// `total`.
+    fn reckon(&mut self, folder: FolderNo, unread: Option<i64>, total: i64) {
+        self.reckoned.push(Reckoned { folder, unread, total });
     }
 
     /// The folder that an item came to; one that came back is no longer away.
@@ -78,4 +94,25 @@ impl Telling<'_> {
         let revision = item.revision.unwrap_or(self.mailbox.number);
         (Subject::Item { id: item.id.as_str().into(), revision }, self.mailbox.at(folder))
     }
+}
+
+/// By how much a folder's count of unread items grows by an item that came to it: only one that was read is known not to
+/// count, because a source need not tell flags.
+fn if_seen(item: &Item) -> Option<i64> {
+    is_seen(item.flags).then_some(0)
+}
+
+/// By how much an alteration makes the count of unread items grow; none: that cannot be told.
+fn became_unread(alteration: &ItemAlteration) -> Option<i64> {
+    let ItemAlteration { item, flags_before, fields, .. } = alteration;
+    let may_be_flags = fields.is_empty() || fields.iter().any(|field| field == "flags");
+    match flags_before {
+        Some(before) => Some(i64::from(is_seen(*before)) - i64::from(is_seen(item.flags))),
+        None => (!may_be_flags).then_some(0),
+    }
+}
+
+/// Whether the bit of `\Seen` is set.
+fn is_seen(flags: u64) -> bool {
+    flags & 1 != 0
 }

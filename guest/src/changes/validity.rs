@@ -60,7 +60,10 @@ pub(super) fn room(mailbox: &Mailbox, change: &Change) -> Applied {
 /// Whether a change of the address book says what it must.
 pub(super) fn book_change(change: &BookChange) -> Applied {
     match change {
-        BookChange::Added(entry) | BookChange::Modified(entry) => id(&entry.id),
+        BookChange::Added(entry) | BookChange::Modified(entry) => {
+            id(&entry.id)?;
+            entry.fields.iter().try_for_each(|field| not_long(&field.name))
+        }
         BookChange::Deleted(entry) => id(entry),
         BookChange::Gap | BookChange::RebuildStarted | BookChange::RebuildFinished => Ok(()),
     }

@@ -118,8 +118,8 @@ fn write(body: &mut Vec<u8>, mailbox: &Mailbox, number: FolderNo, asked: &Folder
     if shape.has("DisplayName") {
         write_text(body, "DisplayName", if number == ROOT { "Root" } else { &folder.name });
     }
-    if shape.has("TotalCount") {
-        write_number(body, "TotalCount", folder.total.unwrap_or(0));
+    if let Some(total) = folder.total.filter(|_| shape.has("TotalCount")) {
+        write_number(body, "TotalCount", total);
     }
     if shape.has("ChildFolderCount") {
         let children = mailbox.folders().filter(|(child, it)| it.parent == number && *child != ROOT).count();
@@ -132,8 +132,9 @@ fn write(body: &mut Vec<u8>, mailbox: &Mailbox, number: FolderNo, asked: &Folder
     if shape.has("DistinguishedFolderId") && !role.is_empty() {
         write_text(body, "DistinguishedFolderId", role);
     }
-    if shape.has("UnreadCount") && element != "CalendarFolder" && element != "ContactsFolder" {
-        write_number(body, "UnreadCount", folder.unread.unwrap_or(0));
+    let has_unread = shape.has("UnreadCount") && element != "CalendarFolder" && element != "ContactsFolder";
+    if let Some(unread) = folder.unread.filter(|_| has_unread) {
+        write_number(body, "UnreadCount", unread);
     }
     body.raw("</t:");
     body.raw(element);

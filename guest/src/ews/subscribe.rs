@@ -90,7 +90,11 @@ fn subscribe(
     let (method, idle_ms) = method(state, turn, wanted, caller)?;
 
     turn.changed = true;
-    let mailbox = state.mailboxes.named(account, Position { sequence: turn.at.sequence, index: 0 });
+    if state.subscriptions.counts().all() >= u64::from(state.settings.subscriptions) {
+        state.refused.subscriptions += 1;
+        return Err(Code::ErrorExceededSubscriptionCount);
+    }
+    let mailbox = state.mailbox_named(account, turn).ok_or(Code::ErrorExceededSubscriptionCount)?;
     let folders = numbers(state.mailboxes.get_mut(mailbox), &folders)?;
     let history = &state.mailboxes.get(mailbox).history;
     let mut subscription = Subscription {

@@ -7,7 +7,6 @@ use super::events::times;
 use super::events::words::{EventType, Field, ItemType};
 use super::status::Status;
 use super::{Answer, Call};
-use crate::history::Position;
 use crate::hosts;
 use crate::mailboxes::Condition;
 use crate::settings::Settings;
@@ -30,8 +29,7 @@ pub fn answer(call: Call<'_>) -> Answer {
         return Err(Status::BadParameter);
     }
     let account = asked.account()?;
-    let mailbox = state.mailboxes.named(account, Position { sequence: turn.at.sequence, index: 0 });
-    turn.changed = true;
+    let mailbox = state.mailbox_named(account, turn).ok_or(Status::TooManyKeys)?;
     if state.mailboxes.get(mailbox).condition == Condition::Closed {
         return Err(Status::InvalidSession);
     }
@@ -42,7 +40,7 @@ pub fn answer(call: Call<'_>) -> Answer {
         Some(_) => {}
         None if state.events.of_mailbox(mailbox).count() >= state.settings.keys_per_account as usize => {
             state.events.counts.keys_refused += 1;
-            return Err(Status::TooManyRecords);
+            return Err(Status::TooManyKeys);
         }
         None => {}
     }

@@ -8,7 +8,8 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 
 use serde::{Deserialize, Serialize};
 
-use super::filter::Filter;
+use super::filter::{Filter, Search};
+use super::status::Status;
 use crate::book::{Entries, Found};
 
 /// A cursor's number: an xs:int.
@@ -53,28 +54,38 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The entries that come after it, or those that come before it, from here on, as far as its client wants them.
-    pub fn entries<'b>(&'b self, entries: &'b Entries, forward: bool) -> impl Iterator<Item = Found<'b>> {
+    /// The entries that come after it, or those that come before it, from here on, whether its client wants them or not.
+    pub fn entries<'b>(&self, entries: &'b Entries, forward: bool) -> impl Iterator<Item = Found<'b>> {
         let bounds = self.at.bounds(forward);
         let between = bounds.map(|(from, to)| entries.between(from, to));
-        let found = between.into_iter().flat_map(move |between| Direction { between, forward });
-        found.filter(|found| self.filter.as_ref().is_none_or(|filter| filter.passes(found)))
+        between.into_iter().flat_map(move |between| Direction { between, forward })
     }
 
-    /// Moves it by so many items, forward or backward, or as far as there are any.
-    pub fn step(&mut self, entries: &Entries, by: i64) {
+    /// Moves it by so many items, forward or backward, or as far as there are any, looking through so many bytes.
+    pub fn step(&mut self, entries: &Entries, by: i64, bytes: u64) -> Result<(), Status> {
         let forward = by > 0;
-        let Some(last) = by.unsigned_abs().checked_sub(1) else {
-            return;
+        let Some(skipped) = by.unsigned_abs().checked_sub(1) else {
+            return Ok(());
         };
-        let found = self.entries(entries, forward).nth(usize::try_from(last).unwrap_or(usize::MAX));
-        let id = found.map(|found| found.id.into());
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let id = match &self.filter {
+            None => {
+                let between = self.at.bounds(forward).map(|(from, to)| entries.ids(from, to));
+                between.and_then(|between| Direction { between, forward }.nth(skipped)).map(Box::from)
+            }
+            Some(filter) => {
+                let mut search = Search::new(Some(filter), bytes);
+                let passing = |found| search.passes(&found).map(|passes| passes.then(|| found.id.into())).transpose();
+                self.entries(entries, forward).filter_map(passing).nth(skipped).transpose()?
+            }
+        };
         self.at = match (id, forward) {
             (Some(id), true) => Gap::After(id),
             (Some(id), false) => Gap::Before(id),
             (None, true) => Gap::End,
             (None, false) => Gap::Start,
         };
+        Ok(())
     }
 }
 

@@ -127,6 +127,28 @@ impl Filter {
     }
 }
 
+/// A search for the entries that pass a filter, until it has looked at too much.
+pub struct Search<'f> {
+    filter: Option<&'f Filter>,
+    left: u64,
+}
+
+impl<'f> Search<'f> {
+    /// Looks at entries that count for so many bytes; without a filter everything passes unseen.
+    pub fn new(filter: Option<&'f Filter>, bytes: u64) -> Self {
+        Self { filter, left: bytes }
+    }
+
+    /// Whether an entry passes.
+    pub fn passes(&mut self, found: &Found<'_>) -> Result<bool, Status> {
+        let Some(filter) = self.filter else {
+            return Ok(true);
+        };
+        self.left = self.left.checked_sub(found.weight).ok_or(Status::SearchTooLarge)?;
+        Ok(filter.passes(found))
+    }
+}
+
 fn is_meant(name: &str, field: &str) -> bool {
     name == field || name.rsplit_once('/').is_some_and(|(_, last)| last == field)
 }

@@ -2,7 +2,7 @@
 //!
 //! There is no place from where to go on, so what does not fit into one answer is refused: that is what cursors are for.
 
-use super::filter::Filter;
+use super::filter::{Filter, Search};
 use super::status::Status;
 use super::view::View;
 use super::{Answer, Call, ids, items};
@@ -22,10 +22,14 @@ pub fn answer(call: Call<'_>) -> Answer {
     let count = call.asked.count()?;
     let most = usize::try_from(count.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let (book, view) = (&call.state.book, View::of(call.asked.text("view")));
-    let passes = |found: &Found<'_>| filter.as_ref().is_none_or(|filter| filter.passes(found));
+    let mut search = Search::new(filter.as_ref(), call.state.settings.search_bytes);
+    let passes = |found| search.passes(&found).map(|passes| passes.then_some(found)).transpose();
     let out = match &named {
-        Some(named) => list(book, view, named.iter().filter_map(|id| book.entries.get(id)).filter(passes).take(most))?,
-        None => list(book, view, book.entries.iter().filter(passes).take(most))?,
+        Some(named) => {
+            let entries = named.iter().filter_map(|id| book.entries.get(id));
+            list(book, view, entries.filter_map(passes).take(most))?
+        }
+        None => list(book, view, book.entries.iter().filter_map(passes).take(most))?,
     };
     if named.is_none() && filter.is_none() && count.is_none() {
         call.has_read_all();
@@ -51,10 +55,11 @@ pub fn filter(call: &Call<'_>) -> Result<Option<Filter>, Status> {
     Ok(filter.transpose()?.flatten())
 }
 
-fn list<'b>(book: &Book, view: View<'_>, entries: impl Iterator<Item = Found<'b>>) -> Answer {
+fn list<'b>(book: &Book, view: View<'_>, entries: impl Iterator<Item = Result<Found<'b>, Status>>) -> Answer {
     let mut out = Vec::with_capacity(4096);
     out.raw("<m:items>");
     for found in entries {
+        let found = found?;
         if !items::if_it_fits(&mut out, |out| items::write(out, "item", book, &found, view, None)) {
             return Err(Status::ResponseTooLarge);
         }

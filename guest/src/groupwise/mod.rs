@@ -180,6 +180,10 @@ fn reply(state: &mut State, turn: &mut Turn, request: &Request) -> Reply {
         },
         _ => in_session(state, turn, &asked, name),
     };
+    if matches!(answer, Err(Status::SearchTooLarge)) {
+        state.sessions.searches_refused += 1;
+        turn.changed = true;
+    }
     let namespace = Namespace::of(name);
     match answer {
         Ok(content) => envelope::answer(name, namespace, &content, None),

@@ -13,10 +13,11 @@ pub fn answer(call: Call<'_>) -> Answer {
     let Call { state, turn, session, .. } = call;
     let session = state.sessions.get_mut(session).ok_or(Status::InvalidSession)?;
     let cursor = session.cursors.get_mut(number).ok_or(Status::InvalidCursor)?;
-    let before = cursor.at.clone();
-    cursor.at = seek.unwrap_or(cursor.at.clone());
-    cursor.step(&state.book.entries, offset);
-    turn.changed |= cursor.at != before;
+    let mut moved = cursor.clone();
+    moved.at = seek.unwrap_or(moved.at);
+    moved.step(&state.book.entries, offset, state.settings.search_bytes)?;
+    turn.changed |= cursor.at != moved.at;
+    *cursor = moved;
     Ok(Vec::new())
 }
 

@@ -1,6 +1,10 @@
 //! readCursorRequest: the next items of a cursor, forward or backward. No items: that is the end.
+//!
+//! A search that has looked at too much gives what it found, or, if that is nothing, its status: asked again, it goes on
+//! from there.
 
 use super::cursors::{Cursor, Gap};
+use super::filter::Search;
 use super::items;
 use super::position_cursor::seek;
 use super::status::Status;
@@ -21,38 +25,55 @@ pub fn answer(call: Call<'_>) -> Answer {
         None => call.asked.flag("forward", true)?,
     };
     let most = call.asked.count()?.filter(|count| *count > 0).unwrap_or(u64::MAX);
-    let State { sessions, book, .. } = &mut *call.state;
+    let State { sessions, book, settings, .. } = &mut *call.state;
     let session = sessions.get_mut(call.session).ok_or(Status::InvalidSession)?;
     let cursor = session.cursors.get_mut(number).ok_or(Status::InvalidCursor)?;
     let before = cursor.at.clone();
     cursor.at = seek.unwrap_or(cursor.at.clone());
     let mut out = Vec::with_capacity(4096);
     out.raw("<m:items>");
-    let at_end = read(&mut out, cursor, book, forward, usize::try_from(most).unwrap_or(usize::MAX));
+    let at_end = read(&mut out, cursor, book, forward, most, settings.search_bytes);
     out.raw("</m:items>");
     call.turn.changed |= cursor.at != before;
-    if at_end && forward && cursor.filter.is_none() {
+    if at_end? && forward && cursor.filter.is_none() {
         call.has_read_all();
     }
     Ok(out)
 }
 
-/// Reads so many items, or as many as fit, and moves the cursor behind the last one; whether there are no more.
-fn read(out: &mut Vec<u8>, cursor: &mut Cursor, book: &Book, forward: bool, most: usize) -> bool {
+/// Reads so many items, or as many as fit, and moves the cursor behind the last one that it looked at; whether there are
+/// no more.
+fn read(
+    out: &mut Vec<u8>,
+    cursor: &mut Cursor,
+    book: &Book,
+    forward: bool,
+    most: u64,
+    search_bytes: u64,
+) -> Result<bool, Status> {
+    let mut search = Search::new(cursor.filter.as_ref(), search_bytes);
     let mut entries = cursor.entries(&book.entries, forward);
     let (mut last, mut left) = (None, most);
     let at_end = loop {
         if left == 0 {
-            break false;
+            break Ok(false);
         }
         let Some(found) = entries.next() else {
-            break true;
+            break Ok(true);
         };
-        let view = View::of(cursor.view.as_deref());
-        if !items::if_it_fits(out, |out| items::write(out, "item", book, &found, view, None)) {
-            break false;
+        match search.passes(&found) {
+            Ok(false) => {}
+            Ok(true) => {
+                let view = View::of(cursor.view.as_deref());
+                if !items::if_it_fits(out, |out| items::write(out, "item", book, &found, view, None)) {
+                    break Ok(false);
+                }
+                left -= 1;
+            }
+            Err(status) if left == most => break Err(status),
+            Err(_) => break Ok(false),
         }
-        (last, left) = (Some(Box::from(found.id)), left - 1);
+        last = Some(Box::from(found.id));
     };
     drop(entries);
     if let Some(id) = last {

@@ -66,6 +66,8 @@ pub struct Sessions {
     pub displaced: u64,
     /// How many cursors were closed because their session opened too many.
     pub cursors_displaced: u64,
+    /// How many requests were refused because they searched too much.
+    pub searches_refused: u64,
 }
 
 impl Sessions {

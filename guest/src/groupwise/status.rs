@@ -9,8 +9,10 @@ use crate::reply::Text;
 pub enum Status {
     /// The login is wrong; whether name or password is not told.
     InvalidPassword,
+    /// More would have to be looked through than one request may.
+    SearchTooLarge,
     /// The account has as many keys as it may have.
-    TooManyRecords,
+    TooManyKeys,
     /// There is no such key, or no longer: configure it, and read everything.
     NoSuchKey,
     /// The deltas that are asked for are no longer there: fetch the whole address book.
@@ -38,7 +40,7 @@ impl Status {
     pub fn code(self) -> u64 {
         match self {
             Self::InvalidPassword => 53273,
-            Self::TooManyRecords => 53531,
+            Self::SearchTooLarge | Self::TooManyKeys => 53531,
             Self::NoSuchKey => 53761,
             Self::DeltasTooOld => 55062,
             Self::BadParameter => 59905,
@@ -55,7 +57,8 @@ impl Status {
     fn text(self) -> &'static str {
         match self {
             Self::InvalidPassword => "Invalid user or password.",
-            Self::TooManyRecords => "There are too many event configurations; remove one.",
+            Self::SearchTooLarge => "Too many records to search; a cursor goes on where it stopped.",
+            Self::TooManyKeys => "There are too many event configurations; remove one.",
             Self::NoSuchKey => "There is no event configuration with this key, or no longer.",
             Self::DeltasTooOld => "The deltas are no longer kept; read the whole address book.",
             Self::BadParameter => "A parameter is missing, wrong or not supported.",

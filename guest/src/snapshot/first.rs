@@ -9,6 +9,7 @@ use crate::history::Position;
 use crate::ids::Keys;
 use crate::mailboxes::{FolderNo, Mailbox, MailboxNo};
 use crate::settings::Settings;
+use crate::state::Refused;
 use crate::subscriptions::{Method, Subscription, SubscriptionId, SubscriptionNo};
 
 /// One record.
@@ -88,6 +89,7 @@ impl From<FirstHead> for Head {
             last_call: 0,
             pushes_failed: 0,
             pushes_refused: 0,
+            refused: Refused::default(),
             zimbra: super::ZimbraHead::default(),
         }
     }

@@ -16,6 +16,7 @@ pub(super) struct Head {
     next_session: SessionNo,
     displaced: u64,
     cursors_displaced: u64,
+    searches_refused: u64,
 }
 
 /// One record as it is written; as [`Read`], but borrowed.
@@ -93,6 +94,7 @@ fn head(state: &State) -> Head {
         next_session: sessions.next(),
         displaced: sessions.displaced,
         cursors_displaced: sessions.cursors_displaced,
+        searches_refused: sessions.searches_refused,
     }
 }
 
@@ -106,6 +108,7 @@ impl Read {
                 book.deltas = Deltas::since(head.first_delta);
                 sessions.set_next(head.next_session);
                 (sessions.displaced, sessions.cursors_displaced) = (head.displaced, head.cursors_displaced);
+                sessions.searches_refused = head.searches_refused;
             }
             Self::FieldName(name) => book.entries.restore_name(name),
             Self::Entry(id, stored) => {

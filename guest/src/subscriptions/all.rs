@@ -36,6 +36,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Of all methods together.
+    pub fn all(&self) -> u64 {
+        self.pull + self.streaming + self.push
+    }
+
     fn of(&mut self, method: &Method) -> &mut u64 {
         match method {
             Method::Pull { .. } => &mut self.pull,

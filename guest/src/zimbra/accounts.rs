@@ -178,13 +178,21 @@ fn short(key: Key<'_>) -> String {
 
 /// What is wanted of an account.
 fn member(entry: &Element<'_>, default: Types, now: Instant) -> Result<Member, Fault> {
-    let types = entry.value("types").map(interests).transpose()?.unwrap_or(default);
-    let token = entry.value("token").map(|token| {
+    let types = only(entry, "types")?.map(interests).transpose()?.unwrap_or(default);
+    let token = only(entry, "token")?.map(|token| {
         let unreadable = || Fault::invalid(&["malformed sync token: ", &token.chars().take(256).collect::<String>()]);
         sync_token::read(token).ok_or_else(unreadable)
     });
-    let folders = entry.value("folderInterests").map(folder_ids).transpose()?.unwrap_or_default();
+    let folders = only(entry, "folderInterests")?.map(folder_ids).transpose()?.unwrap_or_default();
     Ok(Member { types, folders, token: token.transpose()?, added: now, fresh: None, sent: None })
+}
+
+/// A value that stands there once: of a list in JSON, which is no value, the first would else count and the rest be lost.
+pub fn only<'e>(entry: &'e Element<'_>, name: &str) -> Result<Option<&'e str>, Fault> {
+    if entry.children.iter().filter(|child| child.name == name).count() > 1 {
+        return Err(Fault::invalid(&["'", name, "' is there more than once"]));
+    }
+    Ok(entry.value(name))
 }
 
 /// Interest types as they stand in an attribute.

@@ -12,18 +12,15 @@ use super::wire::{Element, Node};
 
 /// Answers the operation.
 pub fn answer(call: &mut Call<'_>, operation: &Element<'_>, admin: bool) -> Result<Node, Fault> {
-    let types = operation.value("defTypes").map(accounts::interests).transpose()?.unwrap_or(Types::NONE);
+    let types = accounts::only(operation, "defTypes")?.map(accounts::interests).transpose()?.unwrap_or(Types::NONE);
     let everyone = truth(operation, "allAccounts")?;
     if everyone {
         call.caller.must_be_system_administrator()?;
     }
     let list = accounts::read(operation, "add", call.named, call.caller.rank, types, call.turn.at.now)?;
-    let counts = call.state.waitsets.counts();
-    if counts.chosen + counts.everyone >= call.state.settings.wait_sets as usize {
-        return Err(Fault::unavailable());
-    }
+    make_room(call, if everyone { 0 } else { list.entries.len() })?;
     call.turn.changed = true;
-    make_room(call);
+    evict(call);
     let id = Id { everyone, uuid: call.state.keys.wait_set(call.request.id, call.index) };
     let mut errors = Errors::new();
     create(call, id, types, None);
@@ -61,8 +58,32 @@ pub fn create(call: &mut Call<'_>, id: Id, types: Types, from: Option<Place>) {
     });
 }
 
+/// Refuses a set where the tenant has as many sets as are allowed, or as many members.
+pub fn make_room(call: &mut Call<'_>, members: usize) -> Result<(), Fault> {
+    let counts = call.state.waitsets.counts();
+    if counts.chosen + counts.everyone >= call.state.settings.wait_sets as usize {
+        return Err(refused(call));
+    }
+    make_room_for_members(call, members)
+}
+
+/// Refuses members where the tenant has as many as are allowed.
+pub fn make_room_for_members(call: &mut Call<'_>, members: usize) -> Result<(), Fault> {
+    let allowed = call.state.settings.wait_set_members as usize;
+    if members > 0 && call.state.waitsets.counts().members + members > allowed {
+        return Err(refused(call));
+    }
+    Ok(())
+}
+
+fn refused(call: &mut Call<'_>) -> Fault {
+    call.turn.changed = true;
+    call.state.waitsets.refused += 1;
+    Fault::unavailable()
+}
+
 /// An owner has so many sets and no more: the oldest go, whatever they are used for. Not for administrators.
-fn make_room(call: &mut Call<'_>) {
+fn evict(call: &mut Call<'_>) {
     if call.caller.is_system_administrator() {
         return;
     }

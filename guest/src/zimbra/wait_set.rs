@@ -15,7 +15,6 @@ use super::types::Types;
 use super::waiters;
 use super::wire::{Element, Node, Value};
 use crate::contract::LogLevel;
-use crate::history::Position;
 use crate::mailboxes::{Condition, MailboxNo};
 use crate::state::State;
 
@@ -38,13 +37,20 @@ pub const MAX_ERRORS: usize = 512 << 10;
 pub fn answer(call: &mut Call<'_>, operation: &Element<'_>, admin: bool) -> Result<Done, Fault> {
     let text = operation.value("waitSet").ok_or_else(|| Fault::missing("waitSet"))?;
     let wanted = read(call, operation, text, admin)?;
-    let number = match Id::read(text).and_then(|id| call.state.waitsets.find(&id)) {
+    let known = Id::read(text).and_then(|id| call.state.waitsets.find(&id));
+    match known {
+        Some(number) => must_own(call, number)?,
+        None if Id::is_everyones(text) => {}
+        None => return Err(Fault::no_such_wait_set(text)),
+    }
+    let changes = Changes::read(call, operation, known)?;
+    let number = match known {
         Some(number) => number,
         None => make_again(call, operation, text, &wanted)?,
     };
-    must_own(call, number)?;
-    let types = call.state.waitsets.get(number).map_or(Types::NONE, |set| set.types);
-    let changes = Changes::read(call, operation, number, types)?;
+    if !Id::is_everyones(text) {
+        create_wait_set::make_room_for_members(call, changes.added.entries.len())?;
+    }
 
     waiters::touch(call.state, call.turn, number);
     waiters::cancel(call.state, call.turn, number);
@@ -95,7 +101,7 @@ fn read(call: &Call<'_>, operation: &Element<'_>, id: &str, admin: bool) -> Resu
 /// A set for all accounts that ended is made again, with its id and from where the client is. All others are not.
 fn make_again(call: &mut Call<'_>, operation: &Element<'_>, text: &str, wanted: &Wanted) -> Result<SetNo, Fault> {
     let id = Id::read(text).filter(|id| id.everyone).ok_or_else(|| Fault::no_such_wait_set(text))?;
-    let types = operation.value("defTypes").map(accounts::interests).transpose()?.unwrap_or(Types::NONE);
+    let types = accounts::only(operation, "defTypes")?.map(accounts::interests).transpose()?.unwrap_or(Types::NONE);
     let place = Place::read(&wanted.seq).ok_or_else(|| Fault::no_commit_id(&wanted.seq))?;
     let commits = &call.state.waitsets.commits;
     let floor = commits.floor.ok_or_else(|| Fault::old_commit_id(&wanted.seq))?;
@@ -105,6 +111,7 @@ fn make_again(call: &mut Call<'_>, operation: &Element<'_>, text: &str, wanted: 
     if place > commits.last {
         return Err(Fault::future_commit_id(&wanted.seq));
     }
+    create_wait_set::make_room(call, 0)?;
     call.turn.changed = true;
     create_wait_set::create(call, id, types, Some(place));
     call.state.waitsets.find(&id).ok_or_else(|| Fault::no_such_wait_set(text))
@@ -124,10 +131,13 @@ struct Changes<'r> {
 }
 
 impl<'r> Changes<'r> {
-    fn read(call: &Call<'r>, operation: &Element<'_>, number: SetNo, types: Types) -> Result<Self, Fault> {
+    /// Of a set, which may have to be made first.
+    fn read(call: &Call<'r>, operation: &Element<'_>, number: Option<SetNo>) -> Result<Self, Fault> {
         let (named, rank, now) = (call.named, call.caller.rank, call.turn.at.now);
         let State { mailboxes, waitsets, .. } = &*call.state;
-        let is_member = |id: &str| mailboxes.find_id(id).is_some_and(|it| waitsets.member(number, it).is_some());
+        let types = number.and_then(|number| waitsets.get(number)).map_or(Types::NONE, |set| set.types);
+        let member = |id: &str| waitsets.member(number?, mailboxes.find_id(id)?);
+        let is_member = |id: &str| member(id).is_some();
         Ok(Self {
             removed: accounts::read_removed(operation, named, rank, is_member)?,
             added: accounts::read(operation, "add", named, rank, types, now)?,
@@ -166,8 +176,11 @@ pub fn add(call: &mut Call<'_>, number: SetNo, entry: Entry<'_>, errors: &mut Er
         errors.insert((account.id.clone(), wrong));
         return;
     }
-    call.turn.changed = true;
-    let mailbox = call.state.mailboxes.named(account, Position { sequence: call.turn.at.sequence, index: 0 });
+    let Some(mailbox) = call.state.mailbox_named(account, call.turn) else {
+        // The nearest that the protocol has: the account may be added later.
+        errors.insert((account.id.clone(), ErrorType::MaintenanceMode));
+        return;
+    };
     let last_change = call.state.mailboxes.get(mailbox).number;
     member.fresh = member.token.is_some_and(|token| token < last_change).then_some(None);
     call.state.waitsets.insert_member(number, mailbox, member);

@@ -151,5 +151,6 @@ pub fn gauges(state: &State) -> Vec<Gauge> {
         gauge("wait_set_commits", None, state.waitsets.commits.len() as u64),
         gauge("wait_sets_ended", Some(("why", "evicted")), state.waitsets.evicted),
         gauge("wait_sets_ended", Some(("why", "idle")), state.waitsets.expired),
+        gauge("wait_sets_refused", None, state.waitsets.refused),
     ]
 }

@@ -90,6 +90,55 @@ fn counts_come_from_the_source_or_are_kept() {
     assert_eq!(unread(&mut world, change(START, delivered("inbox", "m3"))), "Modified inbox@root unread=8");
 }
 
+/// Alice's inbox has one unread message, and then this happens without counts.
+fn unread_after(happening: Happening) -> String {
+    let mut world = World::new();
+    hear(&mut world, vec![counted(START, delivered("inbox", "m1"), &[("inbox", 1)])]);
+    hear(&mut world, vec![change(START, happening)]);
+    hear(&mut world, vec![change(START, delivered("inbox", "last"))]).pop().expect("events")
+}
+
+#[test]
+fn counts_that_nobody_told_are_reckoned_or_left_out() {
+    let flagged = |folder: &str, flags| Item { flags, ..item(folder, "m1") };
+    let altered = |flags, flags_before, fields: &[&str]| {
+        let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        let item = flagged("inbox", flags);
+        Happening::ItemModified(ItemAlteration { item, flags_before, tags_before: None, fields })
+    };
+    let to = |flags| ItemRelocation { before: item("drafts", "m1"), after: flagged("inbox", flags) };
+    for (happening, unread) in [
+        (delivered("inbox", "m2"), " unread=3"),
+        (Happening::MessageDelivered(flagged("inbox", 1)), " unread=2"),
+        (altered(1, Some(0), &["flags"]), " unread=1"),
+        (altered(0, Some(1), &["flags"]), " unread=3"),
+        (altered(4, Some(0), &["flags"]), " unread=2"),
+        (altered(0, None, &["tags"]), " unread=2"),
+        (altered(1, None, &[]), ""),
+        (Happening::ItemCreated(flagged("inbox", 1)), " unread=2"),
+        (Happening::ItemCreated(flagged("inbox", 0)), ""),
+        (Happening::ItemMoved(to(1)), " unread=2"),
+        (Happening::ItemMoved(to(0)), ""),
+        (Happening::ItemCopied(to(1)), " unread=2"),
+        (Happening::ItemCopied(to(0)), ""),
+        (Happening::ItemDeleted(item("inbox", "m1")), ""),
+        (Happening::ItemDeleted(item("drafts", "m1")), " unread=2"),
+        (moved(("inbox", "m1"), ("drafts", "m1")), ""),
+    ] {
+        let shown = format!("{happening:?}");
+        assert_eq!(unread_after(happening), format!("Modified inbox@root{unread}"), "{shown}");
+    }
+}
+
+#[test]
+fn what_leaves_a_folder_without_unread_items_was_read() {
+    let mut world = World::new();
+    hear(&mut world, vec![counted(START, delivered("inbox", "m1"), &[("inbox", 0)])]);
+    hear(&mut world, vec![change(START, Happening::ItemDeleted(item("inbox", "m1")))]);
+    let heard = hear(&mut world, vec![change(START, delivered("inbox", "m2"))]);
+    assert_eq!(heard.last().expect("events"), "Modified inbox@root unread=1");
+}
+
 #[test]
 fn modified_folders_are_told_once_an_input() {
     let changes = vec![

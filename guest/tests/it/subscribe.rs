@@ -94,6 +94,32 @@ fn subscriptions_of_an_account_are_limited() {
 }
 
 #[test]
+fn subscriptions_of_a_tenant_are_limited() {
+    let mut world = World::with(&[("ews-subscriptions", "2")]);
+    let (first, _) = world.pull();
+    assert_eq!(code(&world.post_as("bob@example.org", &subscribe_streaming("")).body()), "NoError");
+    let refused = world.post_as("carol@example.org", &subscribe_streaming(""));
+    assert_eq!(code(&refused.body()), "ErrorExceededSubscriptionCount");
+    assert!(refused.reaction.changed, "it is counted");
+    assert_eq!((world.gauge("refused", "subscriptions"), world.gauge("refused", "accounts")), (1.0, 0.0));
+    world.post(&unsubscribe(&first));
+    assert_eq!(code(&world.post_as("carol@example.org", &subscribe_streaming("")).body()), "NoError");
+}
+
+#[test]
+fn accounts_of_a_tenant_are_limited() {
+    let mut world = World::with(&[("accounts", "1")]);
+    world.pull();
+    let refused = world.post_as("bob@example.org", &subscribe_streaming(""));
+    assert_eq!(code(&refused.body()), "ErrorExceededSubscriptionCount");
+    let reaction = world.changes("bob@example.org", vec![change(START, delivered("inbox", "m1"))]);
+    assert_eq!(reaction.rejections[0].reason, "the tenant has as many accounts as it may have");
+    assert!(refused.reaction.changed && reaction.changed, "both are counted");
+    assert!(world.changes("alice@example.org", vec![change(START, delivered("inbox", "m1"))]).rejections.is_empty());
+    assert_eq!((world.gauge("accounts", ""), world.gauge("refused", "accounts")), (1.0, 2.0));
+}
+
+#[test]
 fn an_account_that_was_opened_by_its_name_gets_its_id() {
     let mut world = World::new();
     let mut request = world.request("alice@example.org", &subscribe_streaming(""));

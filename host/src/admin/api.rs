@@ -8,14 +8,14 @@ use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, metrics, plugins};
-use crate::ingest::cyrus::Users;
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, logins, metrics, plugins, tenants};
+use crate::ingest::users::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
 
@@ -29,12 +29,15 @@ pub(super) fn router(state: State) -> Router {
     Router::new()
         .route("/v1/tenants/{tenant}/changes", post(post_changes))
         .route("/v1/tenants/{tenant}/sources/{source}", get(get_source).post(post_source))
+        .route("/v1/tenants", get(tenants::get_tenants))
+        .route("/v1/tenants/{tenant}", get(tenants::get_tenant).put(tenants::put_tenant).delete(tenants::delete_tenant))
         .route("/v1/journal", get(journal::get_seats))
         .route("/v1/backup", get(journal::get_backup))
         .route("/v1/tenants/{tenant}/backup", get(journal::get_tenant_backup))
         .route("/v1/plugins", get(plugins::get_plugins))
         .route("/v1/tenants/{tenant}/plugin", put(plugins::put_plugin))
         .route("/v1/tenants/{tenant}/rollback", post(plugins::post_rollback))
+        .route("/v1/tenants/{tenant}/logins", delete(logins::delete_logins))
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
         .fallback(async || Refusal::path())
@@ -48,7 +51,7 @@ async fn post_changes(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
+    let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let body = body(request, BODY_BYTES, Refusal::too_large).await?;
     let now = seat.tenant.now();
     let posting = {
@@ -67,7 +70,7 @@ async fn post_source(
     request: Request,
 ) -> Result<Json<Value>, Refusal> {
     let Path((tenant, source)) = names.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant, Right::Ingest)?;
+    let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
     let Query { format, offset, map } = Query::read(query.as_deref().unwrap_or_default())?;
     let body = body(request, BODY_BYTES, Refusal::too_large).await?;
     let now = seat.tenant.now();
@@ -108,7 +111,7 @@ impl Query {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             let odd = |expected: &str| Refusal::malformed(format!("{key}={value}: expected {expected}"));
             match &*key {
-                "format" => format = Some(Format::named(&value).ok_or_else(|| odd("postbell or cyrus"))?),
+                "format" => format = Some(Format::named(&value).ok_or_else(|| odd("postbell, cyrus or dovecot"))?),
                 "offset" => offset = Some(value.parse().map_err(|_| odd("a number of lines"))?),
                 "map" => {
                     let (from, to) = value.split_once('=').ok_or_else(|| odd("FROM=TO"))?;
@@ -117,7 +120,7 @@ impl Query {
                 _ => return Err(Refusal::malformed(format!("{key}: expected format, offset or map"))),
             }
         }
-        let format = format.ok_or_else(|| Refusal::malformed("format: expected postbell or cyrus"))?;
+        let format = format.ok_or_else(|| Refusal::malformed("format: expected postbell, cyrus or dovecot"))?;
         Ok(Query { format, offset, map })
     }
 }

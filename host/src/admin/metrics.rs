@@ -1,22 +1,5 @@
 //! `/metrics`, in the OpenMetrics text format. The names are fixed; labels are tenants and closed lists of words, and
-//! what a plugin gives is bounded.
-//!
-//! | name | labels | what |
-//! |---|---|---|
-//! | `postbell_build_info` | `version` | always 1: the version of this program |
-//! | `postbell_plugin_info` | `tenant`, `version`, `sha256` | always 1: the plugin that a tenant runs |
-//! | `postbell_inputs_total` | `tenant`, `kind` | inputs fed to the plugin, by the contract's function |
-//! | `postbell_faults_total` | `tenant`, `reason` | times that the plugin was stopped: trap, time, memory, contract |
-//! | `postbell_refusals_total` | `tenant`, `limit` | what was refused, by the limit that it went over |
-//! | `postbell_parked_requests` | `tenant` | requests without a final part, now |
-//! | `postbell_journal_sequence` | `tenant` | journal position of the last committed input |
-//! | `postbell_instance_memory_bytes` | `tenant` | memory of the live instance |
-//! | `postbell_changes_total` | `tenant`, `outcome` | units that sources sent: accepted, rejected, repeated |
-//! | `postbell_client_connections` | | connections of mail clients, now |
-//! | `postbell_client_responses_total` | `class` | answers to mail clients, by the class of their status: `2xx`, `4xx`,
-//! ... |
-//! | `postbell_client_refusals_total` | `limit` | what was refused to mail clients, by the setting of the limit |
-//! | `postbell_plugin_gauge` | `tenant`, `name`, the plugin's | what the plugin says of its state (`inspect`) |
+//! what a plugin gives is bounded. README.md has the table of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,20 +7,25 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text::encode};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text::encode};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 
 use super::State;
-use crate::Statistics;
 use crate::contract::lifecycle::Gauge;
 use crate::serve::counters::Counters as ClientCounters;
+use crate::tenant::Tenant;
+use crate::{HistogramFigures, Host, Statistics};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How long all plugins together may take for their gauges; those of the tenants that come after are left out.
 const INSPECT_TIME: Duration = Duration::from_secs(2);
+
+/// What stands for the tenants without figures of their own. (No tenant's name may be that: see `program/config`.)
+pub const OTHERS: &str = "other";
 
 /// The most gauges of one plugin, and labels of one gauge, that are shown.
 const GAUGES: usize = 64;
@@ -58,9 +46,12 @@ impl Counters {
     pub fn add(&self, tenant: &str, outcomes: Outcomes) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = all.entry(tenant.to_owned()).or_default();
-        sum.accepted += outcomes.accepted;
-        sum.rejected += outcomes.rejected;
-        sum.repeated += outcomes.repeated;
+        sum.add(outcomes);
+    }
+
+    /// What was counted for a tenant that is gone.
+    pub fn take(&self, tenant: &str) -> Outcomes {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant).unwrap_or_default()
     }
 
     fn of(&self, tenant: &str) -> Outcomes {
@@ -68,38 +59,90 @@ impl Counters {
     }
 }
 
-/// What there is to say of one tenant.
-struct Observed {
-    tenant: String,
-    version: String,
-    sha256: String,
+/// What there is to say of one tenant, or of several together.
+#[derive(Default)]
+pub(super) struct Totals {
     statistics: Statistics,
     outcomes: Outcomes,
+}
+
+impl Totals {
+    pub fn add(&mut self, statistics: &Statistics, outcomes: Outcomes) {
+        self.statistics.add(statistics);
+        self.outcomes.add(outcomes);
+    }
+}
+
+struct Observed {
+    tenant: String,
+    /// Version and SHA-256 of its plugin; none: it is all the others together.
+    plugin: Option<(String, String)>,
+    totals: Totals,
     gauges: Vec<Gauge>,
 }
 
 pub(super) async fn text(state: &State) -> String {
-    let mut observed: Vec<Observed> = state.0.tenants.values().map(|seat| observe(state, &seat.tenant)).collect();
-    let inspect = async {
-        for (seat, observed) in state.0.tenants.values().zip(&mut observed) {
-            observed.gauges = seat.tenant.inspect().await;
-        }
-    };
-    if tokio::time::timeout(INSPECT_TIME, inspect).await.is_err() {
-        tracing::warn!("the plugins take too long for their gauges: some are left out");
-    }
-    let clients = &state.0.clients;
-    write(families(&observed).into_iter().chain(client_families(clients)).collect())
+    let (shown, rest) = observe(state);
+    let mut observed = inspect(shown).await;
+    observed.extend(rest);
+    let shared = &state.0;
+    let of_host = host_families(&shared.host, state.tenants().seats.len());
+    let own = [reloads(state.reloads())];
+    let families = families(&observed).into_iter().chain(of_host).chain(own);
+    write(families.chain(client_families(&shared.clients)).collect())
 }
 
-fn observe(state: &State, tenant: &crate::tenant::Tenant) -> Observed {
-    Observed {
-        tenant: tenant.name().to_owned(),
-        version: tenant.plugin().manifest().version.clone(),
-        sha256: tenant.plugin().sha256().iter().map(|byte| format!("{byte:02x}")).collect(),
-        statistics: tenant.statistics(),
-        outcomes: state.0.counters.of(tenant.name()),
-        gauges: Vec::new(),
+/// Those that have figures of their own, and the others together, if there are or were any.
+fn observe(state: &State) -> (Vec<(Tenant, Observed)>, Option<Observed>) {
+    let tenants = state.tenants();
+    let (mut shown, mut rest) = (Vec::new(), Totals::default());
+    rest.add(&tenants.gone.statistics, tenants.gone.outcomes);
+    for seat in tenants.seats.values() {
+        let (tenant, outcomes) = (&seat.tenant, state.0.counters.of(seat.tenant.name()));
+        if seat.shown {
+            shown.push((tenant.clone(), Observed::of(tenant, outcomes)));
+        } else {
+            rest.add(&tenant.statistics(), outcomes);
+        }
+    }
+    let others = tenants.seats.len() > shown.len() || tenants.gone.statistics != Statistics::default();
+    let rest = others.then(|| Observed { tenant: OTHERS.into(), plugin: None, totals: rest, gauges: Vec::new() });
+    (shown, rest)
+}
+
+/// Asks the plugins for their gauges, all at once: who takes long holds up nobody else's.
+async fn inspect(shown: Vec<(Tenant, Observed)>) -> Vec<Observed> {
+    let (mut observed, mut asked) = (Vec::new(), JoinSet::new());
+    for (index, (tenant, of)) in shown.into_iter().enumerate() {
+        let asleep = of.totals.statistics.asleep > 0;
+        observed.push(of);
+        // To be looked at is no reason to wake.
+        if asleep {
+            continue;
+        }
+        asked.spawn(async move { (index, tenant.inspect().await) });
+    }
+    let answered = async {
+        while let Some(answer) = asked.join_next().await {
+            let (index, gauges) = answer.expect("to ask does not panic");
+            observed[index].gauges = gauges;
+        }
+    };
+    if tokio::time::timeout(INSPECT_TIME, answered).await.is_err() {
+        tracing::warn!("some plugins take too long for their gauges, which are left out");
+    }
+    observed
+}
+
+impl Observed {
+    fn of(tenant: &Tenant, outcomes: Outcomes) -> Observed {
+        let sha256 = tenant.plugin().sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        Observed {
+            tenant: tenant.name().to_owned(),
+            plugin: Some((tenant.plugin().manifest().version.clone(), sha256)),
+            totals: Totals { statistics: tenant.statistics(), outcomes },
+            gauges: Vec::new(),
+        }
     }
 }
 
@@ -122,10 +165,11 @@ struct Family {
     series: Vec<(Labels, Figure)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Figure {
     Count(u64),
     Level(f64),
+    Times(HistogramFigures),
 }
 
 fn families(observed: &[Observed]) -> Vec<Family> {
@@ -136,8 +180,11 @@ fn families(observed: &[Observed]) -> Vec<Family> {
     let words = |label: &'static str, figures: fn(&Observed) -> Vec<(&'static str, u64)>| {
         each(&|it| figures(it).into_iter().map(|(word, n)| (it.labels([(label, word)]), Figure::Count(n))).collect())
     };
-    let info =
-        |it: &Observed| vec![(it.labels([("version", &*it.version), ("sha256", &*it.sha256)]), Figure::Count(1))];
+    let info = |it: &Observed| {
+        let plugin = it.plugin.iter();
+        let labels = plugin.map(|(version, sha256)| it.labels([("version", &**version), ("sha256", &**sha256)]));
+        labels.map(|labels| (labels, Figure::Count(1))).collect()
+    };
     let build = vec![(vec![("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())], Figure::Count(1))];
     vec![
         family("postbell_build", "This program", Info, build),
@@ -146,79 +193,161 @@ fn families(observed: &[Observed]) -> Vec<Family> {
             "postbell_inputs",
             "Inputs fed to the plugin",
             Counter,
-            words("kind", |it| pairs(&it.statistics.inputs)),
+            words("kind", |it| pairs(&it.totals.statistics.inputs)),
         ),
         family(
             "postbell_faults",
             "Times that the plugin was stopped",
             Counter,
-            words("reason", |it| pairs(&it.statistics.faults)),
+            words("reason", |it| pairs(&it.totals.statistics.faults)),
         ),
         family(
             "postbell_refusals",
             "Refusals, by the limit that was reached",
             Counter,
-            words("limit", |it| pairs(&it.statistics.refusals)),
+            words("limit", |it| pairs(&it.totals.statistics.refusals)),
         ),
         family(
             "postbell_outbound_calls",
             "Calls to clients, by how they ended",
             Counter,
-            words("outcome", |it| pairs(&it.statistics.outbound_calls)),
+            words("outcome", |it| pairs(&it.totals.statistics.outbound_calls)),
         ),
         family(
             "postbell_outbound_calls_in_flight",
             "Calls to clients that have not ended",
             Gauge,
-            one(|it| it.statistics.outbound_in_flight),
+            one(|it| it.totals.statistics.outbound_in_flight),
         ),
         family(
             "postbell_swaps",
             "Changes of the plugin, by what became of them",
             Counter,
-            words("outcome", |it| pairs(&it.statistics.swaps)),
+            words("outcome", |it| pairs(&it.totals.statistics.swaps)),
         ),
         family(
             "postbell_parked_requests",
             "Requests without a final part",
             Gauge,
-            one(|it| it.statistics.open_requests),
+            one(|it| it.totals.statistics.open_requests),
         ),
         family(
             "postbell_journal_sequence",
             "Journal position of the last committed input",
             Gauge,
-            one(|it| it.statistics.sequence),
+            one(|it| it.totals.statistics.sequence),
         ),
         family(
             "postbell_journal_uncommitted_inputs",
             "Inputs that were fed and are not committed yet",
             Gauge,
-            one(|it| it.statistics.uncommitted),
+            one(|it| it.totals.statistics.uncommitted),
         ),
         family(
             "postbell_journal_snapshot_sequence",
             "Journal position of the newest snapshot that this process took",
             Gauge,
-            one(|it| it.statistics.snapshot),
+            one(|it| it.totals.statistics.snapshot),
         ),
         family(
             "postbell_journal_failures",
             "Appends and snapshots that failed",
             Counter,
-            words("what", |it| it.statistics.journal_failures()),
+            words("what", |it| it.totals.statistics.journal_failures()),
         ),
-        family("postbell_instance_memory_bytes", "Memory of the live instance", Gauge, one(|it| it.statistics.memory)),
-        family("postbell_changes", "Units that sources sent", Counter, words("outcome", |it| it.outcomes.pairs())),
+        family(
+            "postbell_instance_memory_bytes",
+            "Memory of the live instance",
+            Gauge,
+            one(|it| it.totals.statistics.memory),
+        ),
+        family(
+            "postbell_asleep",
+            "Whether the tenant has no instance, because nobody uses it",
+            Gauge,
+            one(|it| it.totals.statistics.asleep),
+        ),
+        family("postbell_wakes", "Times that the tenant was woken", Counter, one(|it| it.totals.statistics.wakes)),
+        family(
+            "postbell_guest_cpu_seconds",
+            "Processor time of the plugin's inputs",
+            Counter,
+            each(&|it| {
+                let seconds = it.totals.statistics.guest_nanoseconds as f64 / 1e9;
+                vec![(it.labels([]), Figure::Level(seconds))]
+            }),
+        ),
+        family(
+            "postbell_changes",
+            "Units that sources sent",
+            Counter,
+            words("outcome", |it| it.totals.outcomes.pairs()),
+        ),
         family("postbell_plugin_gauge", "What the plugin says of its state", Gauge, each(&Observed::plugin_gauges)),
     ]
 }
 
+/// What concerns the host as a whole.
+fn host_families(host: &Host, tenants: usize) -> Vec<Family> {
+    let timings = host.timings();
+    let family = |name, help, kind, series| Family { name, help, kind, series };
+    let labels = |function: &str| vec![("function".to_owned(), function.to_owned())];
+    let guest = timings.guest().map(|(function, times)| (labels(function), Figure::Times(times))).collect();
+    let one = |times| vec![(Vec::new(), Figure::Times(times))];
+    vec![
+        family(
+            "postbell_tenants",
+            "Tenants that are served",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(tenants as u64))],
+        ),
+        family(
+            "postbell_instances",
+            "Instances of plugins, whatever they are for",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(host.instances()))],
+        ),
+        family(
+            "postbell_own_threads",
+            "Busy tenants that have a thread of their own",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(host.own_threads() as u64))],
+        ),
+        family(
+            "postbell_plugin_refusals",
+            "Components that were not loaded, by the limit or the step",
+            MetricType::Counter,
+            counted("reason", host.plugin_refusals()),
+        ),
+        family("postbell_guest_seconds", "Processor time of an input", MetricType::Histogram, guest),
+        family("postbell_commit_seconds", "From an append to its commit", MetricType::Histogram, one(timings.commit())),
+        family(
+            "postbell_opening_seconds",
+            "From an input or a timer until the tenant that slept has an instance for it",
+            MetricType::Histogram,
+            one(timings.opening()),
+        ),
+        family(
+            "postbell_wake_seconds",
+            "From the acceptance of changes until a parked client is sent what they brought",
+            MetricType::Histogram,
+            one(timings.wake()),
+        ),
+    ]
+}
+
+fn reloads([refused, taken]: [u64; 2]) -> Family {
+    let series = counted("outcome", BTreeMap::from([("refused", refused), ("taken", taken)]));
+    let help = "Times that the configuration was read again, by what became of it";
+    Family { name: "postbell_reloads", help, kind: MetricType::Counter, series }
+}
+
+fn counted(label: &str, counts: BTreeMap<&'static str, u64>) -> Vec<(Labels, Figure)> {
+    let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
+    counts.into_iter().map(series).collect()
+}
+
 fn client_families(clients: &ClientCounters) -> Vec<Family> {
-    let counted = |label: &str, counts: BTreeMap<&'static str, u64>| {
-        let series = |(word, count): (&str, u64)| (vec![(label.to_owned(), word.to_owned())], Figure::Count(count));
-        counts.into_iter().map(series).collect()
-    };
     let family = |name, help, kind, series| Family { name, help, kind, series };
     let open = vec![(Vec::new(), Figure::Count(clients.open_connections()))];
     vec![
@@ -228,6 +357,30 @@ fn client_families(clients: &ClientCounters) -> Vec<Family> {
             "Answers to mail clients, by the class of their status",
             MetricType::Counter,
             counted("class", clients.responses()),
+        ),
+        family(
+            "postbell_client_logins",
+            "Passwords that were verified, by what came of it; those remembered are not verified again",
+            MetricType::Counter,
+            counted("outcome", clients.logins()),
+        ),
+        family(
+            "postbell_client_body_bytes",
+            "Bytes of requests' bodies that are there now",
+            MetricType::Gauge,
+            vec![(Vec::new(), Figure::Count(clients.body_bytes()))],
+        ),
+        family(
+            "postbell_client_malformed_requests",
+            "Requests that were no HTTP, or whose end could not be told for certain",
+            MetricType::Counter,
+            vec![(Vec::new(), Figure::Count(clients.malformed_requests()))],
+        ),
+        family(
+            "postbell_client_failed_handshakes",
+            "Connections that came to no TLS, for another reason than time",
+            MetricType::Counter,
+            vec![(Vec::new(), Figure::Count(clients.failed_handshakes()))],
         ),
         family(
             "postbell_client_refusals",
@@ -243,6 +396,12 @@ fn pairs(counters: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
 }
 
 impl Outcomes {
+    fn add(&mut self, other: Outcomes) {
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        self.repeated += other.repeated;
+    }
+
     fn pairs(self) -> Vec<(&'static str, u64)> {
         vec![("accepted", self.accepted), ("rejected", self.rejected), ("repeated", self.repeated)]
     }
@@ -290,8 +449,21 @@ impl Collector for Families {
             for (labels, figure) in series {
                 match (kind, figure) {
                     (MetricType::Info, _) => metric.encode_info(labels)?,
+                    (MetricType::Counter, Figure::Count(n)) if labels.is_empty() => {
+                        metric.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
+                    }
                     (MetricType::Counter, Figure::Count(n)) => {
                         metric.encode_family(labels)?.encode_counter(n, None::<&Exemplar<Labels, f64>>)?;
+                    }
+                    (MetricType::Counter, Figure::Level(level)) => {
+                        metric.encode_family(labels)?.encode_counter(level, None::<&Exemplar<Labels, f64>>)?;
+                    }
+                    (_, Figure::Times(HistogramFigures { sum, count, buckets })) if labels.is_empty() => {
+                        metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)?;
+                    }
+                    (_, Figure::Times(HistogramFigures { sum, count, buckets })) => {
+                        let mut metric = metric.encode_family(labels)?;
+                        metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)?;
                     }
                     (_, Figure::Count(n)) if labels.is_empty() => metric.encode_gauge(n)?,
                     (_, Figure::Count(n)) => metric.encode_family(labels)?.encode_gauge(n)?,
@@ -316,24 +488,28 @@ mod tests {
     fn observed(gauges: Vec<Gauge>) -> Observed {
         Observed {
             tenant: "exa\"mple".into(),
-            version: "9.9".into(),
-            sha256: "ab".repeat(32),
-            statistics: Statistics {
-                inputs: BTreeMap::from([("answer", 3), ("ingest", 2)]),
-                faults: BTreeMap::from([("trap", 1)]),
-                refusals: BTreeMap::new(),
-                outbound_calls: BTreeMap::from([("answered", 6)]),
-                outbound_in_flight: 2,
-                swaps: BTreeMap::from([("done", 8)]),
-                open_requests: 4,
-                sequence: 5,
-                uncommitted: 1,
-                snapshot: 2,
-                snapshot_failures: 0,
-                append_failures: 3,
-                memory: 65_536,
+            plugin: Some(("9.9".into(), "ab".repeat(32))),
+            totals: Totals {
+                statistics: Statistics {
+                    inputs: BTreeMap::from([("answer", 3), ("ingest", 2)]),
+                    faults: BTreeMap::from([("trap", 1)]),
+                    refusals: BTreeMap::new(),
+                    outbound_calls: BTreeMap::from([("answered", 6)]),
+                    outbound_in_flight: 2,
+                    swaps: BTreeMap::from([("done", 8)]),
+                    open_requests: 4,
+                    sequence: 5,
+                    uncommitted: 1,
+                    snapshot: 2,
+                    snapshot_failures: 0,
+                    append_failures: 3,
+                    memory: 65_536,
+                    guest_nanoseconds: 7_000,
+                    asleep: 0,
+                    wakes: 3,
+                },
+                outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 },
             },
-            outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 },
             gauges,
         }
     }
@@ -387,6 +563,15 @@ mod tests {
             # HELP postbell_instance_memory_bytes Memory of the live instance
             # TYPE postbell_instance_memory_bytes gauge
             postbell_instance_memory_bytes{tenant="exa\"mple"} 65536
+            # HELP postbell_asleep Whether the tenant has no instance, because nobody uses it
+            # TYPE postbell_asleep gauge
+            postbell_asleep{tenant="exa\"mple"} 0
+            # HELP postbell_wakes Times that the tenant was woken
+            # TYPE postbell_wakes counter
+            postbell_wakes_total{tenant="exa\"mple"} 3
+            # HELP postbell_guest_cpu_seconds Processor time of the plugin's inputs
+            # TYPE postbell_guest_cpu_seconds counter
+            postbell_guest_cpu_seconds_total{tenant="exa\"mple"} 0.000007
             # HELP postbell_changes Units that sources sent
             # TYPE postbell_changes counter
             postbell_changes_total{tenant="exa\"mple",outcome="accepted"} 7

@@ -6,6 +6,9 @@
 //!   key.
 //! - `GET /v1/plugins`, `PUT /v1/tenants/{tenant}/plugin`, `POST /v1/tenants/{tenant}/rollback`: which plugins run, and
 //!   others in their place, with an admin key.
+//! - `GET /v1/tenants`, `GET`, `PUT` and `DELETE /v1/tenants/{tenant}`: the tenants themselves, with the server's admin
+//!   key; one of its own for `GET`.
+//! - `DELETE /v1/tenants/{tenant}/logins`: ends logins of the tenant's clients, with an admin key.
 //! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
 //!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
@@ -14,12 +17,15 @@
 mod api;
 pub mod journal;
 mod keys;
+mod logins;
 mod metrics;
 pub mod plugins;
 mod refusal;
+mod tenants;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -31,11 +37,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::keys::{Key, bearer};
-use self::metrics::Counters;
+use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
+use crate::Host;
 use crate::journal::Journal;
 use crate::program::admission::Admission;
+use crate::program::tenants::{Changed, Tenants as Managed};
 use crate::serve::counters::Counters as ClientCounters;
+use crate::serve::logins::Logins;
 use crate::tenant::Tenant;
 
 /// How long a client may take for the head of a request, and be idle between two.
@@ -70,6 +79,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct AdminTenant {
     /// The tenant itself.
     pub tenant: Tenant,
+    /// Its clients' logins.
+    pub logins: Arc<Logins>,
     /// The key of its sources.
     pub ingest_key: Option<String>,
     /// The key of its administrators.
@@ -89,18 +100,54 @@ pub struct State(Arc<Shared>);
 
 struct Shared {
     admin_key: Option<Key>,
-    tenants: BTreeMap<String, Seat>,
+    tenants: RwLock<Tenants>,
+    /// How many tenants have figures of their own.
+    most_shown: usize,
+    host: Host,
     counters: Counters,
     clients: Arc<ClientCounters>,
     journal: Arc<dyn Journal>,
     archives: Arc<Semaphore>,
     admission: Admission,
+    /// None yet: the server still starts.
+    managed: OnceLock<Managed>,
+    /// How often the configuration was read again, and taken or not.
+    reloads: [AtomicU64; 2],
+}
+
+/// The tenants by their names.
+#[derive(Default)]
+struct Tenants {
+    seats: BTreeMap<String, Arc<Seat>>,
+    /// How many of them are shown.
+    shown: usize,
+    /// What happened to those that were not, and are gone.
+    gone: Totals,
 }
 
 struct Seat {
     tenant: Tenant,
+    logins: Arc<Logins>,
     keys: Vec<(Right, Key)>,
     domains: Vec<String>,
+    /// Whether its figures are its own; else they are among those of all the others.
+    shown: bool,
+}
+
+/// What the admin listener is made of.
+pub struct AdminParts {
+    /// The tenants.
+    pub tenants: Vec<AdminTenant>,
+    /// The server's key, good for every tenant; none: closed.
+    pub admin_key: Option<String>,
+    /// `metrics-tenants`: how many tenants have figures of their own in `/metrics`.
+    pub metrics_tenants: usize,
+    /// What the clients' listener counts.
+    pub clients: Arc<ClientCounters>,
+    /// Where the tenants are.
+    pub host: Host,
+    /// Which components may take over.
+    pub admission: Admission,
 }
 
 /// What a key allows; the greater right includes the lesser.
@@ -111,39 +158,95 @@ enum Right {
 }
 
 impl State {
-    /// `admin_key`: the server's, good for every tenant. `clients`: what the clients' listener counts. `journal`: the
-    /// host's. `admission`: which components may take over.
-    pub fn new(
-        tenants: Vec<AdminTenant>,
-        admin_key: Option<&str>,
-        clients: Arc<ClientCounters>,
-        journal: Arc<dyn Journal>,
-        admission: Admission,
-    ) -> State {
-        let seat = |AdminTenant { tenant, ingest_key, admin_key, domains }: AdminTenant| {
-            let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
-            let keys = keys.iter().filter_map(|(right, key)| Some((*right, Key::of(key.as_deref()?)))).collect();
-            (tenant.name().to_owned(), Seat { tenant, keys, domains })
-        };
-        State(Arc::new(Shared {
-            admin_key: admin_key.map(Key::of),
-            tenants: tenants.into_iter().map(seat).collect(),
+    /// Serves these.
+    pub fn new(parts: AdminParts) -> State {
+        let AdminParts { tenants, admin_key, metrics_tenants, clients, host, admission } = parts;
+        let state = State(Arc::new(Shared {
+            admin_key: admin_key.as_deref().map(Key::of),
+            tenants: RwLock::default(),
+            most_shown: metrics_tenants,
+            journal: host.journal(),
+            host,
             counters: Counters::default(),
             clients,
-            journal,
             archives: Arc::new(Semaphore::new(ARCHIVES)),
             admission,
-        }))
+            managed: OnceLock::new(),
+            reloads: Default::default(),
+        }));
+        for tenant in tenants {
+            state.insert(tenant);
+        }
+        state
+    }
+
+    /// One more tenant, or another in the place of the one with its name.
+    pub fn insert(&self, tenant: AdminTenant) {
+        let AdminTenant { tenant, logins, ingest_key, admin_key, domains } = tenant;
+        let keys = [(Right::Ingest, ingest_key), (Right::Administer, admin_key)];
+        let keys = keys.iter().filter_map(|(right, key)| Some((*right, Key::of(key.as_deref()?)))).collect();
+        let mut tenants = self.0.tenants.write().expect("nothing panics while this lock is held");
+        let former = tenants.seats.get(tenant.name()).map(|seat| seat.shown);
+        let shown = former.unwrap_or(tenants.shown < self.0.most_shown);
+        tenants.shown += usize::from(shown && former.is_none());
+        tenants.seats.insert(tenant.name().to_owned(), Arc::new(Seat { tenant, logins, keys, domains, shown }));
+    }
+
+    /// A tenant is gone.
+    pub fn remove(&self, name: &str) {
+        let mut tenants = self.0.tenants.write().expect("nothing panics while this lock is held");
+        let Some(seat) = tenants.seats.remove(name) else { return };
+        let outcomes = self.0.counters.take(name);
+        if seat.shown {
+            tenants.shown -= 1;
+        } else {
+            tenants.gone.add(&seat.tenant.statistics().counts(), outcomes);
+        }
+    }
+
+    /// Who changes tenants; said once.
+    pub fn manage(&self, tenants: Managed) {
+        // An error means that it was said before.
+        let _ = self.0.managed.set(tenants);
+    }
+
+    fn managed(&self) -> Result<&Managed, Refusal> {
+        self.0.managed.get().ok_or_else(Refusal::starting)
+    }
+
+    /// The configuration was read again, and taken or not.
+    pub fn reloaded(&self, taken: bool) {
+        self.0.reloads[usize::from(taken)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was refused, and how often taken.
+    fn reloads(&self) -> [u64; 2] {
+        self.0.reloads.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// What a change made counts here, too.
+    pub fn publish(&self, changed: Changed) {
+        for name in &changed.removed {
+            self.remove(name);
+        }
+        for tenant in changed.put {
+            self.insert(tenant);
+        }
+    }
+
+    fn tenants(&self) -> RwLockReadGuard<'_, Tenants> {
+        self.0.tenants.read().expect("nothing panics while this lock is held")
     }
 
     /// The tenant, if the request's key has this right to it.
-    fn authorize(&self, headers: &HeaderMap, tenant: &str, right: Right) -> Result<&Seat, Refusal> {
+    fn authorize(&self, headers: &HeaderMap, tenant: &str, right: Right) -> Result<Arc<Seat>, Refusal> {
         let key = bearer(headers).ok_or_else(|| Refusal::key(right))?;
         let has = |seat: &Seat, right| seat.keys.iter().any(|(its, own)| *its >= right && own.matches(key));
         let for_all = self.is_administrator(key);
-        match self.0.tenants.get(tenant) {
-            Some(seat) if for_all || has(seat, right) => Ok(seat),
-            None if for_all || self.0.tenants.values().any(|seat| has(seat, Right::Ingest)) => {
+        let tenants = self.tenants();
+        match tenants.seats.get(tenant) {
+            Some(seat) if for_all || has(seat, right) => Ok(seat.clone()),
+            None if for_all || tenants.seats.values().any(|seat| has(seat, Right::Ingest)) => {
                 Err(Refusal::tenant(tenant))
             }
             _ => Err(Refusal::key(right)),

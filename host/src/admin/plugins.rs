@@ -85,7 +85,7 @@ pub(super) async fn get_plugins(
     headers: HeaderMap,
 ) -> Result<Json<PluginListing>, Refusal> {
     state.authorize_all(&headers)?;
-    let tenants = state.0.tenants.values().map(|seat| TenantListing::of(&seat.tenant)).collect();
+    let tenants = state.tenants().seats.values().map(|seat| TenantListing::of(&seat.tenant)).collect();
     Ok(Json(PluginListing { tenants }))
 }
 

@@ -10,6 +10,7 @@ use super::{ARCHIVES, BODY_BYTES, BODY_TIME, COMPONENT_BYTES, Right};
 use crate::ingest::TooMany;
 use crate::ingest::json::JsonError;
 use crate::journal::JournalError;
+use crate::program::tenants::ChangeError;
 use crate::tenant::IngestError;
 
 /// A refusal: status, `{"error":{"code","message"}}`, and what the one or the other status needs.
@@ -49,6 +50,21 @@ impl Refusal {
     fn unauthorized(which: &str) -> Refusal {
         let message = format!("{which} is needed: `Authorization: Bearer KEY`");
         Refusal::new(StatusCode::UNAUTHORIZED, "key", message)
+    }
+
+    pub fn change(error: ChangeError) -> Refusal {
+        let (status, code) = match &error {
+            ChangeError::Wrong(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            ChangeError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            ChangeError::Unknown(_) => (StatusCode::NOT_FOUND, "tenant"),
+            ChangeError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        };
+        Refusal::new(status, code, error.to_string())
+    }
+
+    /// The server still starts.
+    pub fn starting() -> Refusal {
+        Refusal::unavailable("starting", "the server is starting".to_owned(), 1)
     }
 
     pub fn tenant(name: &str) -> Refusal {

@@ -13,15 +13,13 @@
 
 mod mailbox;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use self::mailbox::Mailbox;
-use crate::contract::changes::{
-    Change, Folder, FolderCounts, FolderRelocation, Happening, Item, ItemAlteration, ItemRelocation,
-};
+use super::imap::Flags;
+use super::users::Users;
+use crate::contract::changes::{Change, Folder, FolderCounts, FolderRelocation, Happening, Item, ItemRelocation};
 
 /// The most messages of one event that become changes: a set such as `1:4294967295` is a dozen bytes.
 pub const MAX_UIDS: usize = 1_000;
@@ -66,28 +64,6 @@ pub enum CyrusError {
         /// The account that has it now.
         to: String,
     },
-}
-
-/// How the users of Cyrus are called here.
-#[derive(Clone, Debug, Default)]
-pub struct Users {
-    domains: Vec<String>,
-    renamed: BTreeMap<String, String>,
-}
-
-impl Users {
-    /// `renamed`: pairs of a user and its account, which come first; else a user without `@` gets the first of `domains`.
-    pub fn new(domains: Vec<String>, renamed: impl IntoIterator<Item = (String, String)>) -> Users {
-        Users { domains, renamed: renamed.into_iter().collect() }
-    }
-
-    fn account(&self, user: &str) -> String {
-        match (self.renamed.get(user), self.domains.first()) {
-            (Some(account), _) => account.clone(),
-            (None, Some(domain)) if !user.contains('@') => format!("{user}@{domain}"),
-            _ => user.to_owned(),
-        }
-    }
 }
 
 /// The changes that a line stands for, each with its account; none for what changes nothing that a client could see (a
@@ -220,13 +196,14 @@ impl Event {
         let item = |mailbox: &Mailbox, uid| Ok(Item { revision: self.modseq, ..mailbox.item(uid, kind)? });
         match deed {
             Deed::Items(happening) => {
-                let Flags { bits, tags } = Flags::named(self.flag_names.as_deref().unwrap_or_default());
+                let Flags { bits, tags } =
+                    Flags::named(self.flag_names.as_deref().unwrap_or_default().split_ascii_whitespace());
                 let created = |uid| Ok(happening(Item { flags: bits, tags: tags.clone(), ..item(mailbox, uid)? }));
                 self.uids(mailbox)?.into_iter().map(created).collect()
             }
             Deed::Flags { names, set } => {
                 let names = names.or(self.flag_names.as_deref()).ok_or(CyrusError::Lacks("flagNames"))?;
-                let flags = Flags::named(names);
+                let flags = Flags::named(names.split_ascii_whitespace());
                 let altered = |uid| Ok(Happening::ItemModified(flags.alteration(item(mailbox, uid)?, set)));
                 self.uids(mailbox)?.into_iter().map(altered).collect()
             }
@@ -287,46 +264,6 @@ impl Event {
     fn counts(&self, mailbox: &Mailbox) -> Option<FolderCounts> {
         let (total, unread) = (self.messages?, self.unseen?);
         Some(FolderCounts { folder: mailbox.folder.clone(), unread, total, revision: self.modseq })
-    }
-}
-
-/// Flags as the contract has them: bits for those that it knows, tags for the others.
-struct Flags {
-    bits: u64,
-    tags: Vec<String>,
-}
-
-impl Flags {
-    fn named(names: &str) -> Flags {
-        let mut flags = Flags { bits: 0, tags: Vec::new() };
-        for name in names.split_ascii_whitespace() {
-            match name.to_ascii_lowercase().as_str() {
-                "\\seen" => flags.bits |= 1,
-                "\\answered" => flags.bits |= 2,
-                "\\flagged" => flags.bits |= 4,
-                "\\draft" => flags.bits |= 8,
-                "\\deleted" => flags.bits |= 16,
-                "$forwarded" => flags.bits |= 32,
-                "\\recent" => {}
-                _ if flags.tags.iter().any(|tag| tag == name) => {}
-                _ => flags.tags.push(name.to_owned()),
-            }
-        }
-        flags
-    }
-
-    /// These flags set, or cleared, on an item.
-    fn alteration(&self, item: Item, set: bool) -> ItemAlteration {
-        let (with, without) = ((self.bits, self.tags.clone()), (0, Vec::new()));
-        let (before, after) = if set { (without, with) } else { (with, without) };
-        let (has_bits, has_tags) = (self.bits != 0, !self.tags.is_empty());
-        let fields = [("flags", has_bits), ("tags", has_tags)];
-        ItemAlteration {
-            item: Item { flags: after.0, tags: after.1, ..item },
-            flags_before: has_bits.then_some(before.0),
-            tags_before: has_tags.then_some(before.1),
-            fields: fields.into_iter().filter(|(_, has)| *has).map(|(field, _)| field.to_owned()).collect(),
-        }
     }
 }
 

@@ -7,10 +7,14 @@
 //! An adapter remembers nothing between two payloads. What must remember (moves to be paired, counts) is in the plugin.
 
 pub mod cyrus;
+pub mod dovecot;
+mod imap;
 pub mod json;
+pub mod users;
 
 use std::collections::HashMap;
 
+use self::users::Users;
 use crate::contract::changes::{AccountChanges, Batch, BookChange, Change};
 use crate::contract::types::{Place, Rejection};
 
@@ -78,6 +82,8 @@ pub enum Format {
     Postbell,
     /// What Cyrus IMAP writes to its notify socket: see [`cyrus::changes`].
     Cyrus,
+    /// What Dovecot hands to the Lua driver of its push notifications: see [`dovecot::change`].
+    Dovecot,
 }
 
 impl Format {
@@ -86,13 +92,14 @@ impl Format {
         match name {
             "postbell" => Some(Format::Postbell),
             "cyrus" => Some(Format::Cyrus),
+            "dovecot" => Some(Format::Dovecot),
             _ => None,
         }
     }
 
     /// Reads a payload of lines. A line that is not understood is a unit of its own that says why; an empty line is one
     /// without changes. `now` is the time of what has none of its own, in milliseconds since the Unix epoch.
-    pub fn units(self, payload: &[u8], users: &cyrus::Users, now: u64) -> Result<Vec<Unit>, TooMany> {
+    pub fn units(self, payload: &[u8], users: &Users, now: u64) -> Result<Vec<Unit>, TooMany> {
         let mut units = Vec::new();
         let mut changes = 0;
         for (position, line) in (0..).zip(lines(payload)) {
@@ -106,7 +113,7 @@ impl Format {
         Ok(units)
     }
 
-    fn entries(self, line: &[u8], users: &cyrus::Users, now: u64) -> Result<Vec<Entry>, String> {
+    fn entries(self, line: &[u8], users: &Users, now: u64) -> Result<Vec<Entry>, String> {
         if line.is_empty() {
             return Ok(Vec::new());
         }
@@ -114,6 +121,9 @@ impl Format {
             Format::Postbell => json::line(line, now).map(|entry| vec![entry]).map_err(|error| error.to_string()),
             Format::Cyrus => cyrus::changes(line, users, now)
                 .map(|changes| changes.into_iter().map(|(account, change)| Entry::Change(account, change)).collect())
+                .map_err(|error| error.to_string()),
+            Format::Dovecot => dovecot::change(line, users, now)
+                .map(|change| change.into_iter().map(|(account, change)| Entry::Change(account, change)).collect())
                 .map_err(|error| error.to_string()),
         }
     }
@@ -241,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_line_counts_and_only_the_last_may_lack_its_break() {
-        let count = |payload: &[u8]| Format::Cyrus.units(payload, &cyrus::Users::default(), 0).unwrap().len();
+        let count = |payload: &[u8]| Format::Cyrus.units(payload, &Users::default(), 0).unwrap().len();
         assert_eq!(count(b""), 0);
         assert_eq!(count(b"\n"), 1);
         assert_eq!(count(b"{}"), 1);
@@ -252,7 +262,7 @@ mod tests {
     #[test]
     fn a_line_that_is_not_understood_does_not_keep_the_others() {
         let payload = b"{\"account\":\"ann\",\"what\":\"gap\"}\nnonsense\n{\"book\":\"gap\"}\n";
-        let units = Format::Postbell.units(payload, &cyrus::Users::default(), 5).unwrap();
+        let units = Format::Postbell.units(payload, &Users::default(), 5).unwrap();
         assert_eq!(units[0].entries, Ok(vec![Entry::Change("ann".into(), change(5))]));
         assert!(units[1].entries.is_err());
         assert_eq!(units[2].entries, Ok(vec![Entry::Book(BookChange::Gap)]));
@@ -262,6 +272,6 @@ mod tests {
     fn a_payload_has_a_most_of_changes() {
         let line = b"{\"account\":\"a\",\"what\":\"gap\"}\n";
         let payload = line.repeat(MAX_CHANGES + 1);
-        assert_eq!(Format::Postbell.units(&payload, &cyrus::Users::default(), 0), Err(TooMany));
+        assert_eq!(Format::Postbell.units(&payload, &Users::default(), 0), Err(TooMany));
     }
 }

@@ -1,7 +1,7 @@
 //! Archives: what a journal has of some seats, as one stream of bytes. A backup is an archive, and so is what a server
 //! gives its tools.
 //!
-//! [`write`] works while the host serves. Of each seat it gives the horizon's snapshot, then records and later
+//! [`write()`] works while the host serves. Of each seat it gives the horizon's snapshot, then records and later
 //! snapshots in the order of their sequence, up to the record that was the last one when it began. Where the journal is
 //! cut beyond what is written already, the new horizon's snapshot follows and says that it voids what the archive has
 //! of the seat so far. What the journal cannot read is named and passed over. [`Reader`] gives all of it back,

@@ -160,6 +160,10 @@ mod tests {
         fn cut(&self, seat: &Seat, horizon: u64) -> Outcome {
             self.memory.cut(seat, horizon)
         }
+
+        fn remove(&self, seat: &Seat) -> Outcome {
+            self.memory.remove(seat)
+        }
     }
 
     #[test]

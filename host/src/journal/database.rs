@@ -194,6 +194,10 @@ impl Journal for DatabaseJournal {
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
         snapshots::cut(&self.store, seat, horizon)
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.store.write(|opened, unsynced| opened.remove(seat, unsynced))
+    }
 }
 
 #[cfg(test)]

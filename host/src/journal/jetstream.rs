@@ -252,6 +252,11 @@ impl Journal for JetStreamJournal {
         let (store, seat) = (self.store.clone(), seat.clone());
         self.wait(async move { snapshots::cut(&store, &seat, horizon).await })
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        let (store, seat) = (self.store.clone(), seat.clone());
+        self.wait(async move { snapshots::remove_seat(&store, &seat).await })
+    }
 }
 
 impl Drop for JetStreamJournal {

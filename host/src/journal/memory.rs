@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Append, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SnapshotFacts, last_swap};
+use super::{Append, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, last_swap};
 
 /// How many records a read gives at most.
 const READ_RECORDS: usize = 1_000;
@@ -70,6 +70,11 @@ impl Journal for MemoryJournal {
         }
         Ok(())
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.seats_now().remove(seat);
+        Ok(())
+    }
 }
 
 impl Entries {
@@ -99,15 +104,7 @@ impl Entries {
     }
 
     fn facts(&self) -> SeatFacts {
-        let snapshots = self.snapshots.values().map(|snapshot| SnapshotFacts {
-            sequence: snapshot.sequence,
-            now: snapshot.now,
-            bytes: snapshot.parts.iter().map(|part| part.len() as u64).sum(),
-            history_bytes: snapshot.history_bytes,
-            format: snapshot.format.clone(),
-            tenure: snapshot.tenure.clone(),
-        });
-        let snapshots = snapshots.collect();
+        let snapshots = self.snapshots.values().map(|snapshot| snapshot.facts()).collect();
         let Entries { last, now, swap, .. } = *self;
         SeatFacts { last, now, first: self.first(), snapshots, regressed: false, swap }
     }

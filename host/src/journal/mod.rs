@@ -4,6 +4,7 @@
 //! the horizon: what came before is gone. Until then the records reach back to `open`.
 
 pub mod archive;
+mod bytes;
 mod committer;
 mod database;
 mod digest;
@@ -78,6 +79,20 @@ pub struct Snapshot {
     pub history_bytes: u64,
     /// The component that saved it; none: it is not known.
     pub tenure: Option<Tenure>,
+}
+
+impl Snapshot {
+    /// Everything but the state.
+    pub fn facts(&self) -> SnapshotFacts {
+        SnapshotFacts {
+            sequence: self.sequence,
+            now: self.now,
+            bytes: self.parts.iter().map(|part| part.len() as u64).sum(),
+            history_bytes: self.history_bytes,
+            format: self.format.clone(),
+            tenure: self.tenure.clone(),
+        }
+    }
 }
 
 /// A snapshot without its state.
@@ -240,6 +255,13 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// The store failed; what is kept is still consistent.
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError>;
+
+    /// Removes everything of a seat, at once and for good. Nobody may use the seat meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; all of it is there then.
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError>;
 }
 
 /// A seat's records from `from` to `to`, both included, or to the last one, read as they are needed. Ends after the

@@ -12,11 +12,26 @@ pub(crate) const EPOCH_MILLISECONDS: u64 = 5;
 /// The bytes that the stack of a guest may take on the thread that calls it.
 const STACK_BYTES: usize = 512 << 10;
 
-/// An engine for `instances` instances at once, and the thread that advances its epoch.
-pub(crate) fn engine(instances: u32) -> wasmtime::Result<Arc<Engine>> {
-    let engine = match Engine::new(&configuration(Some(pool(instances)))) {
-        Ok(engine) => engine,
-        Err(error) => {
+/// How many of the kernel's memory maps an instance takes, copy-on-write image and guards included.
+const MAPS_OF_AN_INSTANCE: u32 = 4;
+
+/// How many instances there can be on this machine at most; none: the kernel does not say. A process that has as many
+/// memory maps as it may have cannot even allocate for itself, so a quarter of them is left for everything else.
+pub(crate) fn instance_ceiling() -> Option<u32> {
+    let maps: u32 = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()?;
+    Some(ceiling(maps))
+}
+
+fn ceiling(maps: u32) -> u32 {
+    (maps - maps / 4) / MAPS_OF_AN_INSTANCE
+}
+
+/// An engine for `instances` instances at once, from a pool if that is wanted, and the thread that advances its epoch.
+pub(crate) fn engine(instances: u32, pooled: bool) -> wasmtime::Result<Arc<Engine>> {
+    let engine = match pooled.then(|| Engine::new(&configuration(Some(pool(instances))))) {
+        None => Engine::new(&configuration(None))?,
+        Some(Ok(engine)) => engine,
+        Some(Err(error)) => {
             // The pool reserves address space for every slot; where the machine has less, instances are made one by one,
             // which is slower and otherwise the same.
             tracing::warn!(%error, instances, "no pool of instances; falling back to allocation on demand");
@@ -86,4 +101,16 @@ fn advance_epochs(engine: Weak<Engine>) {
             }
         })
         .expect("the operating system gives a thread at start");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_maps_are_not_used_up() {
+        assert_eq!(ceiling(65_530), 12_287);
+        assert!(ceiling(u32::MAX) > 100_000);
+        assert_eq!(ceiling(0), 0);
+    }
 }

@@ -1,8 +1,13 @@
 //! One instance of a plugin: the calls of the contract, under limits, with every way to fail told apart.
 
-use wasmtime::{ResourceLimiter, Store, Trap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use super::EPOCH_MILLISECONDS;
+use super::census::{Census, Presence};
+use crate::clock::ThreadWatch;
 use crate::contract::lifecycle::{Gauge, LoadError, Manifest, Pending, Restart};
 use crate::contract::outbound::Outcome;
 use crate::contract::requests::{Claims, Refusal, Request, RequestHead, Settlement};
@@ -16,17 +21,32 @@ const MOST_PARTS: u32 = 4096;
 /// What one instance may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceLimits {
-    /// Its memory, in bytes.
+    /// `memory-bytes`: its memory, in bytes.
     pub memory_bytes: u64,
-    /// How long one call may run, in milliseconds.
+    /// `input-milliseconds`: how long one input, or one look at the state, may compute; in milliseconds of the thread's
+    /// processor time, so that a busy machine stops nobody.
     pub call_milliseconds: u64,
+    /// `identify-milliseconds`: how long `identify` and `refuse` may; clients wait for them before anybody knows who they
+    /// are.
+    pub identify_milliseconds: u64,
+    /// `load-milliseconds`: how long `load` may for one part of a snapshot.
+    pub load_milliseconds: u64,
+    /// `state-bytes`: how much `save` may give, in bytes.
+    pub state_bytes: u64,
     /// How much one call may return, in bytes of the host's memory.
     pub returned_bytes: usize,
 }
 
 impl Default for InstanceLimits {
     fn default() -> Self {
-        InstanceLimits { memory_bytes: 256 << 20, call_milliseconds: 1_000, returned_bytes: 16 << 20 }
+        InstanceLimits {
+            memory_bytes: 256 << 20,
+            call_milliseconds: 1_000,
+            identify_milliseconds: 100,
+            load_milliseconds: 10_000,
+            state_bytes: 1 << 30,
+            returned_bytes: 16 << 20,
+        }
     }
 }
 
@@ -36,8 +56,13 @@ impl InstanceLimits {
         InstanceLimits {
             memory_bytes: self.memory_bytes.saturating_mul(2),
             call_milliseconds: self.call_milliseconds.saturating_mul(10),
-            returned_bytes: self.returned_bytes,
+            ..self.clone()
         }
+    }
+
+    /// The limits of an instance that only runs pure functions.
+    pub(super) fn for_scratch(&self) -> Self {
+        InstanceLimits { call_milliseconds: self.call_milliseconds.min(self.identify_milliseconds), ..self.clone() }
     }
 }
 
@@ -48,11 +73,17 @@ pub enum Fault {
     #[error("trap: {0}")]
     Trap(String),
     /// It ran longer than a call may.
-    #[error("it ran longer than {0} ms")]
+    #[error("it computed longer than {0} ms")]
     Time(u64),
     /// It asked for more memory than it may have.
     #[error("it needed more than {0} bytes of memory")]
     Memory(u64),
+    /// What `save` gives is more than it may have for a state.
+    #[error("its state has more than {0} bytes")]
+    State(u64),
+    /// There are as many instances as there may be; nothing is wrong with this one.
+    #[error("there are {0} instances already, as many as there may be")]
+    Instances(u64),
     /// It did what the contract forbids.
     #[error("it broke the contract: {0}")]
     Contract(String),
@@ -65,6 +96,8 @@ impl Fault {
             Fault::Trap(_) => "trap",
             Fault::Time(_) => "time",
             Fault::Memory(_) => "memory",
+            Fault::State(_) => "state-bytes",
+            Fault::Instances(_) => "instances",
             Fault::Contract(_) => "contract",
         }
     }
@@ -76,6 +109,19 @@ pub(crate) struct State {
     memory: u64,
     /// The guest was refused memory: what it does next is explained by that.
     refused: bool,
+    /// Since the call that runs began, and how long it may compute.
+    began: ThreadWatch,
+    limit: Duration,
+}
+
+impl State {
+    /// The epochs that a call has are over: epochs are time of day, so the guest may not have had all of it.
+    fn epochs_are_over(&self) -> UpdateDeadline {
+        match self.limit.checked_sub(self.began.elapsed()) {
+            None | Some(Duration::ZERO) => UpdateDeadline::Interrupt,
+            Some(left) => UpdateDeadline::Continue(epochs(left)),
+        }
+    }
 }
 
 impl ResourceLimiter for State {
@@ -98,8 +144,11 @@ impl ResourceLimiter for State {
 pub struct Instance {
     store: Store<State>,
     exports: Notifier,
-    call_milliseconds: u64,
-    returned_bytes: usize,
+    /// Dropped last: the store's slot is free before its place in the census is.
+    _presence: Presence,
+    limits: InstanceLimits,
+    /// What the last call computed.
+    time: Duration,
 }
 
 impl std::fmt::Debug for Instance {
@@ -109,17 +158,23 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    pub(super) fn new(code: &NotifierPre<State>, limits: &InstanceLimits) -> Result<Instance, Fault> {
-        let state = State { memory_limit: limits.memory_bytes, memory: 0, refused: false };
+    pub(super) fn new(
+        code: &NotifierPre<State>,
+        limits: &InstanceLimits,
+        census: &Arc<Census>,
+    ) -> Result<Instance, Fault> {
+        let presence = census.enter()?;
+        let limit = Duration::from_millis(limits.call_milliseconds);
+        let began = ThreadWatch::start();
+        let state = State { memory_limit: limits.memory_bytes, memory: 0, refused: false, began, limit };
         let mut store = Store::new(code.engine(), state);
         store.limiter(|state| state);
-        let ticks = deadline(limits.call_milliseconds);
-        store.set_epoch_deadline(ticks);
+        store.epoch_deadline_callback(|store| Ok(store.data().epochs_are_over()));
+        store.set_epoch_deadline(epochs(limit));
         store.set_hostcall_fuel(limits.returned_bytes);
         let exports = code.instantiate(&mut store);
-        let call_milliseconds = limits.call_milliseconds;
-        let exports = exports.map_err(|error| fault(&error, store.data(), call_milliseconds))?;
-        Ok(Instance { store, exports, call_milliseconds, returned_bytes: limits.returned_bytes })
+        let exports = exports.map_err(|error| fault(&error, store.data()))?;
+        Ok(Instance { store, exports, _presence: presence, limits: limits.clone(), time: Duration::ZERO })
     }
 
     /// The bytes of its memory now.
@@ -127,17 +182,34 @@ impl Instance {
         self.store.data().memory
     }
 
+    /// The processor time of its last call.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
     /// From now on the instance lives under `limits`.
     pub(crate) fn set_limits(&mut self, limits: &InstanceLimits) {
         self.store.data_mut().memory_limit = limits.memory_bytes;
-        self.call_milliseconds = limits.call_milliseconds;
-        self.returned_bytes = limits.returned_bytes;
+        self.limits = limits.clone();
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&Notifier, &mut Store<State>) -> wasmtime::Result<T>) -> Result<T, Fault> {
-        self.store.set_epoch_deadline(deadline(self.call_milliseconds));
-        self.store.set_hostcall_fuel(self.returned_bytes);
-        call(&self.exports, &mut self.store).map_err(|error| fault(&error, self.store.data(), self.call_milliseconds))
+        self.call_within(self.limits.call_milliseconds, call)
+    }
+
+    fn call_within<T>(
+        &mut self,
+        milliseconds: u64,
+        call: impl FnOnce(&Notifier, &mut Store<State>) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let limit = Duration::from_millis(milliseconds);
+        self.store.set_epoch_deadline(epochs(limit));
+        self.store.set_hostcall_fuel(self.limits.returned_bytes);
+        let state = self.store.data_mut();
+        (state.began, state.limit) = (ThreadWatch::start(), limit);
+        let result = call(&self.exports, &mut self.store);
+        self.time = self.store.data().began.elapsed();
+        result.map_err(|error| fault(&error, self.store.data()))
     }
 
     /// One input, by whichever function of the contract it is. The inner error is the plugin's refusal of settings, which
@@ -235,12 +307,16 @@ impl Instance {
     ///
     /// A fault; the instance must be dropped.
     pub fn save(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
-        let mut parts = Vec::new();
+        let (mut parts, mut bytes) = (Vec::new(), 0);
         for number in 0..MOST_PARTS {
             let part = self.call(|exports, store| exports.postbell_notify_lifecycle().call_save(store, number))?;
             let Some(part) = part else { break };
-            if part.len() > 1 << 20 {
+            if !(1..=1 << 20).contains(&part.len()) {
                 return Err(Fault::Contract(format!("part {number} of `save` has {} bytes", part.len())));
+            }
+            bytes += part.len() as u64;
+            if bytes > self.limits.state_bytes {
+                return Err(Fault::State(self.limits.state_bytes));
             }
             parts.push(part);
         }
@@ -258,8 +334,9 @@ impl Instance {
     pub fn load(&mut self, format: &str, parts: &[Vec<u8>]) -> Result<Result<(), LoadError>, Fault> {
         for (number, part) in parts.iter().enumerate() {
             let more = number + 1 < parts.len();
-            let loaded =
-                self.call(|exports, store| exports.postbell_notify_lifecycle().call_load(store, format, part, more))?;
+            let loaded = self.call_within(self.limits.load_milliseconds, |exports, store| {
+                exports.postbell_notify_lifecycle().call_load(store, format, part, more)
+            })?;
             if loaded.is_err() {
                 return Ok(loaded);
             }
@@ -335,17 +412,17 @@ fn silence(changed: bool) -> Reaction {
     Reaction { replies: vec![], calls: vec![], wake_at: None, rejections: vec![], logs: vec![], changed }
 }
 
-/// Ticks of the epoch until a call is stopped: one more than fit into its time, because the first may come at once.
-fn deadline(milliseconds: u64) -> u64 {
-    milliseconds.div_ceil(EPOCH_MILLISECONDS) + 1
+/// Epochs until it is asked whether a call's time is over: one more than fit into it, because the first may come at once.
+fn epochs(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).div_ceil(EPOCH_MILLISECONDS) + 1
 }
 
-fn fault(error: &wasmtime::Error, state: &State, call_milliseconds: u64) -> Fault {
+fn fault(error: &wasmtime::Error, state: &State) -> Fault {
     if state.refused {
         return Fault::Memory(state.memory_limit);
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => Fault::Time(call_milliseconds),
+        Some(Trap::Interrupt) => Fault::Time(u64::try_from(state.limit.as_millis()).unwrap_or(u64::MAX)),
         Some(trap) => Fault::Trap(format!("{trap}{}", innermost_function(error))),
         // Not a trap of the guest's code: what it returned cannot be lifted, or is more than may be.
         None => Fault::Contract(format!("{error:#}")),

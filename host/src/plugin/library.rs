@@ -8,17 +8,21 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
 use super::components::{ComponentError, Components, Kept, Verify};
-use super::{Compiler, Inner, Plugin, PluginError};
+use super::{Census, Compiler, Inner, Plugin, PluginError, PluginLimits};
 use crate::journal::ComponentId;
 
 pub(crate) struct Library {
     engine: Arc<Engine>,
+    census: Arc<Census>,
     compiler: Compiler,
+    limits: PluginLimits,
     cache: Option<PathBuf>,
     verify: Option<Verify>,
     components: Components,
     /// Those that somebody uses.
     loaded: Mutex<BTreeMap<ComponentId, Weak<Inner>>>,
+    /// How many were not loaded, by the reason.
+    refusals: Mutex<BTreeMap<&'static str, u64>>,
     /// How many need a component that no journal names yet.
     pinned: Arc<Mutex<BTreeMap<ComponentId, usize>>>,
 }
@@ -33,13 +37,17 @@ impl Library {
     /// `folder`: where components are kept; none: in memory. `verify` judges those that were kept before.
     pub(crate) fn new(
         engine: Arc<Engine>,
+        instances: u32,
         compiler: Compiler,
+        limits: PluginLimits,
         cache: Option<PathBuf>,
         folder: Option<PathBuf>,
         verify: Option<Verify>,
     ) -> Library {
         let components = Components::new(folder);
-        Library { engine, compiler, cache, verify, components, loaded: Mutex::default(), pinned: Arc::default() }
+        let census = Census::new(instances);
+        let (loaded, refusals, pinned) = (Mutex::default(), Mutex::default(), Arc::default());
+        Library { engine, census, compiler, limits, cache, verify, components, loaded, refusals, pinned }
     }
 
     /// A component as a plugin. Blocks.
@@ -50,9 +58,26 @@ impl Library {
         {
             return Ok(plugin);
         }
-        let plugin = Plugin::load(&self.engine, component, &self.compiler, self.cache.as_deref(), signature)?;
+        let cache = self.cache.as_deref();
+        let loaded =
+            Plugin::load(&self.engine, &self.census, component, &self.compiler, &self.limits, cache, signature);
+        let plugin = loaded.inspect_err(|error| self.refused(error.reason()))?;
         self.loaded_now().insert(id, Arc::downgrade(&plugin.inner));
         Ok(plugin)
+    }
+
+    /// How many instances there are of all plugins.
+    pub(crate) fn instances(&self) -> u64 {
+        self.census.now()
+    }
+
+    /// How many components were not loaded, by [`PluginError::reason`].
+    pub(crate) fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        self.refusals.lock().expect(UNPOISONED).clone()
+    }
+
+    fn refused(&self, reason: &'static str) {
+        *self.refusals.lock().expect(UNPOISONED).entry(reason).or_default() += 1;
     }
 
     /// Keeps the plugin's component.

@@ -3,13 +3,16 @@
 //! A component becomes a [`Plugin`] in four steps, each with an error of its own: it is recognised, it imports nothing,
 //! it compiles, and it exports the world `postbell:notify/notifier`, whose `describe` answers.
 
+mod census;
 mod compile;
 mod components;
 mod engine;
 mod instance;
 mod library;
 mod scratch;
+mod size;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +20,16 @@ use sha2::{Digest, Sha256};
 pub(crate) use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
+pub(crate) use census::Census;
 pub use compile::Compiler;
 #[cfg(feature = "program")]
 pub use compile::compile_child;
 pub use components::{ComponentError, Verify};
-pub(crate) use engine::{EPOCH_MILLISECONDS, engine};
+pub(crate) use engine::{EPOCH_MILLISECONDS, engine, instance_ceiling};
 pub use instance::{Fault, Instance, InstanceLimits};
 pub(crate) use library::{Library, Pin};
 pub(crate) use scratch::Scratch;
+pub use size::PluginLimits;
 
 use crate::contract::NotifierPre;
 use crate::contract::lifecycle::{Manifest, Route};
@@ -40,6 +45,7 @@ struct Inner {
     /// As long as it is held, the epoch advances.
     _engine: Arc<Engine>,
     code: NotifierPre<instance::State>,
+    census: Arc<Census>,
     manifest: Manifest,
     sha256: [u8; 32],
     facts: Facts,
@@ -69,6 +75,16 @@ pub enum PluginError {
     /// The bytes are a core module, or no WebAssembly at all.
     #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
+    /// It is larger than a component may be.
+    #[error("it goes over {limit}: {found}, where {most} are allowed")]
+    TooLarge {
+        /// The limit's name.
+        limit: &'static str,
+        /// What it has of it.
+        found: u64,
+        /// What it may have.
+        most: u64,
+    },
     /// It asks for something of its host. A plugin has nothing but its inputs.
     #[error("it imports {0}; a plugin imports nothing")]
     Imports(String),
@@ -83,15 +99,32 @@ pub enum PluginError {
     Describe(String),
 }
 
+impl PluginError {
+    /// The word for it in metrics: the limit, or the step.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            PluginError::NotAComponent(_) => "not-a-component",
+            PluginError::TooLarge { limit, .. } => limit,
+            PluginError::Imports(_) => "imports",
+            PluginError::Exports(_) => "exports",
+            PluginError::Compile(_) => "compile",
+            PluginError::Describe(_) => "describe",
+        }
+    }
+}
+
 impl Plugin {
     pub(crate) fn load(
         engine: &Arc<Engine>,
+        census: &Arc<Census>,
         bytes: &[u8],
         compiler: &Compiler,
+        limits: &PluginLimits,
         cache: Option<&std::path::Path>,
         signature: Option<&str>,
     ) -> Result<Plugin, PluginError> {
         recognise(bytes)?;
+        size::check(bytes, limits)?;
         let sha256 = Sha256::digest(bytes).into();
         let compiled = compile::compile(engine, bytes, &sha256, compiler, cache)?;
         let mut facts = Facts {
@@ -102,12 +135,15 @@ impl Plugin {
             initial_memory: 0,
         };
         let code = link(engine, &compiled.component(engine)?)?;
-        let mut instance = Instance::new(&code, &InstanceLimits::default()).map_err(describe_error)?;
+        let call_milliseconds = limits.describe_milliseconds;
+        let looks = InstanceLimits { call_milliseconds, ..InstanceLimits::default() };
+        let mut instance = Instance::new(&code, &looks, census).map_err(describe_error)?;
         let manifest = instance.describe().map_err(describe_error)?;
         check_manifest(&manifest)?;
         facts.initial_memory = instance.memory();
         let (component, signature) = (bytes.to_vec(), signature.map(str::to_owned));
-        let inner = Inner { _engine: engine.clone(), code, manifest, sha256, facts, component, signature };
+        let (engine, census) = (engine.clone(), census.clone());
+        let inner = Inner { _engine: engine, code, census, manifest, sha256, facts, component, signature };
         Ok(Plugin { inner: Arc::new(inner) })
     }
 
@@ -137,7 +173,12 @@ impl Plugin {
     ///
     /// The plugin fails already, or there are as many instances as the host's options allow.
     pub fn instantiate(&self, limits: &InstanceLimits) -> Result<Instance, Fault> {
-        Instance::new(&self.inner.code, limits)
+        Instance::new(&self.inner.code, limits, &self.inner.census)
+    }
+
+    /// Whether an instance of it may be kept that nobody needs at the moment.
+    fn is_roomy(&self) -> bool {
+        self.inner.census.is_roomy()
     }
 }
 
@@ -148,16 +189,14 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// The imports of a component, for display; none for every component that can be loaded.
+/// The imports of a component, for display; none for every component that can be loaded. Nothing is compiled.
 ///
 /// # Errors
 ///
-/// The bytes are no component, or do not compile.
+/// The bytes are no component.
 pub fn imports(component: &[u8]) -> Result<Vec<String>, PluginError> {
     recognise(component)?;
-    let engine = engine::compiling_engine().map_err(|error| PluginError::Compile(format!("{error:#}")))?;
-    let component = Component::new(&engine, component).map_err(|error| PluginError::Compile(format!("{error:#}")))?;
-    Ok(component.component_type().imports(&engine).map(|(name, _)| name.to_owned()).collect())
+    size::imports(component).map_err(|error| PluginError::NotAComponent(error.to_string()))
 }
 
 /// The component that is built in: this project's own notification logic.
@@ -208,16 +247,43 @@ fn describe_error(fault: Fault) -> PluginError {
 
 fn check_manifest(manifest: &Manifest) -> Result<(), PluginError> {
     let unusable = |why: &str| Err(PluginError::Describe(format!("its manifest {why}")));
-    if manifest.name.is_empty() || manifest.version.is_empty() {
-        return unusable("has no name or no version");
+    if !is_name(&manifest.name) {
+        return unusable("has a name that is not of small letters, digits and `-`, at most 64 of them");
     }
-    if manifest.state_formats.is_empty() {
-        return unusable("names no state format");
+    if !is_short(&manifest.version) {
+        return unusable("has a version that is empty, longer than 128 bytes, or not of visible characters");
     }
-    if manifest.routes.iter().any(|route| !route.prefix.starts_with('/') || route.methods.is_empty()) {
-        return unusable("has a route whose prefix does not begin with `/`, or without a method");
+    let formats = &manifest.state_formats;
+    if !(1..=MOST_ENTRIES).contains(&formats.len()) || !formats.iter().all(|format| is_short(format)) {
+        return unusable("names no state format, too many, or one that is not short and visible");
+    }
+    if manifest.routes.len() > MOST_ENTRIES || !manifest.routes.iter().all(is_route) {
+        return unusable("has too many routes, one whose prefix does not begin with `/`, or one without a method");
+    }
+    let prefixes = manifest.routes.iter().map(|route| route.prefix.trim_end_matches('/').to_lowercase());
+    if prefixes.collect::<BTreeSet<_>>().len() < manifest.routes.len() {
+        return unusable("has a route twice");
     }
     Ok(())
+}
+
+/// How many routes, state formats, and methods, headers and schemes of a route a manifest may have, each.
+const MOST_ENTRIES: usize = 256;
+
+/// Lower-case words joined by `-`, as the contract has it: it stands in file names, logs and metrics.
+fn is_name(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(good)
+}
+
+fn is_short(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn is_route(route: &Route) -> bool {
+    let lists = [&route.methods, &route.headers, &route.schemes];
+    let short = lists.iter().all(|list| list.len() <= MOST_ENTRIES && list.iter().all(|word| is_short(word)));
+    short && route.prefix.starts_with('/') && is_short(&route.prefix) && !route.methods.is_empty()
 }
 
 #[cfg(test)]

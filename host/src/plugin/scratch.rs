@@ -6,9 +6,6 @@ use super::{Fault, Instance, InstanceLimits, Plugin};
 use crate::contract::requests::{Claims, Refusal, RequestHead};
 use crate::contract::types::Reply;
 
-/// How long a pure function may run, in milliseconds: clients wait for it before anybody knows who they are.
-const CALL_MILLISECONDS: u64 = 100;
-
 /// How many idle instances a tenant keeps.
 const KEPT: usize = 2;
 
@@ -22,8 +19,7 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new(plugin: Plugin, limits: &InstanceLimits) -> Scratch {
-        let call_milliseconds = limits.call_milliseconds.min(CALL_MILLISECONDS);
-        Scratch { plugin, limits: InstanceLimits { call_milliseconds, ..limits.clone() }, idle: Mutex::default() }
+        Scratch { plugin, limits: limits.for_scratch(), idle: Mutex::default() }
     }
 
     pub(crate) fn identify(&self, head: &RequestHead, body: &[u8]) -> Result<Claims, Fault> {
@@ -34,13 +30,19 @@ impl Scratch {
         self.with(|instance| instance.refuse(head, body, why))
     }
 
+    /// Drops those that are idle.
+    pub(crate) fn rest(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        drop(idle);
+    }
+
     fn with<T>(&self, call: impl FnOnce(&mut Instance) -> Result<T, Fault>) -> Result<T, Fault> {
         let idle = self.idle().pop();
         let mut instance = idle.map_or_else(|| self.plugin.instantiate(&self.limits), Ok)?;
         let result = call(&mut instance)?;
         let mut idle = self.idle();
-        // One that grew for a large request would keep the memory for good.
-        if idle.len() < KEPT && instance.memory() <= 4 * self.plugin.facts().initial_memory {
+        // One that grew for a large request would keep the memory for good, and others may need its place.
+        if idle.len() < KEPT && self.plugin.is_roomy() && instance.memory() <= 4 * self.plugin.facts().initial_memory {
             idle.push(instance);
         }
         Ok(result)

@@ -8,7 +8,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 use super::Failure;
-use super::feed::refusal;
+use super::counted::refusal;
 
 /// How long the server may take for its answer to begin, and then for each piece of it.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
@@ -102,6 +102,17 @@ impl Client {
     pub fn post(&self, path: &str) -> anyhow::Result<Response<Body>> {
         let url = self.url(path);
         let answer = self.agent.post(&url).header("authorization", &self.authorization).send_empty();
+        accepted(&url, answer)
+    }
+
+    /// Removes what is at a path.
+    ///
+    /// # Errors
+    ///
+    /// As for `get`.
+    pub fn delete(&self, path: &str) -> anyhow::Result<Response<Body>> {
+        let url = self.url(path);
+        let answer = self.agent.delete(&url).header("authorization", &self.authorization).call();
         accepted(&url, answer)
     }
 

@@ -1,10 +1,14 @@
 //! The configuration of `postbell serve`: a TOML file, checked as a whole before anything starts.
 
+mod authentication;
+mod edge;
+mod limits;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,15 +17,23 @@ use zeroize::Zeroizing;
 
 use super::cluster::ClusterConfig;
 use super::signatures::TrustedKeys;
+use super::tenants::stored::Stored;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
 use crate::journal::{JetStreamOptions, SyncMode};
 use crate::outbound::caller::CallerLimits;
+use crate::plugin::PluginLimits;
 use crate::serve::connection::Patience;
 use crate::serve::directory::Directory;
 use crate::serve::front::ConnectionLimits;
+use crate::serve::gate::LoginLimits;
+use crate::serve::proxies::Proxies;
 use crate::serve::receive::BodyLimits;
+use crate::serve::throttle::FailureLimits;
+use crate::serve::tls::Tls;
 use crate::tenant::{self, Retention};
+use authentication::{Authentication, AuthenticationTable};
+use limits::{LimitsTable, PluginsTable};
 use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue, TenantName};
 
 /// Everything that `postbell serve` is told.
@@ -29,6 +41,10 @@ use values::{Address, AllowedNetwork, Count, Domain, HostName, Key, SettingValue
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// The clients' certificate; none: without TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// The proxies that clients may come through.
+    pub proxies: Proxies,
     /// Where sources, operators and metrics collectors connect.
     pub admin_listen: SocketAddr,
     /// The data directory; none: nothing is kept on disk.
@@ -45,8 +61,22 @@ pub struct Config {
     pub push: PushConfig,
     /// Who must have signed components that are not built in.
     pub trusted_keys: TrustedKeys,
+    /// What a component may be and take until it is loaded.
+    pub plugin_limits: PluginLimits,
+    /// How many tenants have figures of their own.
+    pub metrics_tenants: usize,
+    /// See [`crate::HostOptions::instances`].
+    pub instances: u32,
+    /// See [`crate::HostOptions::open_tenants`].
+    pub open_tenants: usize,
     /// The tenants, at least one.
     pub tenants: Vec<TenantConfig>,
+    /// What further tenants may use if they do not say otherwise.
+    pub tenant_defaults: TenantDefaults,
+    /// The file; none: there is none.
+    pub file: Option<PathBuf>,
+    /// What takes a restart to change.
+    pub fixed: Fixed,
 }
 
 /// What clients may take, and what the server gives itself.
@@ -56,8 +86,8 @@ pub struct Limits {
     pub connection: ConnectionLimits,
     /// Of requests' bodies.
     pub body: BodyLimits,
-    /// How many logins may wait for being verified.
-    pub logins_waiting: usize,
+    /// Of logins.
+    pub logins: LoginLimits,
     /// Bytes of one answer that its client has not taken yet.
     pub unread_bytes: usize,
     /// Parts, likewise.
@@ -102,8 +132,29 @@ impl Default for JournalConfig {
     }
 }
 
+/// What a tenant may use if it does not say otherwise, and the bytes of a client's request.
+pub type TenantDefaults = (tenant::Limits, usize);
+
+/// What is the same as long as a server runs: all but tenants and their limits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fixed(toml::Table);
+
+impl Fixed {
+    /// The first thing that is other there, as `table.key`.
+    pub fn difference(&self, other: &Fixed) -> Option<String> {
+        let keys = |fixed: &Fixed| -> Vec<(String, String)> {
+            let tables = fixed.0.iter().filter_map(|(name, table)| Some((name, table.as_table()?)));
+            tables.flat_map(|(name, table)| table.keys().map(|key| (name.clone(), key.clone()))).collect()
+        };
+        let value = |fixed: &Fixed, name: &str, key: &str| fixed.0.get(name)?.get(key).cloned();
+        let mut all = keys(self).into_iter().chain(keys(other));
+        let changed = all.find(|(name, key)| value(self, name, key) != value(other, name, key));
+        changed.map(|(name, key)| format!("`{key}` under [{name}]"))
+    }
+}
+
 /// One tenant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TenantConfig {
     /// Its name, in URLs and logs.
     pub name: String,
@@ -115,16 +166,24 @@ pub struct TenantConfig {
     pub domains: Vec<String>,
     /// The component; none: the one that is built in.
     pub plugin: Option<PathBuf>,
+    /// What it may use.
+    pub limits: tenant::Limits,
+    /// The bytes of a client's request.
+    pub body_bytes: usize,
     /// The plugin's settings.
     pub settings: Vec<Setting>,
     /// Who may log in.
     pub users: Directory,
+    /// Who verifies their passwords; none: the hashes of `users` do.
+    pub authentication: Option<Authentication>,
     /// The key to send changes; none: closed.
     pub ingest_key: Option<Zeroizing<String>>,
     /// The key to what concerns this tenant; none: closed.
     pub admin_key: Option<Zeroizing<String>>,
     /// The key of Zimbra's preauth; none: closed.
     pub preauth_key: Option<Zeroizing<String>>,
+    /// It was made while the server ran, and is kept in the data directory.
+    pub stored: bool,
 }
 
 /// A setting of a plugin's.
@@ -148,14 +207,9 @@ struct FileTable {
     push: PushTable,
     #[serde(default)]
     plugins: PluginsTable,
-    tenant: Vec<TenantTable>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct PluginsTable {
     #[serde(default)]
-    trusted_keys: Vec<values::TrustedKey>,
+    limits: LimitsTable,
+    tenant: Vec<TenantTable>,
 }
 
 #[derive(Deserialize)]
@@ -188,17 +242,27 @@ struct PushTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ServerTable {
     listen: Option<Address>,
+    tls_certificate: Option<Spanned<PathBuf>>,
+    tls_key: Option<Spanned<PathBuf>>,
+    tls_handshake_seconds: Option<Count<1, 300>>,
+    #[serde(default)]
+    trusted_proxies: Vec<AllowedNetwork>,
     admin_listen: Option<Address>,
     data: Option<PathBuf>,
     admin_key: Option<Key>,
     connections: Option<Count<1, 1_000_000>>,
+    connections_per_address: Option<Count<1, 1_000_000>>,
     header_bytes: Option<Count<8192, 1_048_576>>,
     header_seconds: Option<Count<1, 3600>>,
     idle_seconds: Option<Count<1, 86_400>>,
     send_seconds: Option<Count<1, 86_400>>,
     body_bytes: Option<Count<1024, 67_108_864>>,
+    body_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
     body_seconds: Option<Count<1, 3600>>,
     logins_waiting: Option<Count<1, 1_000_000>>,
+    failed_logins_per_account: Option<Count<1, 1_000_000>>,
+    failed_logins_per_address: Option<Count<1, 1_000_000>>,
+    failed_login_minutes: Option<Count<1, 1_440>>,
     unread_bytes: Option<Count<65_536, 1_073_741_824>>,
     unread_parts: Option<Count<16, 1_000_000>>,
     unread_bytes_total: Option<Count<1_048_576, 68_719_476_736>>,
@@ -214,7 +278,10 @@ struct ServerTable {
     snapshot_minutes: Option<Count<1, 527_040>>,
     history_hours: Option<Count<0, 876_000>>,
     history_bytes: Option<Count<0, 1_125_899_906_842_624>>,
+    metrics_tenants: Option<Count<0, 100_000>>,
     rollback_hours: Option<Count<0, 876_000>>,
+    instances: Option<Count<8, 1_000_000>>,
+    open_tenants: Option<Count<1, 1_000_000>>,
 }
 
 #[derive(Deserialize)]
@@ -228,10 +295,22 @@ struct TenantTable {
     #[serde(default)]
     settings: BTreeMap<Spanned<String>, SettingValue>,
     users: Option<PathBuf>,
+    authentication: Option<Spanned<AuthenticationTable>>,
     ingest_key: Option<Key>,
     admin_key: Option<Key>,
     preauth_key: Option<Key>,
+    #[serde(default)]
+    limits: LimitsTable,
 }
+
+/// How many instances there may be unless told otherwise: as many as a process may have by Linux's own default.
+pub const INSTANCES: u32 = 12_000;
+
+/// How many idle tenants may have an instance unless told otherwise.
+pub const OPEN_TENANTS: usize = 10_000;
+
+/// How many tenants have figures of their own unless told otherwise.
+pub const METRICS_TENANTS: usize = 1_000;
 
 /// The plugins' setting for what may be called.
 const PUSH_ALLOW: &str = "push-allow";
@@ -275,18 +354,28 @@ impl ServerTable {
         Limits {
             connection: ConnectionLimits {
                 connections: values::or(&self.connections, 10_000) as usize,
+                connections_per_address: values::or(&self.connections_per_address, 2_000) as usize,
                 header_bytes: values::or(&self.header_bytes, 65_536) as usize,
                 patience: Patience {
                     head: seconds(values::or(&self.header_seconds, 10)),
                     idle: seconds(values::or(&self.idle_seconds, 120)),
                 },
                 send_time: seconds(values::or(&self.send_seconds, 60)),
+                handshake_time: seconds(values::or(&self.tls_handshake_seconds, 10)),
             },
             body: BodyLimits {
                 bytes: values::or(&self.body_bytes, 1_048_576) as usize,
+                bytes_total: values::or(&self.body_bytes_total, 256 << 20) as usize,
                 time: seconds(values::or(&self.body_seconds, 30)),
             },
-            logins_waiting: values::or(&self.logins_waiting, 4096) as usize,
+            logins: LoginLimits {
+                waiting: values::or(&self.logins_waiting, 4096) as usize,
+                failures: FailureLimits {
+                    per_account: values::or(&self.failed_logins_per_account, 20) as u32,
+                    per_address: values::or(&self.failed_logins_per_address, 200) as u32,
+                    window_ms: values::or(&self.failed_login_minutes, 5) * 60_000,
+                },
+            },
             unread_bytes: values::or(&self.unread_bytes, 4 << 20) as usize,
             unread_parts: values::or(&self.unread_parts, 1_024) as usize,
             unread_bytes_total: values::or(&self.unread_bytes_total, 256 << 20) as usize,
@@ -342,50 +431,105 @@ impl Config {
     ///
     /// The first mistake in one of them.
     pub fn load(path: &Path) -> Result<Config, Mistake> {
-        Config::of(&TomlFile::read(path)?)
-    }
-
-    /// What each tenant may use.
-    pub fn tenant_limits(&self) -> tenant::Limits {
-        let Limits { unread_bytes, unread_parts, .. } = self.limits;
-        let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, swap_behind_bytes, .. } =
-            self.journal.clone();
-        let defaults = tenant::Limits::default();
-        tenant::Limits {
-            unread_bytes,
-            unread_parts,
-            retention,
-            uncommitted_inputs,
-            uncommitted_bytes,
-            swap_behind_bytes,
-            ..defaults
+        let mut config = Config::of(&TomlFile::read(path)?)?;
+        let stored = Stored::new(config.data.as_deref(), Some(path)).all(&config.tenant_defaults)?;
+        for tenant in &stored {
+            refuse_taken(&config.tenants, tenant)?;
         }
+        config.tenants.extend(stored);
+        config.file = Some(path.to_owned());
+        Ok(config)
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
-        let FileTable { server, cluster, push, plugins, tenant: tenants } = file.parse()?;
+        let FileTable { server, cluster, push, plugins, limits, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
         let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
         refuse_repeated(file, "host", hosts.map(Text::as_text))?;
         let domains = tenants.iter().flat_map(|tenant| tenant.domains.get_ref());
         refuse_repeated(file, "domain", domains.map(Text::as_text))?;
+        let common = tenant_limits(&server, &limits);
+        let fixed = fixed(file)?;
+        let tenants = tenants.into_iter().map(|tenant| tenant_config(file, tenant, &common));
         Ok(Config {
+            tls: server.tls(file)?,
+            proxies: server.proxies(),
             limits: server.limits(),
             journal: server.journal(),
             cluster: cluster.map(|cluster| cluster.config(file)),
+            plugin_limits: plugins.limits(),
+            metrics_tenants: values::or(&server.metrics_tenants, METRICS_TENANTS as u64) as usize,
+            instances: values::or(&server.instances, INSTANCES.into()) as u32,
+            open_tenants: values::or(&server.open_tenants, OPEN_TENANTS as u64) as usize,
+            tenants: tenants.collect::<Result<_, _>>()?,
+            fixed,
+            file: None,
             push: push.config(file),
             trusted_keys: TrustedKeys::new(plugins.trusted_keys.into_iter().map(|key| key.0).collect()),
             listen: server.listen.map_or(LISTEN.parse().expect("an address"), |address| address.0),
             admin_listen: server.admin_listen.map_or(ADMIN_LISTEN.parse().expect("an address"), |address| address.0),
             data: server.data.map(|data| file.resolve(&data)),
             admin_key: server.admin_key.map(|key| key.0),
-            tenants: tenants.into_iter().map(|tenant| tenant_config(file, tenant)).collect::<Result<_, _>>()?,
+            tenant_defaults: common,
         })
     }
 }
 
-fn tenant_config(file: &TomlFile, table: TenantTable) -> Result<TenantConfig, Mistake> {
+/// One tenant, from a file of its own.
+///
+/// # Errors
+///
+/// The first mistake in it.
+pub fn tenant(file: &TomlFile, defaults: &TenantDefaults) -> Result<TenantConfig, Mistake> {
+    let table: TenantTable = file.parse()?;
+    refuse_repeated(file, "host", table.hosts.iter().map(Text::as_text))?;
+    refuse_repeated(file, "domain", table.domains.get_ref().iter().map(Text::as_text))?;
+    tenant_config(file, table, defaults)
+}
+
+fn fixed(file: &TomlFile) -> Result<Fixed, Mistake> {
+    let mut tables: toml::Table = file.parse()?;
+    tables.retain(|name, _| ["server", "cluster", "push", "plugins"].contains(&name));
+    Ok(Fixed(tables))
+}
+
+/// A tenant that is kept in the data directory has nothing that one of the configuration's has.
+fn refuse_taken(tenants: &[TenantConfig], stored: &TenantConfig) -> Result<(), Mistake> {
+    let shares = |tenant: &&TenantConfig| {
+        tenant.name == stored.name
+            || tenant.hosts.iter().any(|host| stored.hosts.contains(host))
+            || tenant.domains.iter().any(|domain| stored.domains.contains(domain))
+    };
+    let Some(at) = tenants.iter().find(shares).and_then(|tenant| tenant.at.as_ref()) else { return Ok(()) };
+    let name = &stored.name;
+    Err(at.mistake(format!("its name, a host or a domain is taken by {name}, a tenant in the data directory")))
+}
+
+/// What a tenant may use if it does not say otherwise, and the bytes of a client's request.
+fn tenant_limits(server: &ServerTable, limits: &LimitsTable) -> (tenant::Limits, usize) {
+    let Limits { unread_bytes, unread_parts, body, .. } = server.limits();
+    let JournalConfig { retention, uncommitted_inputs, uncommitted_bytes, swap_behind_bytes, .. } = server.journal();
+    let mut common = tenant::Limits {
+        unread_bytes,
+        unread_parts,
+        retention,
+        uncommitted_inputs,
+        uncommitted_bytes,
+        swap_behind_bytes,
+        ..tenant::Limits::default()
+    };
+    limits.apply(&mut common);
+    (common, limits.body_bytes().unwrap_or(body.bytes))
+}
+
+fn tenant_config(
+    file: &TomlFile,
+    table: TenantTable,
+    (limits, body_bytes): &(tenant::Limits, usize),
+) -> Result<TenantConfig, Mistake> {
+    let mut limits = limits.clone();
+    table.limits.apply(&mut limits);
     if table.domains.get_ref().is_empty() {
         return Err(file.mistake(table.domains.span(), "expected at least one domain"));
     }
@@ -397,14 +541,18 @@ fn tenant_config(file: &TomlFile, table: TenantTable) -> Result<TenantConfig, Mi
         hosts: table.hosts.into_iter().map(|host| host.into_inner().0).collect(),
         domains: table.domains.into_inner().into_iter().map(|domain| domain.into_inner().0).collect(),
         plugin,
+        limits,
+        body_bytes: table.limits.body_bytes().unwrap_or(*body_bytes),
         settings: table.settings.into_iter().map(|(key, value)| setting(file, key, value)).collect::<Result<_, _>>()?,
         users: match table.users {
             Some(users) => users::load(&file.resolve(&users))?,
             None => Directory::default(),
         },
+        authentication: table.authentication.map(|table| AuthenticationTable::read(file, table)).transpose()?,
         ingest_key: text(table.ingest_key),
         admin_key: text(table.admin_key),
         preauth_key: text(table.preauth_key),
+        stored: false,
     })
 }
 
@@ -490,6 +638,8 @@ mod tests {
         let text = "
             [server]
             listen = '[::1]:80'
+            trusted-proxies = ['127.0.0.0/8']
+            tls-handshake-seconds = 7
             admin-listen = '127.0.0.1:0'
             data = 'data'
             admin-key = 'k'
@@ -500,6 +650,8 @@ mod tests {
             drain-seconds = 3
             sync = 50
             snapshot-minutes = 5
+            metrics-tenants = 7
+            failed-logins-per-account = 4
             history-hours = 48
             [[tenant]]
             name = 'a'
@@ -510,6 +662,13 @@ mod tests {
             ingest-key = 'i'
             admin-key = 'a'
             preauth-key = 'p'
+            authentication = { dovecot = 'auth-client', seconds = 3 }
+            limits = { input-milliseconds = 9, body-bytes = 1024 }
+            [limits]
+            input-milliseconds = 5
+            inputs-waiting = 6
+            [plugins]
+            function-bytes = 2048
             [push]
             allow = ['10.1.0.0/16', 'fd00::/8']
             ca-file = 'own.pem'
@@ -518,6 +677,8 @@ mod tests {
         let config = config(text).expect("a configuration");
         assert_eq!(config.data.as_deref(), Some(Path::new("/etc/data")));
         assert_eq!((config.limits.body.bytes, config.limits.drain.as_secs()), (2048, 3));
+        assert_eq!(config.limits.connection.handshake_time.as_secs(), 7);
+        assert!(config.proxies.trusts("127.0.0.1".parse().expect("an address")));
         assert_eq!(config.journal.sync, SyncMode::Every(50));
         let Retention { snapshot_milliseconds, history_milliseconds, .. } = config.journal.retention;
         assert_eq!((snapshot_milliseconds, history_milliseconds), (300_000, 172_800_000));
@@ -527,12 +688,18 @@ mod tests {
         assert_eq!(config.push.authorities.as_deref(), Some(Path::new("/etc/own.pem")));
         assert_eq!(config.push.limits.time, Duration::from_secs(5));
         let tenant = &config.tenants[0];
+        assert_eq!((config.metrics_tenants, config.plugin_limits.function_bytes), (7, 2048));
+        assert_eq!((tenant.limits.instance.call_milliseconds, tenant.limits.inputs_waiting), (9, 6));
+        assert_eq!((tenant.body_bytes, tenant.limits.unread_parts), (1024, 16));
         assert_eq!(tenant.hosts, ["mail.example.org"]);
+        assert_eq!(config.limits.logins.failures.per_account, 4);
+        let by = authentication::Verifier::Dovecot("/etc/auth-client".into());
+        assert_eq!(tenant.authentication, Some(Authentication { by, time: Duration::from_secs(3) }));
         assert_eq!(tenant.plugin.as_deref(), Some(Path::new("/etc/p.wasm")));
         let settings: Vec<_> =
             tenant.settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect();
         assert_eq!(settings, [("ews-heartbeat-seconds", "20"), ("on", "true"), ("word", "x")]);
-        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((20, 26)));
+        assert_eq!(tenant.settings[0].at.as_ref().map(|at| (at.line, at.column)), Some((24, 26)));
     }
 
     #[test]
@@ -545,6 +712,20 @@ mod tests {
         check("[server]\nlisten = 'localhost:80'\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlsiten = '127.0.0.1:80'\n", "2:1", "unknown field `lsiten`, expected one of `listen`");
         check("[plugins]\ntrusted-keys = ['RWQ']\n", "2:17", "expected a public key of minisign");
+        check("[server]\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n", "2:11", "`tls-certificate`");
+        check(
+            "[server]\ntls-certificate = 'no/such.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
+            "2:19",
+            "`tls-key`",
+        );
+        check(
+            "[server]\ntls-certificate = 'c.pem'\ntls-key = 'k.pem'\n[[tenant]]\nname = 'a'\ndomains = ['a.b']\n",
+            "2:19",
+            "/etc/c.pem: ",
+        );
+        check("[server]\ntrusted-proxies = ['10.0.0.1']\n", "2:20", "expected a network");
+        check("[limits]\nmemory-bytes = 5\n", "2:16", "an integer from 1048576");
+        check(&format!("{tenant}limits = {{ memory = 5 }}\n"), "4:12", "unknown field `memory`");
         check("[push]\nallow = ['10.0.0.1/8']\n", "2:10", "expected a network");
         check("[push]\nallow = '10.0.0.0/8'\n", "2:9", "expected a sequence");
         check("[server]\nadmin-key = ''\n", "2:13", "expected a key");

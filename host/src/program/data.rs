@@ -1,6 +1,6 @@
 //! The data directory: held by one process at a time, and of a known version.
 //!
-//! It holds `version` (one line, [`VERSION`]), `lock` (locked as long as a process uses the directory), `journal.redb`
+//! It holds `version` (one line, the version), `lock` (locked as long as a process uses the directory), `journal.redb`
 //! (what must not be lost), `components` (the plugins that tenants run or may go back to, which must not be lost either,
 //! where they are not the configured ones) and `cache` (compiled plugins, which may be deleted while no server runs).
 

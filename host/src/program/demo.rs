@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::contract::changes::{AccountChanges, Batch, Change, Folder, Happening};
-use crate::ingest::cyrus::Users;
+use crate::ingest::users::Users;
 use crate::ingest::{Format, gather};
 use crate::tenant::{IngestError, Tenant};
 

@@ -8,7 +8,10 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::cluster::ClusterConfig;
-use super::config::{ADMIN_LISTEN, Config, JournalConfig, LISTEN, Limits, PushConfig, Setting, TenantConfig};
+use super::config::{
+    ADMIN_LISTEN, Config, Fixed, INSTANCES, JournalConfig, LISTEN, Limits, METRICS_TENANTS, OPEN_TENANTS, PushConfig,
+    Setting, TenantConfig,
+};
 use super::demo::{DOMAIN, PASSWORD};
 use super::signatures::TrustedKeys;
 use crate::contract::changes::Account;
@@ -16,8 +19,11 @@ use crate::contract::requests::Rank;
 use crate::journal::JetStreamOptions;
 use crate::outbound::addresses::Network;
 use crate::outbound::caller::CallerLimits;
+use crate::plugin::PluginLimits;
 use crate::serve::directory::{Directory, MayActFor, User};
 use crate::serve::passwords;
+use crate::serve::proxies::Proxies;
+use crate::tenant;
 
 const INGEST_KEY: &str = "demo";
 const ADMIN_KEY: &str = "demo-admin";
@@ -36,6 +42,8 @@ pub fn config(
     let key = |text: &str| Some(Zeroizing::new(text.to_owned()));
     Ok(Config {
         listen: listen.unwrap_or(LISTEN.parse().expect("an address")),
+        tls: None,
+        proxies: Proxies::default(),
         admin_listen: admin_listen.unwrap_or(ADMIN_LISTEN.parse().expect("an address")),
         data,
         admin_key: key(ADMIN_KEY),
@@ -44,17 +52,28 @@ pub fn config(
         cluster: None,
         push: PushConfig { limits: CallerLimits { allow: loopback(), ..CallerLimits::default() }, authorities: None },
         trusted_keys: TrustedKeys::default(),
+        plugin_limits: PluginLimits::default(),
+        metrics_tenants: METRICS_TENANTS,
+        instances: INSTANCES,
+        open_tenants: OPEN_TENANTS,
+        tenant_defaults: (tenant::Limits::default(), Limits::default().body.bytes),
+        file: None,
+        fixed: Fixed::default(),
         tenants: vec![TenantConfig {
             name: DOMAIN.to_owned(),
             at: None,
             hosts: Vec::new(),
             domains: vec![DOMAIN.to_owned()],
             plugin: None,
+            limits: tenant::Limits::default(),
+            body_bytes: Limits::default().body.bytes,
             settings,
             users: users()?,
+            authentication: None,
             ingest_key: key(INGEST_KEY),
             admin_key: key(ADMIN_KEY),
             preauth_key: key(&"0".repeat(64)),
+            stored: false,
         }],
     })
 }

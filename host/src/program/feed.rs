@@ -3,16 +3,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
-use ureq::http::{Response, StatusCode};
-use ureq::{Agent, Body};
 
-use crate::clock::pause;
+use super::counted::{Counted, Reading, Receipt, Rejected};
 
 /// Exit codes of `feed` besides 1, which is every error.
 const DONE: u8 = 0;
@@ -21,18 +16,6 @@ const WITH_REJECTIONS: u8 = 5;
 
 /// A batch ends at so many bytes, even if it has fewer lines than it may.
 const BATCH_BYTES: u64 = 4 << 20;
-
-/// How long one request may take.
-const REQUEST_TIME: Duration = Duration::from_secs(120);
-
-/// How often a batch is repeated that the server cannot take yet.
-const ATTEMPTS: u32 = 60;
-
-/// The longest wait that a server's `Retry-After` can ask for, in seconds.
-const LONGEST_WAIT: u64 = 60;
-
-/// What is not escaped in a part of a path: the unreserved characters of RFC 3986.
-pub(super) const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Send a file of changes to a server, in batches
 ///
@@ -72,6 +55,8 @@ enum FileFormat {
     Postbell,
     /// What Cyrus IMAP writes to its notify socket
     Cyrus,
+    /// What Dovecot hands to the Lua driver of its push notifications
+    Dovecot,
 }
 
 impl FileFormat {
@@ -79,11 +64,12 @@ impl FileFormat {
         match self {
             FileFormat::Postbell => "postbell",
             FileFormat::Cyrus => "cyrus",
+            FileFormat::Dovecot => "dovecot",
         }
     }
 }
 
-fn mapping(text: &str) -> Result<String, String> {
+pub(super) fn mapping(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(text.to_owned()),
         _ => Err("expected FROM=TO".into()),
@@ -98,7 +84,10 @@ pub fn run(args: FeedArgs) -> anyhow::Result<u8> {
         return Ok(USAGE);
     };
     let mut lines = Lines::open(&args.file).with_context(|| format!("{}", args.file.display()))?;
-    let server = Server::new(&args, &key)?;
+    let file_name = || args.file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let source = args.source.clone().or_else(file_name).ok_or_else(|| anyhow!("--source is needed"))?;
+    let reading = Reading { format: args.format.name(), maps: &args.map };
+    let server = Counted::new(&args.url, &key, &args.tenant, &source, reading);
     let known = server.offset()?;
     let progress = Progress::new(lines.bytes);
     lines.skip(known).with_context(|| format!("source `{}`", server.source))?;
@@ -123,7 +112,7 @@ pub fn run(args: FeedArgs) -> anyhow::Result<u8> {
 }
 
 /// Sends lines of which `first` came before; in halves if they are too much for one request.
-fn send(server: &Server, first: u64, lines: &[Vec<u8>]) -> anyhow::Result<Receipt> {
+fn send(server: &Counted, first: u64, lines: &[Vec<u8>]) -> anyhow::Result<Receipt> {
     let last = first + lines.len() as u64;
     if let Some(receipt) =
         server.send(first, lines.concat()).with_context(|| format!("lines {} to {last}", first + 1))?
@@ -221,126 +210,6 @@ impl Progress {
     }
 }
 
-/// One source of one tenant, at the server.
-struct Server {
-    agent: Agent,
-    source: String,
-    /// Path of the source, and what stands in the query of every batch.
-    path: String,
-    query: String,
-    authorization: String,
-}
-
-/// What the server answers to a batch.
-#[derive(Debug, Deserialize)]
-struct Receipt {
-    accepted: u64,
-    rejected: Vec<Rejected>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Rejected {
-    position: u64,
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Offset {
-    offset: u64,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    error: Problem,
-    expected: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    message: String,
-}
-
-impl Server {
-    fn new(args: &FeedArgs, key: &str) -> anyhow::Result<Server> {
-        let file_name = || args.file.file_name().map(|name| name.to_string_lossy().into_owned());
-        let source = args.source.clone().or_else(file_name).ok_or_else(|| anyhow!("--source is needed"))?;
-        let part = |text: &str| utf8_percent_encode(text, PART).to_string();
-        let base = args.url.trim_end_matches('/');
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("format", args.format.name());
-        for map in &args.map {
-            query.append_pair("map", map);
-        }
-        let config = Agent::config_builder().timeout_global(Some(REQUEST_TIME)).http_status_as_error(false);
-        Ok(Server {
-            agent: config.build().into(),
-            path: format!("{base}/v1/tenants/{}/sources/{}", part(&args.tenant), part(&source)),
-            query: query.finish(),
-            authorization: format!("Bearer {key}"),
-            source,
-        })
-    }
-
-    /// How many lines of the source are acknowledged.
-    fn offset(&self) -> anyhow::Result<u64> {
-        let ask = || self.agent.get(&self.path).header("authorization", &self.authorization).call();
-        Ok(self.answer::<Offset>(ask)?.context("the server cannot answer")?.offset)
-    }
-
-    /// None: it is too much for one request.
-    fn send(&self, offset: u64, lines: Vec<u8>) -> anyhow::Result<Option<Receipt>> {
-        let url = format!("{}?{}&offset={offset}", self.path, self.query);
-        self.answer(|| {
-            let post = self.agent.post(&url).header("authorization", &self.authorization);
-            post.content_type("application/x-ndjson").send(&lines[..])
-        })
-    }
-
-    /// Asks until the server can answer; it says itself how long to wait. None: the request is too large.
-    fn answer<T: serde::de::DeserializeOwned>(
-        &self,
-        ask: impl Fn() -> Result<Response<Body>, ureq::Error>,
-    ) -> anyhow::Result<Option<T>> {
-        for _ in 0..ATTEMPTS {
-            let mut response = ask().with_context(|| format!("{}: the server does not answer", self.path))?;
-            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-                pause(1_000 * wait(&response));
-                continue;
-            }
-            let status = response.status();
-            if status == StatusCode::PAYLOAD_TOO_LARGE {
-                return Ok(None);
-            }
-            let text = response.body_mut().read_to_string().context("the server's answer")?;
-            if status == StatusCode::OK {
-                return serde_json::from_str(&text).map(Some).context("not an answer of a postbell server");
-            }
-            bail!(refusal(status, &text));
-        }
-        bail!("the server was too busy {ATTEMPTS} times; run the same command again to go on")
-    }
-}
-
-/// How many seconds the server asks to wait.
-fn wait(response: &Response<Body>) -> u64 {
-    let header = response.headers().get("retry-after");
-    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1_u64);
-    seconds.min(LONGEST_WAIT)
-}
-
-pub(super) fn refusal(status: StatusCode, text: &str) -> String {
-    let Ok(Refusal { error, expected }) = serde_json::from_str(text) else {
-        return format!("the server answered {status}; is this its admin listener?");
-    };
-    match expected {
-        Some(expected) => format!(
-            "the server has only {expected} lines of this source now: does another feed use its name? Run the same \
-             command again to go on from there"
-        ),
-        None => format!("the server answered {}: {}", status.as_u16(), error.message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,14 +240,6 @@ mod tests {
         let (_file, mut short) = lines("a\n");
         let error = short.skip(2).unwrap_err().to_string();
         assert!(error.contains("has 2 lines of it, this file only 1"), "{error}");
-    }
-
-    #[test]
-    fn refusals_are_explained() {
-        let said = |status, text| refusal(StatusCode::from_u16(status).unwrap(), text);
-        assert_eq!(said(401, r#"{"error":{"code":"key","message":"no"}}"#), "the server answered 401: no");
-        assert!(said(409, r#"{"error":{"code":"gap","message":"x"},"expected":7}"#).contains("only 7 lines"));
-        assert!(said(404, "<html>").contains("is this its admin listener?"));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 pub mod admission;
 pub mod backup;
+pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod counted;
 pub mod data;
 pub mod demo;
 pub mod demo_config;
@@ -13,14 +15,19 @@ pub mod history;
 pub mod inspect;
 pub mod journal;
 pub mod logging;
+pub mod new_plugin;
 pub mod opening;
 pub mod output;
+pub mod pack;
 pub mod plugins;
 pub mod replay;
 pub mod serve;
 pub mod shown;
 pub mod signatures;
+pub mod source;
 pub mod swap;
+pub mod tenant;
+pub mod tenants;
 pub mod toml_file;
 pub mod users;
 
@@ -113,6 +120,9 @@ enum Command {
     /// Send a file of changes to a running server, going on after the last acknowledged one.
     #[command(after_help = EXIT_CODES)]
     Feed(feed::FeedArgs),
+    /// Stand beside a mail server and send what happens there, until SIGTERM or SIGINT.
+    #[command(subcommand)]
+    Source(source::SourceCommand),
     /// Look at what is kept of tenants.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -126,6 +136,9 @@ enum Command {
     Swap(swap::SwapArgs),
     #[command(after_help = EXIT_CODES)]
     Rollback(swap::RollbackArgs),
+    /// Look at the tenants of a running server, make them and remove them.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -146,6 +159,12 @@ enum PluginCommand {
         /// The component.
         file: PathBuf,
     },
+    #[command(after_help = EXIT_CODES)]
+    Check(check::CheckArgs),
+    #[command(after_help = EXIT_CODES)]
+    New(new_plugin::NewArgs),
+    #[command(after_help = EXIT_CODES)]
+    Pack(pack::PackArgs),
     /// Write the built-in plugin to a file.
     Extract {
         /// Where to; overwritten where it exists.
@@ -177,14 +196,19 @@ fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Serve(args) => serve::run(args).map(|()| 0),
         Command::Feed(args) => Ok(feed::run(args)?),
+        Command::Source(command) => source::run(command).map(|()| 0),
         Command::Journal(command) => journal::run(command),
         Command::Replay(args) => replay::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Swap(args) => swap::swap(&args),
         Command::Rollback(args) => swap::rollback(&args),
+        Command::Tenant(command) => tenant::run(&command).map(|()| 0),
         Command::Plugin(PluginCommand::List(args)) => plugins::list(&args).map(|()| 0),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
+        Command::Plugin(PluginCommand::New(args)) => new_plugin::run(&args).map(|()| 0),
+        Command::Plugin(PluginCommand::Pack(args)) => pack::run(&args).map(|()| 0),
+        Command::Plugin(PluginCommand::Check(args)) => check::run(&args),
         Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
         Command::User(command) => users::run(command).map(|()| 0),
         Command::CompileComponent(args) => Ok(compile_component(&args)),
@@ -221,6 +245,9 @@ mod tests {
         let commands = [
             "serve",
             "feed",
+            "source cyrus",
+            "source dovecot",
+            "source webhook",
             "journal check",
             "journal list",
             "replay",
@@ -228,8 +255,14 @@ mod tests {
             "restore",
             "swap",
             "rollback",
+            "tenant list",
+            "tenant put",
+            "tenant delete",
             "plugin list",
             "plugin inspect",
+            "plugin check",
+            "plugin new",
+            "plugin pack",
             "plugin extract",
             "user add",
         ];

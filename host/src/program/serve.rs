@@ -17,28 +17,32 @@ use tokio::task::JoinSet;
 
 use super::admission::{self, Admission};
 use super::cluster::{self, ClusterConfig};
-use super::config::{Config, Limits, PushConfig, Setting, TenantConfig};
+use super::config::{Config, Fixed, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
 use super::opening::{self, Wanted};
 use super::signatures::TrustedKeys;
+use super::tenants::{Tenants, TenantsParts, client_tenant};
 use super::{Failure, demo, demo_config, inspect};
-use crate::admin::{self, AdminTenant};
+use crate::admin::{self, AdminParts, AdminTenant};
 use crate::clock::{Clock, SystemClock};
 use crate::journal::{DatabaseJournal, Journal, MemoryJournal, SourceSpan};
 use crate::outbound::caller::Caller;
 use crate::plugin::Plugin;
 use crate::serve::counters::Counters;
-use crate::serve::exchange::{ClientTenant, Exchange};
+use crate::serve::exchange::Exchange;
 use crate::serve::front::{self, Front};
+use crate::serve::gate::Gate;
 use crate::serve::logins::Logins;
-use crate::serve::passwords::Passwords;
 use crate::tenant::Tenant;
 use crate::{Host, HostOptions, TenantOptions};
 
 /// How many connections may wait to be accepted: after a restart all clients come at once, and who finds no place tries
 /// again only a second later. The system may allow fewer.
 const BACKLOG: u32 = 4096;
+
+/// How many files are open that are no connection: the journal, the listeners, what is read for a while.
+const OTHER_FILES: usize = 64;
 
 /// `postbell serve ...`.
 #[derive(Args, Debug)]
@@ -99,7 +103,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         let unless_said = if demo { demo_config::cluster() } else { ClusterConfig::default() };
         config.cluster = Some(config.cluster.take().unwrap_or(unless_said).at(args.cluster));
     }
-    raise_file_limit();
+    fit(&mut config, raise_file_limit());
     let runtime = Runtime::new().context("the network threads")?;
     // From here on a signal is an orderly end, even while plugins still compile.
     let mut signals = runtime.block_on(async { Signals::new() })?;
@@ -112,10 +116,12 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         journal,
         outbound: Arc::new(caller(&config.push, &runtime)?),
         compiler: inspect::compiler(&config.limits)?,
+        plugin_limits: config.plugin_limits.clone(),
         cache: data.as_ref().map(DataDirectory::cache),
         components: data.as_ref().map(DataDirectory::components),
         verify: Some(Arc::new(move |component, signature| admission::verify_kept(&trusted, component, signature))),
-        instances: defaults.instances.max(u32::try_from(config.tenants.len() * 2).unwrap_or(u32::MAX)),
+        instances: config.instances,
+        open_tenants: config.open_tenants,
         accept_divergence: args.accept_divergence,
         unread_bytes: config.limits.unread_bytes_total,
         ..defaults
@@ -123,7 +129,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     .context("the engine")?;
     let admission = Admission::new(host.clone(), config.trusted_keys.clone());
     let opened = opening::open(&host, &wanted(&admission, &config)?)?;
-    let served = runtime.block_on(serve(config, opened, admission, host.journal(), clock, demo, traffic, signals));
+    let served = runtime.block_on(serve(&host, config, opened, admission, clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
     drop(host);
@@ -143,7 +149,7 @@ fn journal(
     signals: &mut Signals,
 ) -> Result<Option<Journals>, Failure> {
     if let Some(cluster) = &config.cluster {
-        let joined = cluster::join(cluster, runtime, signals.next())?;
+        let joined = cluster::join(cluster, runtime, signals.stop())?;
         return Ok(joined.map(|journal| (Arc::new(journal) as Arc<dyn Journal>, None)));
     }
     let Some(data) = data else { return Ok(Some((Arc::new(MemoryJournal::default()), None))) };
@@ -162,12 +168,27 @@ fn caller(config: &PushConfig, runtime: &Runtime) -> Result<Caller, Failure> {
     caller.map_err(|error| wrong(config.authorities.as_deref().unwrap_or(Path::new("push")), &error))
 }
 
-/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more.
-fn raise_file_limit() {
+/// Every parked client is a connection, and shells commonly allow 1024 open files, where the system allows more. How many
+/// there may be now.
+fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = &raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let files = if raised.is_ok() { limit.maximum } else { limit.current };
+    files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
+}
+
+/// Clients get no more connections than leave files for everything else: operators' connections, calls, the journal. At
+/// least half of the files are theirs.
+fn fit(config: &mut Config, files: usize) {
+    let others = admin::CONNECTIONS + config.push.limits.calls + OTHER_FILES;
+    let (wanted, possible) = (config.limits.connection.connections, files - others.min(files / 2));
+    if possible < wanted {
+        tracing::warn!(files, possible, wanted, "the limit of open files allows fewer connections of clients");
+        config.limits.connection.connections = possible;
     }
 }
 
@@ -180,16 +201,21 @@ fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a
             Entry::Occupied(loaded) => loaded.get().clone(),
             Entry::Vacant(new) => new.insert(load(admission, tenant, &config.trusted_keys)?).clone(),
         };
-        let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
-        let domains = ("domains".to_owned(), tenant.domains.join(" "));
-        let settings = settings.chain([domains]).chain(config.push.setting()).collect();
-        let options = TenantOptions { settings, limits: config.tenant_limits() };
+        let settings = settings(tenant, config.push.setting());
+        let options = TenantOptions { settings, limits: tenant.limits.clone() };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)
 }
 
-fn load(admission: &Admission, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
+/// What the plugin is told: its own settings, and what the host adds.
+pub(super) fn settings(tenant: &TenantConfig, push: Option<(String, String)>) -> Vec<(String, String)> {
+    let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
+    let domains = ("domains".to_owned(), tenant.domains.join(" "));
+    settings.chain([domains]).chain(push).collect()
+}
+
+pub(super) fn load(admission: &Admission, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
     let (origin, component) = component(config, trusted)?;
     let loaded = match &config.plugin {
         Some(file) => admission.file(file, &component),
@@ -220,10 +246,10 @@ fn component(config: &TenantConfig, trusted: &TrustedKeys) -> Result<(String, Ve
 
 #[expect(clippy::too_many_arguments, reason = "all that was opened comes together here")]
 async fn serve(
+    host: &Host,
     config: Config,
     tenants: Vec<Tenant>,
     admission: Admission,
-    journal: Arc<dyn Journal>,
     clock: Arc<dyn Clock>,
     demo: bool,
     traffic: bool,
@@ -240,30 +266,74 @@ async fn serve(
             .context("the demo's folders and address book")?;
     }
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
-    let (limits, admin_key) = (config.limits, config.admin_key.clone());
-    let admin_tenants = config.tenants.iter().zip(&tenants).map(|(config, tenant)| admin_tenant(config, tenant));
+    let (limits, metrics_tenants) = (config.limits, config.metrics_tenants);
+    let admin_key = config.admin_key.as_ref().map(|key| key.to_string());
+    let tls = config.tls.clone();
+    let counters = Arc::new(Counters::default());
+    let gate = Arc::new(Gate::new(config.limits.logins, counters.clone(), clock.clone())?);
+    let front = front(&config, &tenants, &gate, counters, &clock)?;
+    let admin_tenants = config.tenants.iter().zip(&tenants).filter_map(|(config, tenant)| {
+        Some(admin_tenant(config, tenant, front.exchange.named(&config.name)?.logins.clone()))
+    });
     let admin_tenants = admin_tenants.collect();
-    let front = front(config, &tenants, clock)?;
-    let admin_key = admin_key.as_ref().map(|key| key.as_str());
-    let state = admin::State::new(admin_tenants, admin_key, front.counters.clone(), journal, admission);
+    let parts = TenantsParts {
+        host: host.clone(),
+        admission: admission.clone(),
+        front: front.clone(),
+        gate,
+        clock,
+        config: &config,
+        tenants: tenants.clone(),
+    };
+    let managed = Tenants::new(parts);
+    let state = admin::State::new(AdminParts {
+        tenants: admin_tenants,
+        admin_key,
+        metrics_tenants,
+        clients: front.counters.clone(),
+        host: host.clone(),
+        admission,
+    });
+    state.manage(managed.clone());
 
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
     listeners.spawn(front::listen(clients, front, stopping.clone()));
-    listeners.spawn(admin::listen(admins, state, stopping));
-    let clients_url = format!("http://{client_address}");
+    listeners.spawn(admin::listen(admins, state.clone(), stopping));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let clients_url = format!("{scheme}://{client_address}");
     announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
     let mut background = JoinSet::new();
+    if let Some(tls) = tls {
+        background.spawn(tls.watch());
+    }
     if traffic {
         background.spawn(demo::play(tenants[0].clone()));
         background.spawn(demo::listen(clients_url));
     }
-    signals.next().await;
+    while signals.next().await == Asked::ToReload {
+        background.spawn(reload(managed.clone(), state.clone(), config.fixed.clone()));
+    }
     background.abort_all();
     tracing::info!("stopping");
     stop.send_replace(true);
+    let tenants: Vec<Tenant> = managed.known().await.values().map(|(_, tenant)| tenant.clone()).collect();
     finish(&tenants, listeners, &limits, &mut signals).await;
     Ok(())
+}
+
+/// Reads the configuration again. What is wrong with it is said, and nothing changes.
+async fn reload(managed: Tenants, state: admin::State, begun_with: Fixed) {
+    match managed.reload(&begun_with).await {
+        Ok(changed) => {
+            state.publish(changed);
+            state.reloaded(true);
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration was read again, and nothing was changed");
+            state.reloaded(false);
+        }
+    }
 }
 
 /// Streams are ended in their dialects' ways, and clients get their last answers; a second signal cuts this short.
@@ -283,7 +353,7 @@ async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits,
                 tracing::warn!("some clients were not done in time and are cut off");
             }
         }
-        () = signals.next() => tracing::warn!("stopped at once"),
+        () = signals.stop() => tracing::warn!("stopped at once"),
     }
 }
 
@@ -298,28 +368,43 @@ fn bind(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     bound().with_context(|| format!("cannot listen for {what} on {address}"))
 }
 
-fn admin_tenant(config: &TenantConfig, tenant: &Tenant) -> AdminTenant {
+pub(super) fn admin_tenant(config: &TenantConfig, tenant: &Tenant, logins: Arc<Logins>) -> AdminTenant {
     AdminTenant {
         tenant: tenant.clone(),
+        logins,
         ingest_key: config.ingest_key.as_ref().map(|key| key.to_string()),
         admin_key: config.admin_key.as_ref().map(|key| key.to_string()),
         domains: config.domains.clone(),
     }
 }
 
-fn front(config: Config, tenants: &[Tenant], clock: Arc<dyn Clock>) -> anyhow::Result<Arc<Front>> {
-    let counters = Arc::new(Counters::default());
-    let passwords = Arc::new(Passwords::new(clock.clone(), config.limits.logins_waiting)?);
+/// Who may log in to a tenant, and who says so.
+pub(super) fn logins(config: &TenantConfig, gate: &Arc<Gate>, clock: &Arc<dyn Clock>) -> anyhow::Result<Logins> {
+    let (users, key) = (config.users.clone(), config.preauth_key.clone());
+    let logins = Logins::new(&config.name, users, key, gate.clone(), clock.clone())?;
+    Ok(match &config.authentication {
+        Some(authentication) => logins.verified_by(authentication.authenticator()?, config.domains.clone()),
+        None => logins,
+    })
+}
+
+fn front(
+    config: &Config,
+    tenants: &[Tenant],
+    gate: &Arc<Gate>,
+    counters: Arc<Counters>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Front>> {
     let mut served = Vec::new();
-    for (config, tenant) in config.tenants.into_iter().zip(tenants) {
-        if config.users.users().is_empty() {
+    for (config, tenant) in config.tenants.iter().zip(tenants) {
+        if config.users.users().is_empty() && config.authentication.is_none() {
             tracing::warn!(tenant = config.name, "it has no users, so nobody can log in");
         }
-        let logins = Logins::new(config.users, config.preauth_key, passwords.clone(), clock.clone())?;
-        served.push(ClientTenant { tenant: tenant.clone(), hosts: config.hosts, domains: config.domains, logins });
+        served.push(client_tenant(config, tenant, Arc::new(logins(config, gate, clock)?)));
     }
-    let exchange = Exchange::new(served, config.limits.body, counters.clone(), clock);
-    Ok(Arc::new(Front { exchange, limits: config.limits.connection, counters }))
+    let proxies = config.proxies.clone();
+    let exchange = Exchange::new(served, proxies, config.limits.body, counters.clone(), clock.clone());
+    Ok(Arc::new(Front { exchange, tls: config.tls.clone(), limits: config.limits.connection, counters }))
 }
 
 /// The one line on stdout. That nobody may read it is no reason to stop.
@@ -329,23 +414,37 @@ fn announce(what: &str) {
     tracing::info!("ready {what}");
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal asks for.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    ToStop,
+    ToReload,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Signals> {
         let of = |kind| signal(kind).context("signals");
-        Ok(Signals { terminate: of(SignalKind::terminate())?, interrupt: of(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
+        Ok(Signals { terminate, interrupt, hang_up: of(SignalKind::hangup())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::ToStop,
+            _ = self.interrupt.recv() => Asked::ToStop,
+            _ = self.hang_up.recv() => Asked::ToReload,
         }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await == Asked::ToReload {}
     }
 }
 

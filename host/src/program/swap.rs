@@ -18,7 +18,7 @@ use ureq::http::Response;
 use self::display::Display;
 use super::Failure;
 use super::client::{Client, ServerArgs};
-use super::feed::PART;
+use super::counted::PART;
 use super::output::Output;
 use super::signatures::signature_of;
 use crate::admin::plugins::line::{Done, Line, Refused, Wrong};

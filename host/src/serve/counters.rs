@@ -8,29 +8,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub enum Limit {
     /// `connections`: one too many was closed.
     Connections,
+    /// `connections-per-address`: one too many from one address was closed.
+    ConnectionsPerAddress,
+    /// `header-bytes`: a request's head was too large, or had too many headers.
+    HeaderBytes,
     /// `header-seconds`: a request's head took too long.
     HeaderSeconds,
     /// `body-bytes`: a request's body was too large.
     BodyBytes,
+    /// `body-bytes-total`: the bodies of all requests were too large.
+    BodyBytesTotal,
     /// `body-seconds`: a request's body took too long.
     BodySeconds,
     /// `idle-seconds`: a connection without requests was closed.
     IdleSeconds,
     /// `send-seconds`: a client took nothing of what was sent to it.
     SendSeconds,
+    /// `tls-handshake-seconds`: a TLS handshake took too long.
+    HandshakeSeconds,
+    /// `failed-logins-per-account`: too many logins of one account had failed.
+    FailedLoginsPerAccount,
+    /// `failed-logins-per-address`: too many logins from one address had failed.
+    FailedLoginsPerAddress,
     /// `logins-waiting`: too many logins waited for being verified.
     LoginsWaiting,
 }
 
 impl Limit {
     /// All limits.
-    pub const ALL: [Limit; 7] = [
+    pub const ALL: [Limit; 13] = [
         Limit::Connections,
+        Limit::ConnectionsPerAddress,
+        Limit::HeaderBytes,
         Limit::HeaderSeconds,
         Limit::BodyBytes,
+        Limit::BodyBytesTotal,
         Limit::BodySeconds,
         Limit::IdleSeconds,
         Limit::SendSeconds,
+        Limit::HandshakeSeconds,
+        Limit::FailedLoginsPerAccount,
+        Limit::FailedLoginsPerAddress,
         Limit::LoginsWaiting,
     ];
 
@@ -38,14 +56,31 @@ impl Limit {
     pub fn name(self) -> &'static str {
         match self {
             Limit::Connections => "connections",
+            Limit::ConnectionsPerAddress => "connections-per-address",
+            Limit::HeaderBytes => "header-bytes",
             Limit::HeaderSeconds => "header-seconds",
             Limit::BodyBytes => "body-bytes",
+            Limit::BodyBytesTotal => "body-bytes-total",
             Limit::BodySeconds => "body-seconds",
             Limit::IdleSeconds => "idle-seconds",
             Limit::SendSeconds => "send-seconds",
+            Limit::HandshakeSeconds => "tls-handshake-seconds",
+            Limit::FailedLoginsPerAccount => "failed-logins-per-account",
+            Limit::FailedLoginsPerAddress => "failed-logins-per-address",
             Limit::LoginsWaiting => "logins-waiting",
         }
     }
+}
+
+/// What came of a password that was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginOutcome {
+    /// It is right.
+    Right,
+    /// It is not, or its login is nobody's.
+    Wrong,
+    /// Whoever verifies it gave no verdict.
+    Unavailable,
 }
 
 /// Counts since the process started.
@@ -54,6 +89,10 @@ pub struct Counters {
     open: AtomicU64,
     refusals: [AtomicU64; Limit::ALL.len()],
     responses: [AtomicU64; 5],
+    failed_handshakes: AtomicU64,
+    malformed: AtomicU64,
+    logins: [AtomicU64; 3],
+    body_bytes: AtomicU64,
 }
 
 impl Counters {
@@ -66,6 +105,52 @@ impl Counters {
     pub fn responded(&self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.responses[class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that is no HTTP, or whose end cannot be told for certain.
+    pub fn malformed(&self) {
+        self.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were no HTTP, or whose end could not be told for certain.
+    pub fn malformed_requests(&self) -> u64 {
+        self.malformed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that came to no TLS, for another reason than time.
+    pub fn handshake_failed(&self) {
+        self.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that came to no TLS, for another reason than time.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a password that was verified.
+    pub fn logged_in(&self, outcome: LoginOutcome) {
+        self.logins[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Passwords that were verified, by what came of it.
+    pub fn logins(&self) -> BTreeMap<&'static str, u64> {
+        let names = ["right", "wrong", "unavailable"];
+        names.iter().zip(&self.logins).map(|(name, count)| (*name, count.load(Ordering::Relaxed))).collect()
+    }
+
+    /// Counts bytes of requests' bodies that have come; gives how many there are now.
+    pub fn body_grew(&self, bytes: u64) -> u64 {
+        self.body_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+    }
+
+    /// Counts bytes of requests' bodies that were dropped.
+    pub fn body_shrank(&self, bytes: u64) {
+        self.body_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of requests' bodies that are there now.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes.load(Ordering::Relaxed)
     }
 
     /// Counts a connection as long as the result lives.

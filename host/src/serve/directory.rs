@@ -7,7 +7,7 @@ use crate::contract::changes::Account;
 use crate::contract::requests::{AccountName, Rank, Resolution, Standing};
 
 /// One who may log in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct User {
     /// The account; its `name` is the full address.
     pub account: Account,
@@ -45,7 +45,7 @@ pub struct Clash {
 }
 
 /// The users of a tenant. Ids are compared as they are, names, aliases and logins without regard to case.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     users: Vec<Arc<User>>,
     by_id: HashMap<String, usize>,

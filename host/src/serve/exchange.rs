@@ -1,21 +1,24 @@
 //! One request and its answer: which tenant, which route, whose login, how large a body; then the plugin has it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts as Head;
 use hyper::http::uri::Authority;
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Version};
 
 use super::answer::{self, ClientResponse};
 use super::basic::Basic;
 use super::counters::{Counters, Limit};
+use super::gate::Refused;
 use super::hand_over::{hand_over, request_head};
 use super::logins::Logins;
-use super::receive::{self, BodyLimits, Unreceived};
+use super::proxies::{Origin, Proxies};
+use super::receive::{self, BodyLimits, Received, Unreceived};
+use super::room::Room;
 use crate::clock::Clock;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Denial, Refusal};
@@ -30,50 +33,111 @@ pub struct ClientTenant {
     pub hosts: Vec<String>,
     /// The domains of logins that lead to it, in lower case.
     pub domains: Vec<String>,
+    /// How large the body of a request may be, in bytes.
+    pub body_bytes: usize,
     /// Who may log in.
-    pub logins: Logins,
+    pub logins: Arc<Logins>,
 }
 
 /// Answers the requests of all tenants' clients.
 pub struct Exchange {
-    tenants: Vec<ClientTenant>,
-    by_host: HashMap<String, usize>,
-    by_domain: HashMap<String, usize>,
+    served: RwLock<Served>,
+    proxies: Proxies,
     limits: BodyLimits,
+    room: Arc<Room>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
+}
+
+/// The tenants, and how requests find them.
+#[derive(Default)]
+struct Served {
+    tenants: BTreeMap<String, Arc<ClientTenant>>,
+    by_host: HashMap<String, Arc<ClientTenant>>,
+    by_domain: HashMap<String, Arc<ClientTenant>>,
+}
+
+impl Served {
+    fn insert(&mut self, tenant: Arc<ClientTenant>) {
+        self.remove(tenant.tenant.name());
+        self.by_host.extend(tenant.hosts.iter().map(|host| (host.clone(), tenant.clone())));
+        self.by_domain.extend(tenant.domains.iter().map(|domain| (domain.clone(), tenant.clone())));
+        self.tenants.insert(tenant.tenant.name().to_owned(), tenant);
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some(former) = self.tenants.remove(name) else { return };
+        for host in &former.hosts {
+            self.by_host.remove(host);
+        }
+        for domain in &former.domains {
+            self.by_domain.remove(domain);
+        }
+    }
 }
 
 impl Exchange {
     /// Hosts and domains of the tenants do not overlap.
     pub fn new(
         tenants: Vec<ClientTenant>,
+        proxies: Proxies,
         limits: BodyLimits,
         counters: Arc<Counters>,
         clock: Arc<dyn Clock>,
     ) -> Exchange {
-        let index = |names: fn(&ClientTenant) -> &Vec<String>| -> HashMap<String, usize> {
-            let each = tenants.iter().enumerate();
-            each.flat_map(|(index, tenant)| names(tenant).iter().map(move |name| (name.clone(), index))).collect()
-        };
-        let (by_host, by_domain) = (index(|tenant| &tenant.hosts), index(|tenant| &tenant.domains));
-        Exchange { tenants, by_host, by_domain, limits, counters, clock }
+        let room = Arc::new(Room::new(limits.bytes_total, counters.clone()));
+        let exchange = Exchange { served: RwLock::default(), proxies, limits, room, counters, clock };
+        exchange.change(tenants, &[]);
+        exchange
     }
 
-    /// Answers one request. Dropping the future, or the answer's body before its end, hangs up.
-    pub async fn answer(&self, request: Request<Incoming>) -> ClientResponse {
+    /// Removes the tenants of these names, then serves these: new ones, or others in the place of those with their names.
+    /// Requests that have begun end with the tenants that they began with.
+    pub fn change(&self, tenants: Vec<ClientTenant>, removed: &[String]) {
+        let mut served = self.served.write().expect("nothing panics while this lock is held");
+        for name in removed.iter().map(String::as_str).chain(tenants.iter().map(|tenant| tenant.tenant.name())) {
+            served.remove(name);
+        }
+        for tenant in tenants {
+            served.insert(Arc::new(tenant));
+        }
+    }
+
+    /// The tenant of this name.
+    pub fn named(&self, name: &str) -> Option<Arc<ClientTenant>> {
+        self.served().tenants.get(name).cloned()
+    }
+
+    fn served(&self) -> RwLockReadGuard<'_, Served> {
+        self.served.read().expect("nothing panics while this lock is held")
+    }
+
+    /// The proxies that clients may come through.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    /// Answers one request that came on a connection of this origin. Dropping the future, or the answer's body before its
+    /// end, hangs up.
+    pub async fn answer(&self, mut request: Request<Incoming>, connection: Origin) -> ClientResponse {
+        let origin = self.proxies.origin(connection, request.headers_mut());
+        request.extensions_mut().insert(origin);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let began = self.clock.monotonic();
-        let response = self.respond(request).await;
+        let response = self.respond(request, origin).await;
         let (status, ms) = (response.status().as_u16(), self.clock.monotonic() - began);
         self.counters.responded(status);
         // Without the query, which may hold a secret.
-        tracing::debug!(%method, path, status, ms, "answered");
+        tracing::debug!(client = %origin.address, %method, path, status, ms, "answered");
         response
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> ClientResponse {
+    async fn respond(&self, request: Request<Incoming>, origin: Origin) -> ClientResponse {
         let (mut head, body) = request.into_parts();
+        if !host_is_clear(&head) {
+            self.counters.malformed();
+            return answer::closing(answer::plain(StatusCode::BAD_REQUEST, "one valid Host header is needed"));
+        }
         let basic = Basic::read(&head.headers);
         head.headers.remove(header::AUTHORIZATION);
         let Some(served) = self.tenant(&head, basic.as_ref().ok()) else {
@@ -82,7 +146,7 @@ impl Exchange {
         let plugin = served.tenant.plugin();
         match plugin::route(&plugin.manifest().routes, head.uri.path()) {
             Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
-                self.enter(served, route, basic, &head, body).await
+                self.enter(&served, route, (basic, origin), &head, body).await
             }
             Some(route) => wrong_method(route),
             None => answer::plain(StatusCode::NOT_FOUND, "nothing is here"),
@@ -90,14 +154,12 @@ impl Exchange {
     }
 
     /// By `Host`, then by the domain of the login, then the only one.
-    fn tenant(&self, head: &Head, basic: Option<&Basic>) -> Option<&ClientTenant> {
-        let by_host = || self.by_host.get(&host(head)?);
-        let by_domain = || self.by_domain.get(&basic?.domain()?.to_lowercase());
-        match (by_host().or_else(by_domain), self.tenants.as_slice()) {
-            (Some(index), tenants) => tenants.get(*index),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        }
+    fn tenant(&self, head: &Head, basic: Option<&Basic>) -> Option<Arc<ClientTenant>> {
+        let served = self.served();
+        let by_host = || served.by_host.get(&host(head)?);
+        let by_domain = || served.by_domain.get(&basic?.domain()?.to_lowercase());
+        let only = || served.tenants.values().next().filter(|_| served.tenants.len() == 1);
+        by_host().or_else(by_domain).or_else(only).cloned()
     }
 
     /// A login by header comes before the body: who may not enter cannot make the server keep what it sends.
@@ -105,67 +167,95 @@ impl Exchange {
         &self,
         served: &ClientTenant,
         route: &Route,
-        basic: Result<Basic, Denial>,
+        (basic, origin): (Result<Basic, Denial>, Origin),
         head: &Head,
-        body: Incoming,
+        mut body: Incoming,
     ) -> ClientResponse {
+        let limits = BodyLimits { bytes: served.body_bytes, ..self.limits };
         let mut login = None;
         if route.schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
             let verified = match &basic {
-                Ok(basic) => served.logins.basic(basic).await,
-                Err(denial) => Err(*denial),
+                Ok(basic) => served.logins.basic(basic, origin).await,
+                Err(denial) => Err((*denial).into()),
             };
             match verified {
                 Ok(verified) => login = Some(verified),
-                Err(denial) => {
-                    receive::discard(&head.headers, body, self.limits).await;
-                    return self.denied(served.tenant.name(), denial);
+                Err(refused) => {
+                    receive::discard(&head.headers, body, limits).await;
+                    return denied(served.tenant.name(), refused);
                 }
             }
         }
-        match receive::receive(&head.headers, body, self.limits).await {
-            Ok(body) => hand_over(served, route, head, login, body).await,
-            Err(unreceived) => answer::closing(self.unreceived(served, route, head, unreceived).await),
-        }
-    }
-
-    fn denied(&self, tenant: &str, denial: Denial) -> ClientResponse {
-        if denial == Denial::Throttled {
-            self.counters.refused(Limit::LoginsWaiting);
-            let mut response = answer::plain(StatusCode::SERVICE_UNAVAILABLE, "too many logins wait");
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            return response;
-        }
-        let mut response = answer::plain(StatusCode::UNAUTHORIZED, "a login is needed");
-        let challenge = HeaderValue::try_from(format!("Basic realm=\"{tenant}\", charset=\"UTF-8\""))
-            .expect("a tenant's name has no character that a header could not hold");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        response
-    }
-
-    async fn unreceived(
-        &self,
-        served: &ClientTenant,
-        route: &Route,
-        head: &Head,
-        unreceived: Unreceived,
-    ) -> ClientResponse {
-        match unreceived {
-            Unreceived::TooLarge => {
-                self.counters.refused(Limit::BodyBytes);
-                let head = request_head(head, route);
-                let reply = served.tenant.refuse(&head, &Bytes::new(), Refusal::TooLarge).await;
-                let mut response = answer::of_reply(reply);
-                *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+        match receive::receive(&mut body, limits, &self.room).await {
+            Ok(Received { bytes, share }) => {
+                let response = hand_over(served, route, head, login, bytes).await;
+                drop(share);
                 response
             }
-            Unreceived::TooSlow => {
-                self.counters.refused(Limit::BodySeconds);
-                answer::plain(StatusCode::REQUEST_TIMEOUT, "the request's body took too long")
+            Err(unreceived) => {
+                self.count(unreceived);
+                if let Unreceived::TooLarge | Unreceived::NoRoom = unreceived {
+                    receive::discard(&head.headers, body, limits).await;
+                }
+                answer::closing(unreceived_answer(served, route, head, unreceived).await)
             }
-            Unreceived::Broken => answer::plain(StatusCode::BAD_REQUEST, "the request's body is broken"),
         }
     }
+
+    fn count(&self, unreceived: Unreceived) {
+        match unreceived {
+            Unreceived::TooLarge => self.counters.refused(Limit::BodyBytes),
+            Unreceived::NoRoom => self.counters.refused(Limit::BodyBytesTotal),
+            Unreceived::TooSlow => self.counters.refused(Limit::BodySeconds),
+            Unreceived::Broken => self.counters.malformed(),
+        }
+    }
+}
+
+/// A login that exists and one that does not are refused alike.
+fn denied(tenant: &str, refused: Refused) -> ClientResponse {
+    match (refused.limit, refused.denial) {
+        (Some(Limit::LoginsWaiting), _) => return not_now("too many logins wait"),
+        (Some(_), _) => return too_many_failures(),
+        (None, Denial::Unavailable) => return not_now("logins cannot be verified now"),
+        (None, _) => {}
+    }
+    let mut response = answer::plain(StatusCode::UNAUTHORIZED, "a login is needed");
+    let challenge = HeaderValue::try_from(format!("Basic realm=\"{tenant}\", charset=\"UTF-8\""))
+        .expect("a tenant's name has no character that a header could not hold");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+fn too_many_failures() -> ClientResponse {
+    let mut response = answer::plain(StatusCode::TOO_MANY_REQUESTS, "too many logins have failed; wait");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+    response
+}
+
+async fn unreceived_answer(
+    served: &ClientTenant,
+    route: &Route,
+    head: &Head,
+    unreceived: Unreceived,
+) -> ClientResponse {
+    match unreceived {
+        Unreceived::TooLarge => {
+            let reply = served.tenant.refuse(&request_head(head, route), &Bytes::new(), Refusal::TooLarge).await;
+            let mut response = answer::of_reply(reply);
+            *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+            response
+        }
+        Unreceived::NoRoom => not_now("the requests of all clients are too large"),
+        Unreceived::TooSlow => answer::plain(StatusCode::REQUEST_TIMEOUT, "the request's body took too long"),
+        Unreceived::Broken => answer::plain(StatusCode::BAD_REQUEST, "the request's body is broken"),
+    }
+}
+
+fn not_now(why: &str) -> ClientResponse {
+    let mut response = answer::plain(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn wrong_method(route: &Route) -> ClientResponse {
@@ -174,6 +264,21 @@ fn wrong_method(route: &Route) -> ClientResponse {
         response.headers_mut().insert(header::ALLOW, methods);
     }
     response
+}
+
+/// Whether there is no doubt about which host a request is for (RFC 9112, section 3.2): a proxy before this server must
+/// not have read another one out of it.
+fn host_is_clear(head: &Head) -> bool {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.is_empty() || host.to_str().is_ok_and(is_host),
+        (None, _) => head.version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    !text.contains(['@', ',']) && text.parse::<Authority>().is_ok()
 }
 
 /// The host that a request is for, in lower case and without port: of its target, where that is absolute, else of
@@ -196,6 +301,26 @@ mod tests {
         }
         let head = request.body(()).expect("a request").into_parts().0;
         assert_eq!(host(&head).as_deref(), expected, "{target} {header:?}");
+    }
+
+    #[test]
+    fn a_request_is_for_one_host() {
+        let check = |version, hosts: &[&str], clear| {
+            let request = Request::get("/").version(version);
+            let request = hosts.iter().fold(request, |request, host| request.header(header::HOST, *host));
+            let head = request.body(()).expect("a request").into_parts().0;
+            assert_eq!(host_is_clear(&head), clear, "{version:?} {hosts:?}");
+        };
+        check(Version::HTTP_11, &["a.example:8080"], true);
+        check(Version::HTTP_11, &["[::1]:80"], true);
+        check(Version::HTTP_11, &[""], true);
+        check(Version::HTTP_10, &[], true);
+        check(Version::HTTP_11, &[], false);
+        for wrong in ["a b", "a@b.example", "a/b", "a:b:c", "a.example,b.example"] {
+            check(Version::HTTP_11, &[wrong], false);
+        }
+        check(Version::HTTP_11, &["a.example", "a.example"], false);
+        check(Version::HTTP_10, &["a.example", "b.example"], false);
     }
 
     #[test]

@@ -9,12 +9,10 @@ use zeroize::Zeroize;
 use super::answer::{self, ClientResponse};
 use super::exchange::ClientTenant;
 use super::logins::{Login, Substitution};
+use super::proxies::Origin;
 use crate::contract::lifecycle::Route;
-use crate::contract::requests::{Access, Claims, Credential, Denial, Refusal, RequestHead, Span};
+use crate::contract::requests::{Access, Claims, Credential, Denial, RequestHead, Span};
 use crate::tenant::{Request, RequestError};
-
-/// How many accounts are resolved for one request.
-const ACCOUNTS: usize = 4096;
 
 /// Asks the plugin what the request says of itself, finds out whether that is so, and hands the request over. `login`:
 /// by header, where the route wants one.
@@ -30,16 +28,10 @@ pub async fn hand_over(
         Ok(claims) => Scrubbed(claims),
         Err(error) => return refused(served, &request_head, &body, error).await,
     };
-    let Some(body) = overwritten(body, &claims.0.secrets).filter(|_| claims.0.accounts.len() <= ACCOUNTS) else {
-        tracing::warn!(
-            tenant = served.tenant.name(),
-            "the plugin claimed secrets beyond the body, or too many accounts"
-        );
-        return refused(served, &request_head, &Bytes::new(), RequestError::Refused(Refusal::Fault)).await;
-    };
+    let body = overwritten(body, &claims.0.secrets);
     let login = match login {
         Some(login) => Ok(login),
-        None => by_claims(served, &claims.0).await,
+        None => by_claims(served, &claims.0, head.extensions.get::<Origin>()).await,
     };
     let Ok((access, substitution)) = access(served, &login, claims.0.wants_token) else {
         return answer::plain(StatusCode::SERVICE_UNAVAILABLE, "there is no randomness for a token");
@@ -77,10 +69,11 @@ impl Drop for Scrubbed {
     }
 }
 
-async fn by_claims(served: &ClientTenant, claims: &Claims) -> Result<Login, Denial> {
-    match &claims.credential {
-        Some(credential) => served.logins.credential(credential).await,
-        None => Err(Denial::Missing),
+async fn by_claims(served: &ClientTenant, claims: &Claims, origin: Option<&Origin>) -> Result<Login, Denial> {
+    match (&claims.credential, origin) {
+        (Some(credential), Some(origin)) => served.logins.credential(credential, *origin).await,
+        (Some(_), None) => Err(Denial::Unavailable),
+        (None, _) => Err(Denial::Missing),
     }
 }
 
@@ -112,7 +105,7 @@ pub fn request_head(head: &Head, route: &Route) -> RequestHead {
         query: head.uri.query().unwrap_or_default().to_owned(),
         content_type: head.headers.get(header::CONTENT_TYPE).map(text_of).unwrap_or_default(),
         headers: asked_for(head, route, |name| ![header::AUTHORIZATION, header::COOKIE].contains(name)),
-        secure: false,
+        secure: head.extensions.get::<Origin>().is_some_and(|origin| origin.secure),
     }
 }
 
@@ -133,17 +126,17 @@ fn text_of(value: &header::HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// The body with every secret overwritten; none if the plugin says that one stands beyond it.
-fn overwritten(body: Bytes, secrets: &[Span]) -> Option<Bytes> {
+/// The body with every secret overwritten. All stand within it: a plugin that claims something else has failed.
+fn overwritten(body: Bytes, secrets: &[Span]) -> Bytes {
     if secrets.is_empty() {
-        return Some(body);
+        return body;
     }
     let mut body = bytes::BytesMut::from(body);
     for Span { start, length } in secrets {
         let start = *start as usize;
-        body.get_mut(start..start + *length as usize)?.fill(b'*');
+        body[start..start + *length as usize].fill(b'*');
     }
-    Some(body.freeze())
+    body.freeze()
 }
 
 #[cfg(test)]
@@ -156,14 +149,10 @@ mod tests {
 
     #[test]
     fn secrets_are_overwritten_and_nothing_else() {
-        for (spans, expected) in [
-            (vec![], Some("0123456789")),
-            (vec![span(0, 2), span(5, 1)], Some("**234*6789")),
-            (vec![span(0, 10), span(10, 0)], Some("**********")),
-            (vec![span(8, 3)], None),
-            (vec![span(u32::MAX, u32::MAX)], None),
-        ] {
-            assert_eq!(overwritten(Bytes::from_static(b"0123456789"), &spans).as_deref(), expected.map(str::as_bytes));
+        for (spans, expected) in
+            [(vec![], "0123456789"), (vec![span(0, 2), span(5, 1)], "**234*6789"), (vec![span(0, 10)], "**********")]
+        {
+            assert_eq!(overwritten(Bytes::from_static(b"0123456789"), &spans), expected);
         }
     }
 
@@ -184,7 +173,7 @@ mod tests {
         let seen = request_head(&head(), &route);
         assert_eq!(seen.headers, [("user-agent".to_owned(), "test".to_owned())]);
         assert_eq!((seen.path.as_str(), seen.query.as_str()), ("/EWS/Exchange.asmx", "a=b%20c"));
-        assert_eq!(seen.content_type, "text/xml");
+        assert_eq!((seen.content_type.as_str(), seen.secure), ("text/xml", false));
         let identified = with_cookies(&seen, &head(), &route);
         assert_eq!(identified.headers[1..], [("cookie".to_owned(), "token=1".to_owned())]);
     }

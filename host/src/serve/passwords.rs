@@ -1,135 +1,60 @@
-//! Passwords against their argon2id hashes: off the network threads, few at a time, and remembered for a short while.
+//! Passwords against their argon2id hashes, off the network threads.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
+use super::authenticator::{Attempt, Authenticator, Verified};
+use super::directory::Directory;
+use super::gate::processors;
+use crate::contract::requests::Denial;
 
-/// How long a login that was verified is taken without hashing again, in milliseconds. A changed password is asked for
-/// again after this time at the latest.
-pub const REMEMBERED_MS: u64 = 60_000;
-/// How many verified logins are remembered.
-const REMEMBERED: usize = 10_000;
+/// A hash that is no user's, of the usual cost: what unknown logins are verified against.
+const NOBODYS_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// More logins wait for being verified than the limit `logins-waiting` allows.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many logins wait")]
-pub struct TooManyWait;
-
-/// Verifies passwords; one for all tenants of a process, because all share its processors.
-pub struct Passwords {
-    /// The key of the fingerprints: random, of this process only, so that they say nothing outside of it.
-    key: [u8; 32],
-    /// Fingerprints of verified logins, and when each is forgotten (monotonic milliseconds).
-    verified: Mutex<BTreeMap<[u8; 32], u64>>,
-    hashing: Semaphore,
-    waiting: AtomicUsize,
-    most_waiting: usize,
-    clock: Arc<dyn Clock>,
-}
+/// Verifies passwords by the hashes of a directory.
+#[derive(Debug)]
+pub struct Passwords(Arc<Directory>);
 
 impl Passwords {
-    /// `most_waiting`: how many logins may be in verification at a time, those that wait for a processor included.
-    ///
-    /// # Errors
-    ///
-    /// The operating system gives no random bytes.
-    pub fn new(clock: Arc<dyn Clock>, most_waiting: usize) -> Result<Passwords, getrandom::Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Passwords {
-            key,
-            verified: Mutex::default(),
-            hashing: Semaphore::new(processors),
-            waiting: AtomicUsize::new(0),
-            most_waiting,
-            clock,
-        })
+    /// Of this directory's users.
+    pub fn new(directory: Arc<Directory>) -> Passwords {
+        Passwords(directory)
     }
 
-    /// Whether `secret` is the password whose hash is `stored`.
-    ///
-    /// # Errors
-    ///
-    /// Too many wait already.
-    pub async fn verify(&self, secret: &str, stored: &str) -> Result<bool, TooManyWait> {
-        let fingerprint = self.fingerprint(secret, stored);
-        if self.remembers(&fingerprint) {
-            return Ok(true);
+    async fn check(&self, attempt: Attempt<'_>) -> Result<String, Denial> {
+        let user = self.0.by_login(attempt.login);
+        let Some((user, stored)) = user.and_then(|user| Some((user, user.password.as_ref()?))) else {
+            matches(attempt.secret, self.some_hash()).await;
+            return Err(Denial::UnknownLogin);
+        };
+        match matches(attempt.secret, stored).await {
+            true => Ok(user.account.name.clone()),
+            false => Err(Denial::WrongSecret),
         }
-        let _place = self.place()?;
-        let _turn = self.hashing.acquire().await.expect("the semaphore is never closed");
-        // Many connections of one client come at once: all but the first find its result here.
-        if self.remembers(&fingerprint) {
-            return Ok(true);
-        }
-        let right = matches(secret, stored).await;
-        if right {
-            self.remember(fingerprint);
-        }
-        Ok(right)
     }
 
-    /// Takes as long as `verify` of a wrong password, so that the time does not tell whether a login exists.
-    ///
-    /// # Errors
-    ///
-    /// Too many wait already.
-    pub async fn pretend(&self, secret: &str, stored: &str) -> Result<(), TooManyWait> {
-        let _place = self.place()?;
-        let _turn = self.hashing.acquire().await.expect("the semaphore is never closed");
-        matches(secret, stored).await;
-        Ok(())
-    }
-
-    fn place(&self) -> Result<Place<'_>, TooManyWait> {
-        let place = Place(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most_waiting { Ok(place) } else { Err(TooManyWait) }
-    }
-
-    /// Salted by the hash, so another password or a changed one has another fingerprint.
-    fn fingerprint(&self, secret: &str, stored: &str) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.update(&(stored.len() as u64).to_le_bytes());
-        mac.update(stored.as_bytes());
-        mac.update(secret.as_bytes());
-        mac.finalize().into_bytes().into()
-    }
-
-    fn remembers(&self, fingerprint: &[u8; 32]) -> bool {
-        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        verified.get(fingerprint).is_some_and(|forgotten| self.clock.monotonic() < *forgotten)
-    }
-
-    fn remember(&self, fingerprint: [u8; 32]) {
-        let now = self.clock.monotonic();
-        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() >= REMEMBERED {
-            verified.retain(|_, forgotten| now < *forgotten);
-        }
-        if verified.len() >= REMEMBERED {
-            verified.pop_first();
-        }
-        verified.insert(fingerprint, now + REMEMBERED_MS);
+    /// A hash as costly as those of this directory, so that the time does not tell whether a login exists.
+    fn some_hash(&self) -> &str {
+        self.0.users().iter().find_map(|user| user.password.as_deref()).unwrap_or(NOBODYS_HASH)
     }
 }
 
-/// One of those that wait; gives its place back when dropped.
-struct Place<'a>(&'a AtomicUsize);
+impl Authenticator for Passwords {
+    fn at_once(&self) -> usize {
+        processors()
+    }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    fn verify<'a>(&'a self, attempt: Attempt<'a>) -> Verified<'a> {
+        Box::pin(self.check(attempt))
+    }
+
+    fn version(&self, login: &str) -> Option<&str> {
+        self.0.by_login(login)?.password.as_deref()
     }
 }
 
@@ -171,7 +96,6 @@ pub fn check_hash(stored: &str) -> Result<(), String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::clock::ManualClock;
 
     /// A real argon2id hash at the lowest cost.
     pub(crate) fn cheap_hash(secret: &str) -> String {
@@ -182,46 +106,11 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn only_the_password_matches() {
-        let passwords = Passwords::new(Arc::new(ManualClock::default()), 10).expect("random bytes");
         let stored = cheap_hash("secret");
-        assert_eq!(passwords.verify("secret", &stored).await, Ok(true));
-        assert_eq!(passwords.verify("Secret", &stored).await, Ok(false));
-        assert_eq!(passwords.verify("", &stored).await, Ok(false));
-        assert_eq!(passwords.verify("secret", "no hash").await, Ok(false));
-    }
-
-    #[tokio::test]
-    async fn a_verified_login_is_remembered_for_its_time() {
-        let clock = Arc::new(ManualClock::default());
-        let passwords = Passwords::new(clock.clone(), 10).expect("random bytes");
-        let stored = cheap_hash("secret");
-        assert_eq!(passwords.verify("secret", &stored).await, Ok(true));
-        let fingerprint = passwords.fingerprint("secret", &stored);
-        clock.advance(REMEMBERED_MS - 1);
-        assert!(passwords.remembers(&fingerprint));
-        assert!(!passwords.remembers(&passwords.fingerprint("secret", &cheap_hash("secret"))), "another hash");
-        clock.advance(1);
-        assert!(!passwords.remembers(&fingerprint));
-    }
-
-    #[tokio::test]
-    async fn what_is_remembered_is_bounded() {
-        let passwords = Passwords::new(Arc::new(ManualClock::default()), 10).expect("random bytes");
-        for number in 0..REMEMBERED + 10 {
-            passwords.remember(passwords.fingerprint(&number.to_string(), ""));
+        for (secret, expected) in [("secret", true), ("Secret", false), ("", false)] {
+            assert_eq!(matches(secret, &stored).await, expected, "{secret}");
         }
-        assert_eq!(passwords.verified.lock().expect("no panic").len(), REMEMBERED);
-    }
-
-    #[tokio::test]
-    async fn who_would_wait_beyond_the_limit_is_refused() {
-        let passwords = Passwords::new(Arc::new(ManualClock::default()), 1).expect("random bytes");
-        let stored = cheap_hash("secret");
-        let place = passwords.place().expect("the only place");
-        assert_eq!(passwords.verify("secret", &stored).await, Err(TooManyWait));
-        assert_eq!(passwords.pretend("secret", &stored).await, Err(TooManyWait));
-        drop(place);
-        assert_eq!(passwords.verify("secret", &stored).await, Ok(true));
+        assert!(!matches("secret", "no hash").await);
     }
 
     #[test]

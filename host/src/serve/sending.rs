@@ -1,43 +1,28 @@
 //! The sending side of a connection: it knows what the peer has acknowledged, and gives up a peer that takes nothing.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::ioctl::{Getter, Opcode, ioctl};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::counters::{Counters, Limit};
 use super::delivery::Deliveries;
+use super::socket::SendQueue;
 
 /// How long after a flush the peer's acknowledgement is looked for; then twice as long, and so on up to [`LAST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
-/// A stream that knows how much of what was written to it is still on its way.
-pub trait SendQueue {
-    /// How many of the bytes written the peer has not acknowledged; none if that cannot be known.
-    fn unacknowledged(&self) -> Option<u64>;
-}
-
-impl SendQueue for TcpStream {
-    fn unacknowledged(&self) -> Option<u64> {
-        // `SIOCOUTQ`, tcp(7); the number is that of all architectures that wasmtime compiles for.
-        const SIOCOUTQ: Opcode = 0x5411;
-        // SAFETY: SIOCOUTQ writes one `int`; what is no TCP socket refuses it or does likewise.
-        let unacknowledged = unsafe { ioctl(self.as_fd(), Getter::<SIOCOUTQ, std::ffi::c_int>::new()) };
-        unacknowledged.ok().and_then(|bytes| u64::try_from(bytes).ok())
-    }
-}
-
 /// A stream that tells [`Deliveries`] what of it has arrived: while there is something to tell, at each flush, when the
 /// peer says something, after a pause, and at the end. Where the stream does not know, what is written counts as
 /// arrived.
+///
+/// What counts are the bytes that the system was given. A stream that holds back some of what was written to it (TLS)
+/// gives up all of it in a flush: so what was handed out lies within the bytes that were sent when a flush has ended.
 ///
 /// To shut it down is to wait until the answers on it are settled, or the peer is gone.
 pub struct Sending<S: SendQueue> {
@@ -45,7 +30,6 @@ pub struct Sending<S: SendQueue> {
     deliveries: Deliveries,
     send_time: Duration,
     counters: Arc<Counters>,
-    written: u64,
     look_again: Option<Pin<Box<Sleep>>>,
     pause: Duration,
     /// Runs while the stream takes nothing, with the bytes that were acknowledged when it began.
@@ -61,7 +45,6 @@ impl<S: SendQueue> Sending<S> {
             deliveries,
             send_time,
             counters,
-            written: 0,
             look_again: None,
             pause: FIRST_LOOK,
             stall: None,
@@ -70,7 +53,7 @@ impl<S: SendQueue> Sending<S> {
     }
 
     fn acknowledged(&self) -> u64 {
-        self.written.saturating_sub(self.stream.unacknowledged().unwrap_or(0))
+        self.stream.sent().saturating_sub(self.stream.unacknowledged().unwrap_or(0))
     }
 
     fn look(&self) {
@@ -108,13 +91,12 @@ impl<S: SendQueue> Sending<S> {
         }
     }
 
-    /// Counts what was written, or the time that nothing was.
-    fn wrote(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// What came of an attempt to send. Counts the time that the peer takes nothing.
+    fn tried<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match polled {
-            Poll::Ready(Ok(bytes)) => {
-                self.written += bytes as u64;
+            Poll::Ready(Ok(done)) => {
                 self.stall = None;
-                Poll::Ready(Ok(bytes))
+                Poll::Ready(Ok(done))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.given_up(error))),
             Poll::Pending => {
@@ -170,13 +152,14 @@ impl<S: SendQueue + AsyncRead + Unpin> AsyncRead for Sending<S> {
 impl<S: SendQueue + AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sending<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(context, polled)
+        self.tried(context, polled)
     }
 
     /// The HTTP implementation flushes when it has written everything that it took from the bodies.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.deliveries.flushed(self.written) {
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        ready!(self.tried(context, polled))?;
+        if self.deliveries.flushed(self.stream.sent()) {
             (self.look_again, self.pause) = (None, FIRST_LOOK);
         }
         self.settle(context);
@@ -185,7 +168,8 @@ impl<S: SendQueue + AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sending<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shut {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.tried(context, polled))?;
             self.shut = true;
         }
         self.settle(context);
@@ -201,7 +185,7 @@ impl<S: SendQueue + AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sending<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.wrote(context, polled)
+        self.tried(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -220,13 +204,20 @@ mod tests {
 
     const SEND_TIME: Duration = Duration::from_secs(60);
 
-    /// A stream whose queue the test decides about.
+    /// A stream whose queue the test decides about. One that holds back keeps what is written until it is flushed, as TLS
+    /// may.
     struct Pipe {
         stream: DuplexStream,
+        sent: u64,
+        held: Option<Vec<u8>>,
         unacknowledged: Arc<AtomicU64>,
     }
 
     impl SendQueue for Pipe {
+        fn sent(&self) -> u64 {
+            self.sent
+        }
+
         fn unacknowledged(&self) -> Option<u64> {
             Some(self.unacknowledged.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
         }
@@ -244,13 +235,33 @@ mod tests {
         }
     }
 
+    impl Pipe {
+        fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+            self.sent += sent as u64;
+            Poll::Ready(Ok(sent))
+        }
+    }
+
     impl AsyncWrite for Pipe {
         fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.stream).poll_write(context, bytes)
+            match &mut self.held {
+                Some(held) => {
+                    held.extend_from_slice(bytes);
+                    Poll::Ready(Ok(bytes.len()))
+                }
+                None => self.poll_send(context, bytes),
+            }
         }
 
         fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.stream).poll_flush(context)
+            while let Some(held) = self.held.take_if(|held| !held.is_empty()) {
+                let sent = self.poll_send(context, &held);
+                let left = if let Poll::Ready(Ok(sent)) = sent { &held[sent..] } else { &held[..] };
+                self.held = Some(left.to_vec());
+                ready!(sent)?;
+            }
+            Poll::Ready(Ok(()))
         }
 
         fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -269,11 +280,15 @@ mod tests {
 
     /// A connection that takes 100 bytes while its client reads nothing, with an answer on it.
     fn scene() -> Scene {
+        scene_with(None)
+    }
+
+    fn scene_with(held: Option<Vec<u8>>) -> Scene {
         let (client, stream) = duplex(100);
         let (unacknowledged, counters) = (Arc::<AtomicU64>::default(), Arc::<Counters>::default());
         let (deliveries, told) = (Deliveries::default(), Told::default());
         let delivery = Some(deliveries.answer(told.receipt(1)));
-        let pipe = Pipe { stream, unacknowledged: unacknowledged.clone() };
+        let pipe = Pipe { stream, sent: 0, held, unacknowledged: unacknowledged.clone() };
         let server = Sending::new(pipe, deliveries, SEND_TIME, counters.clone());
         Scene { client, server, unacknowledged, told, delivery, counters }
     }
@@ -411,25 +426,26 @@ mod tests {
         assert_eq!(scene.told.take(), "1: 1");
     }
 
-    /// What the operating system says of a real socket.
-    #[tokio::test]
-    async fn the_system_knows_what_has_arrived() -> io::Result<()> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.set_recv_buffer_size(4096)?;
-        let (client, accepted) = tokio::join!(socket.connect(listener.local_addr()?), listener.accept());
-        let (mut client, mut server) = (client?, accepted?.0);
-        assert_eq!(server.unacknowledged(), Some(0));
-        let mut written = 0;
-        while let Ok(more) = server.try_write(&[b'x'; 65_536]) {
-            written += more as u64;
-        }
-        let unacknowledged = server.unacknowledged().expect("the system knows");
-        assert!(0 < unacknowledged && unacknowledged < written, "{unacknowledged} of {written}");
-        client.read_exact(&mut vec![0; usize::try_from(written).expect("it fits")]).await?;
-        client.write_all(b"G").await?;
-        server.read_u8().await?;
-        assert_eq!(server.unacknowledged(), Some(0));
-        Ok(())
+    #[tokio::test(start_paused = true)]
+    async fn what_the_stream_holds_back_has_not_arrived() {
+        let mut scene = scene_with(Some(Vec::new()));
+        scene.part(0, 0).await;
+        scene.delivery.as_mut().expect("the answer goes on").part(100, 1);
+        scene.server.write_all(&[b'x'; 100]).await.expect("taken");
+        assert!(timeout(LAST_LOOK * 10, scene.server.flush()).await.is_err(), "ten bytes have no room");
+        assert_eq!(scene.told.take(), "", "the system was given 100 of 110 bytes, and all of these have arrived");
+        scene.client.read_exact(&mut [0; 10]).await.expect("received");
+        scene.server.flush().await.expect("flushed");
+        assert_eq!(scene.told.take(), "1: 1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_what_is_held_back_is_given_up() {
+        let mut scene = scene_with(Some(Vec::new()));
+        scene.unacknowledged.store(100, Ordering::Relaxed);
+        scene.server.write_all(&[b'x'; 101]).await.expect("taken");
+        let error = timeout(SEND_TIME * 2, scene.server.flush()).await.expect("it gives up");
+        assert_eq!(error.expect_err("given up").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(scene.counters.refusals()["send-seconds"], 1);
     }
 }

@@ -5,14 +5,17 @@
 //! after the commit, and when the plugin fails, throws the instance away and has the journal replayed into a new one, in
 //! the background: what comes meanwhile waits.
 
+mod allowances;
 mod commit;
 mod feeding;
 mod recovery;
+mod sleeping;
 mod snapshots;
 mod swap;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -27,17 +30,19 @@ use super::shard::{Command, Mailbox};
 use super::unread::UnreadTotal;
 use super::{IngestError, Ingested, Limits, RequestError};
 use crate::OpenError;
-use crate::clock::{Clock, TenantTime};
+use crate::clock::{Clock, Stopwatch, TenantTime, ThreadWatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
 use crate::journal::{Committer, Input, Offsets, Record, SourceSpan, Tenure};
 use crate::outbound::Outbound;
 use crate::plugin::{Instance, Pin, Plugin, route};
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, Timings};
+use allowances::Allowances;
 use commit::{Farewell, Release};
 use recovery::Then;
 pub(crate) use recovery::{Recovered, Successive, TakeOver};
+use sleeping::Rest;
 use snapshots::Snapshots;
 use swap::Attempt;
 
@@ -57,6 +62,8 @@ pub(crate) struct Actor {
     generation: u64,
     /// Which replay is expected: what comes of an earlier one is dropped.
     replays: u64,
+    /// What the plugin computed since that was last asked.
+    computed: Duration,
     /// How many appends failed since the last that did not.
     failures: u32,
     uncommitted: VecDeque<Record>,
@@ -68,10 +75,14 @@ pub(crate) struct Actor {
     open: OpenRequests,
     calls: Calls,
     guard: Guard,
+    allowances: Allowances,
     wake_at: Option<u64>,
+    /// The next tick goes on with what a batch brought that was accepted then.
+    waking: Option<Stopwatch>,
     /// Settlements that wait to be told to the plugin together.
     settlements: Vec<Settlement>,
     snapshots: Snapshots,
+    rest: Rest,
     /// The component that is in charge.
     tenure: Tenure,
     /// Who was in charge before each record of a swap that is not committed.
@@ -96,6 +107,7 @@ pub(crate) struct Parts {
     pub(crate) followers: Background,
     pub(crate) mailbox: Mailbox,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) timings: Arc<Timings>,
     pub(crate) unread: Arc<UnreadTotal>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) running: Arc<Running>,
@@ -112,6 +124,8 @@ pub(crate) struct Beginning {
     pub(crate) settings: Vec<(String, String)>,
     /// Another component than the one in charge is to take over.
     pub(crate) take_over: Option<TakeOver>,
+    /// Where there are too many instances, it waits until there is room, and does not fail.
+    pub(crate) patient: bool,
     /// Told once it is open and that is committed, or why it is not.
     pub(crate) opened: Box<dyn FnOnce(Result<(), OpenError>) + Send>,
 }
@@ -120,14 +134,21 @@ enum Live {
     Instance(Box<Instance>),
     /// The journal is replayed into a new one.
     Replaying(Then),
+    /// There is none, because nobody needs it.
+    Asleep,
     /// There is none at present, for a reason that may pass: it is tried again at `until`, in monotonic time.
     Down {
         why: String,
         until: u64,
+        /// What it is wanted for then, besides what waits.
+        then: Option<Box<Then>>,
     },
     /// There will be none as long as this process lives.
     Faulted(String),
 }
+
+/// How many inputs' longest time the plugin may take to end everything: the tenants beside it wait.
+const DRAIN_INPUTS: u64 = 10;
 
 /// Whether the actor goes on after a command.
 #[derive(PartialEq, Eq)]
@@ -139,8 +160,10 @@ pub(super) enum Next {
 impl Actor {
     pub(crate) fn new(parts: Parts, mut beginning: Beginning) -> Actor {
         let time = TenantTime::start(&*parts.clock, 0);
-        let snapshots = Snapshots::new(&*parts.clock);
+        let (snapshots, rest) = (Snapshots::new(&*parts.clock), Rest::new(parts.clock.monotonic()));
         let open = OpenRequests::new(parts.unread.clone());
+        let guard = Guard::after_load(&[], &[], parts.limits.reaction_bytes);
+        let allowances = Allowances::new(&parts.limits, parts.clock.monotonic());
         let (tenure, take_over) = (Tenure::first(parts.history.plugin.id()), beginning.take_over.take());
         Actor {
             parts,
@@ -152,6 +175,7 @@ impl Actor {
             committed: 0,
             generation: 0,
             replays: 0,
+            computed: Duration::ZERO,
             failures: 0,
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
@@ -160,10 +184,13 @@ impl Actor {
             outbox: Outbox::default(),
             open,
             calls: Calls::default(),
-            guard: Guard::default(),
+            guard,
+            allowances,
             wake_at: None,
+            waking: None,
             settlements: Vec::new(),
             snapshots,
+            rest,
             tenure,
             unproven: VecDeque::new(),
             take_over,
@@ -191,8 +218,12 @@ impl Actor {
             Command::Follower { attempt, result } => self.follower(attempt, result),
             Command::SwapUnwatched => {}
             Command::Sweep { swap, after } => self.sweep(swap, after),
+            Command::Limit { limits } => self.limit(*limits),
+            Command::Close { respond } if self.is_unopened() && self.deferred.is_empty() => {
+                self.close_unopened(respond)
+            }
             // Who looks does not wait.
-            Command::Inspect { respond } if !matches!(self.live, Live::Instance(_)) => {
+            Command::Inspect { respond } if !matches!(self.live, Live::Instance(_) | Live::Asleep) => {
                 self.parts.mailbox.taken();
                 drop(respond.send(vec![]));
             }
@@ -207,6 +238,10 @@ impl Actor {
 
     /// Takes the commands that wait, in order, as long as there is an instance or a reason to refuse them.
     fn go_on(&mut self) {
+        // What clients have, and what became of calls, waits for an instance, too.
+        if matches!(self.live, Live::Asleep) {
+            self.revive();
+        }
         while !self.deferred.is_empty() {
             self.settle();
             self.revive();
@@ -224,7 +259,7 @@ impl Actor {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Ingest { batch, span, respond } => self.ingest(batch, span, respond),
+            Command::Ingest { batch, span, accepted, respond } => self.ingest(batch, span, accepted, respond),
             Command::Request { request, respond } => self.request(request, respond),
             Command::SourceOffset { source, respond } => self.source_offset(&source, respond),
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
@@ -239,7 +274,8 @@ impl Actor {
             | Command::Followed { .. }
             | Command::Follower { .. }
             | Command::SwapUnwatched
-            | Command::Sweep { .. } => unreachable!("these never wait"),
+            | Command::Sweep { .. }
+            | Command::Limit { .. } => unreachable!("these never wait"),
         }
     }
 
@@ -258,14 +294,18 @@ impl Actor {
     /// Does what is due.
     pub(super) fn tick_if_due(&mut self) -> Next {
         self.revive();
-        if !self.is_full() && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock)) {
+        let may = matches!(self.live, Live::Instance(_)) && !self.is_full();
+        let due = may && self.wake_at.is_some_and(|due| due <= self.time.read(&*self.parts.clock));
+        if due && self.may_tick() {
             self.wake_at = None;
             self.feed_own(Input::Tick);
+            self.note_late_tick();
         }
         self.close_overdue();
         self.follow_if_due();
         self.settle();
         self.go_on();
+        self.sleep_if_due();
         self.release()
     }
 
@@ -281,21 +321,25 @@ impl Actor {
 
     /// When something is due next, in the clock's monotonic time.
     pub(super) fn due(&self) -> Option<u64> {
-        let ticks = matches!(self.live, Live::Instance(_)) && !self.is_full();
-        let instants = [self.wake_at.filter(|_| ticks), self.open.first_deadline()];
-        let due = instants.into_iter().flatten().min().map(|instant| self.time.due(instant));
+        let ticks = matches!(self.live, Live::Instance(_) | Live::Asleep) && !self.is_full();
+        let due = |instant| self.time.due(instant);
+        let tick = self.wake_at.filter(|_| ticks).map(due).map(|due| due.max(self.next_tick()));
+        let deadline = self.open.first_deadline().map(due);
         let again = match &self.live {
             Live::Down { until, .. } => Some(*until),
             _ => None,
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
-        [due, again, farewell, self.snapshot_due(), self.shadow_due()].into_iter().flatten().min()
+        let own = [tick, deadline, again, farewell, self.snapshot_due(), self.shadow_due()];
+        let own = own.into_iter().chain([self.sleep_due(), self.room_due()]);
+        own.flatten().min()
     }
 
     fn ingest(
         &mut self,
         batch: Batch,
         span: Option<SourceSpan>,
+        accepted: Stopwatch,
         respond: oneshot::Sender<Result<Ingested, IngestError>>,
     ) {
         if let Some(why) = self.refusal() {
@@ -310,7 +354,7 @@ impl Actor {
             Ok(Ok(mut reaction)) => {
                 let rejections = std::mem::take(&mut reaction.rejections);
                 let ingested = Ingested { rejections, sequence: self.sequence, repeated: false };
-                self.outbox.push(self.sequence, Release::Reaction(reaction));
+                self.push_woken(accepted, reaction);
                 self.outbox.push(self.sequence, Release::Ingest(respond, Ok(ingested)));
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
@@ -323,11 +367,11 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => Some(IngestError::Journal(why.clone())),
             Live::Faulted(why) => Some(IngestError::Fault(why.clone())),
-            Live::Instance(_) | Live::Replaying(_) if self.is_full() => {
-                self.statistics().refusal("uncommitted");
+            Live::Instance(_) | Live::Replaying(_) | Live::Asleep => {
+                let limit = self.full()?;
+                self.statistics().refusal(limit);
                 Some(IngestError::Busy)
             }
-            Live::Instance(_) | Live::Replaying(_) => None,
         }
     }
 
@@ -347,8 +391,10 @@ impl Actor {
     fn request(&mut self, request: Box<Request>, respond: Respond) {
         let limit = match () {
             () if self.open.unanswered() >= self.parts.limits.open_requests => "open-requests",
-            () if self.is_full() => "uncommitted",
-            () => return self.answer(request, respond),
+            () => match self.full() {
+                Some(limit) => limit,
+                None => return self.answer(request, respond),
+            },
         };
         self.statistics().refusal(limit);
         drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
@@ -381,7 +427,7 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => drop(respond.send(Err(IngestError::Journal(why.clone())))),
             Live::Faulted(why) => drop(respond.send(Err(IngestError::Fault(why.clone())))),
-            Live::Instance(_) | Live::Replaying(_) => {
+            Live::Instance(_) | Live::Replaying(_) | Live::Asleep => {
                 self.outbox.push(self.sequence, Release::Offset(respond, offset));
             }
         }
@@ -401,7 +447,9 @@ impl Actor {
 
     fn inspect(&mut self) -> Vec<Gauge> {
         let Live::Instance(instance) = &mut self.live else { return vec![] };
-        match instance.inspect() {
+        let inspected = instance.inspect();
+        self.computed += instance.time();
+        match inspected {
             Ok(gauges) => gauges,
             Err(fault) => {
                 self.fault(&fault, "inspect");
@@ -414,15 +462,28 @@ impl Actor {
     /// Ends what is open in each dialect's way. What does not fit into one reaction comes by ticks.
     fn drain(&mut self, respond: oneshot::Sender<()>) {
         self.give_swap_up("the tenant is closed");
+        let began = ThreadWatch::start();
+        let most = Duration::from_millis(self.parts.limits.instance.call_milliseconds.saturating_mul(DRAIN_INPUTS));
         self.feed_own(Input::Drain);
-        for _ in 0..10_000 {
+        // Without an instance there is nothing that it could end.
+        let most_ticks = if matches!(self.live, Live::Instance(_)) { 10_000 } else { 0 };
+        for _ in 0..most_ticks {
             let now = self.time.read(&*self.parts.clock);
-            if self.wake_at.is_none_or(|due| due > now) {
+            if self.wake_at.is_none_or(|due| due > now) || began.elapsed() > most {
                 break;
             }
             self.feed_own(Input::Tick);
         }
         self.outbox.push(self.sequence, Release::Close(respond));
+    }
+
+    /// The limit that lets nothing more be taken from outside.
+    fn full(&self) -> Option<&'static str> {
+        match () {
+            () if self.is_full() => Some("uncommitted"),
+            () if self.snapshots.unsaved() > self.parts.limits.journal_bytes => Some("journal-bytes"),
+            () => None,
+        }
     }
 
     /// Whether so much waits to be committed that nothing more may be fed.

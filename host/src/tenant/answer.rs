@@ -1,5 +1,6 @@
 //! The client's half of an open request: the answer as it is read.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -8,6 +9,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::shard::{Command, Mailbox};
 use super::unread::Unread;
+use crate::Timings;
+use crate::clock::Stopwatch;
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub struct Closed(
 /// What goes down the line from the tenant to the reader.
 #[derive(Debug)]
 pub(crate) enum Part {
-    Body { bytes: Bytes, confirm: bool, last: bool },
+    Body { bytes: Bytes, confirm: bool, last: bool, woken: Option<Woken> },
     Closed(String),
 }
 
@@ -74,6 +77,21 @@ pub(crate) struct Start {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: StartBody,
+    pub(super) woken: Option<Woken>,
+}
+
+/// A part that a change brought to a client that was parked: when the client's side takes it, the wake is over.
+#[derive(Debug)]
+pub(crate) struct Woken {
+    /// Since the change was accepted.
+    pub(super) accepted: Stopwatch,
+    pub(super) timings: Arc<Timings>,
+}
+
+impl Woken {
+    fn over(self) {
+        self.timings.woke(self.accepted.elapsed());
+    }
 }
 
 #[derive(Debug)]
@@ -86,6 +104,7 @@ impl Start {
     pub(super) fn answer(self, receipt: Receipt) -> Answer {
         let body = match self.body {
             StartBody::Whole(bytes) => {
+                self.woken.into_iter().for_each(Woken::over);
                 receipt.disarm();
                 Body::Whole(bytes)
             }
@@ -120,7 +139,8 @@ impl Parts {
             receipt.acknowledge(self.confirmed.0);
         }
         Poll::Ready(Some(match ready!(self.line.poll_recv(context)) {
-            Some(Part::Body { bytes, confirm, last }) => {
+            Some(Part::Body { bytes, confirm, last, woken }) => {
+                woken.into_iter().for_each(Woken::over);
                 self.unread.take(bytes.len());
                 self.confirmed = (self.confirmed.1, self.confirmed.1 + u32::from(confirm));
                 self.stage = if last { Stage::Last } else { Stage::Open };
@@ -149,6 +169,15 @@ impl Parts {
     /// taken before, or if the answer is over.
     pub fn receipt(&mut self) -> Option<Receipt> {
         self.receipt.take()
+    }
+}
+
+/// For servers that send bodies from a stream.
+impl futures_core::Stream for Parts {
+    type Item = Result<Bytes, Closed>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Parts::poll_next(&mut self, context)
     }
 }
 

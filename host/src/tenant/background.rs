@@ -1,6 +1,6 @@
 //! Threads for what must not hold up a shard: the pure functions of plugins, replays, followers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
@@ -15,23 +15,29 @@ pub(crate) struct Background {
 
 struct Handle(Arc<Queue>);
 
-#[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
+    /// How many jobs of one tenant run at once: one thread is always left for others, where there are two.
+    most_of_one: usize,
 }
 
+/// The jobs of each tenant in their order, and the tenants by turns.
 #[derive(Default)]
 struct Waiting {
-    /// With the tenant that each is for.
-    jobs: VecDeque<(u64, Job)>,
+    jobs: BTreeMap<u64, VecDeque<Job>>,
+    running: BTreeMap<u64, usize>,
+    /// Those with jobs that may begin, in their order, and the same again to be found.
+    turns: VecDeque<u64>,
+    in_turns: BTreeSet<u64>,
     closed: bool,
 }
 
 impl Background {
     /// Starts `threads` threads that are called `name`.
     pub(crate) fn start(name: &str, threads: usize) -> Background {
-        let queue = Arc::<Queue>::default();
+        let most_of_one = threads.saturating_sub(1).max(1);
+        let queue = Arc::new(Queue { waiting: Mutex::default(), changed: Condvar::new(), most_of_one });
         for _ in 0..threads {
             let queue = queue.clone();
             std::thread::Builder::new()
@@ -42,25 +48,63 @@ impl Background {
         Background { handle: Arc::new(Handle(queue)) }
     }
 
-    /// Queues a job of this tenant's.
+    /// Queues a job of this tenant's, behind its others. Tenants take turns.
     pub(crate) fn submit(&self, tenant: u64, job: impl FnOnce() + Send + 'static) {
-        self.handle.0.lock().jobs.push_back((tenant, Box::new(job)));
-        self.handle.0.changed.notify_one();
+        let queue = &self.handle.0;
+        let mut waiting = queue.lock();
+        waiting.jobs.entry(tenant).or_default().push_back(Box::new(job));
+        waiting.give_turn(tenant, queue.most_of_one);
+        queue.changed.notify_one();
     }
 
     /// Lets the jobs of this tenant that still wait begin before all others.
     pub(crate) fn hurry(&self, tenant: u64) {
         let mut waiting = self.handle.0.lock();
-        let (first, others): (VecDeque<_>, _) = waiting.jobs.drain(..).partition(|(of, _)| *of == tenant);
-        waiting.jobs = first;
-        waiting.jobs.extend(others);
+        if let Some(turn) = waiting.turns.iter().position(|other| *other == tenant) {
+            waiting.turns.remove(turn);
+            waiting.turns.push_front(tenant);
+        }
     }
 
-    /// Runs a job and gives its result.
-    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Runs a job of this tenant's and gives its result.
+    pub(crate) async fn run<T: Send + 'static>(&self, tenant: u64, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (respond, response) = oneshot::channel();
-        self.submit(0, move || drop(respond.send(job())));
+        self.submit(tenant, move || drop(respond.send(job())));
         response.await.expect("a job runs to its end as long as there is a handle")
+    }
+}
+
+impl Waiting {
+    /// The tenant is among those that may begin, if it may.
+    fn give_turn(&mut self, tenant: u64, most_of_one: usize) {
+        let running = self.running.get(&tenant).copied().unwrap_or(0);
+        let waits = self.jobs.get(&tenant).is_some_and(|jobs| !jobs.is_empty());
+        if waits && running < most_of_one && self.in_turns.insert(tenant) {
+            self.turns.push_back(tenant);
+        }
+    }
+
+    /// The next job, and whose it is.
+    fn begin(&mut self, most_of_one: usize) -> Option<(u64, Job)> {
+        let tenant = self.turns.pop_front()?;
+        self.in_turns.remove(&tenant);
+        let jobs = self.jobs.get_mut(&tenant).expect("it has a turn");
+        let job = jobs.pop_front().expect("it has a turn");
+        if jobs.is_empty() {
+            self.jobs.remove(&tenant);
+        }
+        *self.running.entry(tenant).or_default() += 1;
+        self.give_turn(tenant, most_of_one);
+        Some((tenant, job))
+    }
+
+    fn ended(&mut self, tenant: u64, most_of_one: usize) {
+        let running = self.running.get_mut(&tenant).expect("it ran");
+        *running -= 1;
+        if *running == 0 {
+            self.running.remove(&tenant);
+        }
+        self.give_turn(tenant, most_of_one);
     }
 }
 
@@ -77,23 +121,26 @@ impl Queue {
     }
 
     fn work(&self) {
-        while let Some(job) = self.next() {
+        while let Some((tenant, job)) = self.next() {
             job();
+            self.lock().ended(tenant, self.most_of_one);
+            self.changed.notify_one();
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<(u64, Job)> {
         let waiting = self.lock();
-        let idle = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.closed;
+        let idle = |waiting: &mut Waiting| waiting.turns.is_empty() && !waiting.closed;
         let mut waiting = self.changed.wait_while(waiting, idle).expect("nothing panics while this lock is held");
         if waiting.closed {
             // Dropped outside of the lock: a job may hold a handle.
             let dropped = std::mem::take(&mut waiting.jobs);
+            waiting.turns.clear();
             drop(waiting);
             drop(dropped);
             return None;
         }
-        waiting.jobs.pop_front().map(|(_, job)| job)
+        waiting.begin(self.most_of_one)
     }
 }
 
@@ -115,6 +162,21 @@ mod tests {
         background.hurry(2);
         begin.send(()).expect("the first job waits");
         drop(done);
-        assert_eq!(dones.iter().take(4).collect::<Vec<_>>(), [2, 2, 1, 3]);
+        assert_eq!(dones.iter().take(4).collect::<Vec<_>>(), [2, 1, 3, 2], "the others still take turns");
+    }
+
+    #[test]
+    fn one_tenant_never_has_all_threads() {
+        let background = Background::start("test", 2);
+        let (ends, ended) = channel::<()>();
+        let (done, dones) = channel();
+        background.submit(1, move || _ = ended.recv());
+        for tenant in [1, 2, 2] {
+            let done = done.clone();
+            background.submit(tenant, move || done.send(tenant).expect("the test listens"));
+        }
+        assert_eq!(dones.iter().take(2).collect::<Vec<_>>(), [2, 2]);
+        drop(ends);
+        assert_eq!(dones.recv(), Ok(1));
     }
 }

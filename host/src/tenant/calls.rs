@@ -38,6 +38,11 @@ pub(super) enum Start {
 }
 
 impl Calls {
+    /// Whether the plugin waits for none, as far as is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.awaited.is_empty()
+    }
+
     /// How many are on their way.
     pub(super) fn flying(&self) -> usize {
         self.flying

@@ -50,6 +50,19 @@ pub(crate) enum FollowError {
     Journal(#[from] JournalError),
 }
 
+impl FollowError {
+    /// The word for it in metrics, if the plugin is to blame.
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        match self {
+            FollowError::Fault(fault) | FollowError::Replay(ReplayError::Fault(fault)) => Some(fault.reason()),
+            FollowError::Replay(ReplayError::Diverged { .. }) => Some("divergence"),
+            FollowError::Replay(ReplayError::Load(_) | ReplayError::UnknownFormat(_) | ReplayError::Refused { .. })
+            | FollowError::Differs => Some("contract"),
+            FollowError::Replay(_) | FollowError::Journal(_) => None,
+        }
+    }
+}
+
 /// Has the journal keep a snapshot at `through`, or later, and cut what is no longer wanted, but nothing behind `pinned`.
 /// The state is saved only when a fresh instance has loaded it and saved the same.
 pub(super) fn snapshot(

@@ -42,6 +42,11 @@ impl Halving {
         halving.divide(all, reason).then_some(halving)
     }
 
+    /// Whether the plugin failed on the whole of it only.
+    pub(super) fn is_new(&self) -> bool {
+        self.failures == 1
+    }
+
     /// The next piece; the span of the whole batch comes with the last.
     pub(super) fn input(&self) -> Option<Input> {
         let piece = self.waiting.last()?;

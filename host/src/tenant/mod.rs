@@ -4,6 +4,7 @@
 //! to the shard and waits for what comes of them, on whatever executor its caller uses, or on none.
 
 mod actor;
+mod allowance;
 mod answer;
 mod background;
 mod calls;
@@ -19,7 +20,7 @@ mod swap;
 mod tenure;
 mod unread;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -29,10 +30,11 @@ pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
 pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
 pub use follower::Retention;
+pub(crate) use guard::{Guard, is_header};
 pub(crate) use replay::History;
 pub(crate) use running::Running;
 pub use running::Version;
-pub(crate) use shard::{Mailbox, Shard};
+pub(crate) use shard::{Mailbox, OwnThreads, Shard};
 pub use swap::{
     Difference, MOST_DIFFERENCES, OnDifference, Shadow, Step, Swap, SwapError, SwapEvent, SwapOptions, Swapping,
 };
@@ -41,12 +43,12 @@ pub(crate) use unread::UnreadTotal;
 
 pub use crate::journal::SourceSpan;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
 use crate::contract::types::{Rejection, Reply};
-use crate::plugin::{InstanceLimits, Library, Plugin};
+use crate::plugin::{Fault, InstanceLimits, Library, Plugin};
 use crate::statistics::Statistics;
 use shard::Command;
 
@@ -60,7 +62,8 @@ struct Inner {
     name: Arc<str>,
     running: Arc<Running>,
     library: Arc<Library>,
-    limits: Limits,
+    /// See [`Limits::inputs_waiting`].
+    inputs_waiting: AtomicUsize,
     clock: Arc<dyn Clock>,
     mailbox: Mailbox,
     background: Background,
@@ -87,6 +90,26 @@ pub struct Limits {
     pub uncommitted_bytes: usize,
     /// `outbound-calls`: calls that are on their way; beyond, a call fails.
     pub outbound_calls: usize,
+    /// `reaction-bytes`: what the texts and bodies of one reaction may have together; at most 1 MiB, the contract's limit.
+    pub reaction_bytes: usize,
+    /// `log-lines-per-minute`: lines of the plugin's that are logged; further ones are dropped.
+    pub log_lines_per_minute: u64,
+    /// `calls-per-minute`: calls that are made for the plugin; further ones fail.
+    pub calls_per_minute: u64,
+    /// `ticks-per-minute`: how often the plugin's timer is served; further ticks are late.
+    pub ticks_per_minute: u64,
+    /// `busy-milliseconds`: how long it may compute in a second on a thread that it shares; beyond, it moves to a thread of
+    /// its own, which comes after all others, until it is calm.
+    pub busy_milliseconds: u64,
+    /// `faults-per-minute`: how often an instance is replaced; when it fails more often, the tenant is closed until there
+    /// may be one more.
+    pub faults_per_minute: u64,
+    /// `sleep-milliseconds`: after so long without an input the instance is dropped until the next input or
+    /// timer. Where there are more tenants than [`crate::HostOptions::open_tenants`], those go first that were idle longest.
+    pub sleep_milliseconds: u64,
+    /// `journal-bytes`: about how many bytes of inputs may be in no snapshot; beyond, nothing more is taken until one
+    /// succeeds.
+    pub journal_bytes: u64,
     /// `swap-behind-bytes`: what the live instance was fed, with what it made of it, and a swap's follower was not yet;
     /// beyond, the swap is given up.
     pub swap_behind_bytes: usize,
@@ -105,6 +128,14 @@ impl Default for Limits {
             uncommitted_inputs: 10_000,
             uncommitted_bytes: 64 << 20,
             outbound_calls: 20_000,
+            reaction_bytes: 1 << 20,
+            log_lines_per_minute: 600,
+            calls_per_minute: 60_000,
+            ticks_per_minute: 6_000,
+            busy_milliseconds: 500,
+            faults_per_minute: 120,
+            sleep_milliseconds: 600_000,
+            journal_bytes: 1 << 30,
             swap_behind_bytes: 256 << 20,
             retention: Retention::default(),
         }
@@ -183,6 +214,13 @@ pub struct Request {
     pub accounts: Vec<Resolution>,
 }
 
+impl Request {
+    /// A request that names no other accounts.
+    pub fn new(head: RequestHead, body: impl Into<Bytes>, access: Access) -> Request {
+        Request { head, body: body.into(), access, act_as: None, accounts: Vec::new() }
+    }
+}
+
 impl Tenant {
     /// The tenant's name.
     pub fn name(&self) -> &str {
@@ -220,7 +258,7 @@ impl Tenant {
         let prepare = |why: String| SwapError { step: Step::Prepare, why };
         let former = self.version().tenure.previous.ok_or_else(|| prepare("there was no version before".into()))?;
         let library = self.inner.library.clone();
-        let plugin = self.inner.background.run(move || library.get(former.component)).await;
+        let plugin = self.inner.background.run(self.inner.mailbox.key(), move || library.get(former.component)).await;
         let plugin = plugin.map_err(|error| prepare(error.to_string()))?;
         Ok(self.begin_swap(&plugin, SwapOptions::default(), true))
     }
@@ -244,7 +282,7 @@ impl Tenant {
             return Err(IngestError::Busy);
         }
         let (respond, response) = oneshot::channel();
-        self.send(Command::Ingest { batch, span, respond });
+        self.send(Command::Ingest { batch, span, accepted: Stopwatch::start(), respond });
         response.await.unwrap_or(Err(IngestError::Closed))
     }
 
@@ -266,22 +304,34 @@ impl Tenant {
     /// The plugin failed on it.
     pub async fn identify(&self, head: &RequestHead, body: &Bytes) -> Result<Claims, RequestError> {
         let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
-        match self.inner.background.run(move || running.scratch().identify(&head, &body)).await {
+        let identified = move || {
+            let claims = running.scratch().identify(&head, &body)?;
+            guard::check_claims(&body, claims)
+        };
+        match self.inner.background.run(self.inner.mailbox.key(), identified).await {
             Ok(claims) => Ok(claims),
             Err(fault) => {
-                tracing::error!(tenant = self.name(), %fault, "the plugin failed in `identify`");
-                self.statistics_now().fault(fault.reason());
-                Err(RequestError::Refused(Refusal::Fault))
+                self.pure_function_failed("identify", &fault);
+                let full = matches!(fault, Fault::Instances(_));
+                Err(RequestError::Refused(if full { Refusal::Busy } else { Refusal::Fault }))
             }
         }
+    }
+
+    fn pure_function_failed(&self, function: &str, fault: &Fault) {
+        if let Fault::Instances(_) = fault {
+            return self.statistics_now().refusal(fault.reason());
+        }
+        tracing::error!(tenant = self.name(), function, %fault, "the plugin failed");
+        self.statistics_now().fault(fault.reason());
     }
 
     /// The refusal of a request in the dialect of its route; where the plugin fails at it, a plain one.
     pub async fn refuse(&self, head: &RequestHead, body: &Bytes, why: Refusal) -> Reply {
         let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
-        self.inner.background.run(move || running.scratch().refuse(&head, &body, why)).await.unwrap_or_else(|fault| {
-            tracing::error!(tenant = self.name(), %fault, "the plugin failed in `refuse`");
-            self.statistics_now().fault(fault.reason());
+        let refuse = move || running.scratch().refuse(&head, &body, why).and_then(guard::check_refusal);
+        self.inner.background.run(self.inner.mailbox.key(), refuse).await.unwrap_or_else(|fault| {
+            self.pure_function_failed("refuse", &fault);
             plain_refusal(why)
         })
     }
@@ -329,6 +379,12 @@ impl Tenant {
         response.await.unwrap_or_else(|_| Err("the tenant is closed".into()))
     }
 
+    /// Lets it use something else from now on.
+    pub fn limit(&self, limits: Limits) {
+        self.inner.inputs_waiting.store(limits.inputs_waiting, Ordering::Relaxed);
+        self.inner.mailbox.tell(Command::Limit { limits: Box::new(limits) });
+    }
+
     /// What happened to this tenant since this process opened it.
     pub fn statistics(&self) -> Statistics {
         self.statistics_now().clone()
@@ -345,7 +401,7 @@ impl Tenant {
 
     /// Whether another input may wait; counts the refusal if not.
     fn has_room(&self) -> bool {
-        let room = self.inner.mailbox.waiting() < self.inner.limits.inputs_waiting;
+        let room = self.inner.mailbox.waiting() < self.inner.inputs_waiting.load(Ordering::Relaxed);
         if !room {
             self.statistics_now().refusal("inputs-waiting");
         }
@@ -368,7 +424,7 @@ impl Tenant {
                 name,
                 running,
                 library,
-                limits,
+                inputs_waiting: AtomicUsize::new(limits.inputs_waiting),
                 clock,
                 mailbox,
                 background,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{Part, Start, StartBody};
+use super::answer::{Part, Start, StartBody, Woken};
 use super::unread::{Unread, UnreadTotal};
 use super::{Limits, RequestError};
 use crate::contract::requests::{End, Settlement};
@@ -149,15 +149,15 @@ impl OpenRequests {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id)
     }
 
-    /// Sends one part of an answer.
-    pub(super) fn deliver(&mut self, reply: Reply, limits: &Limits) -> Delivery {
+    /// Sends one part of an answer; `woken`: a change brought it.
+    pub(super) fn deliver(&mut self, reply: Reply, limits: &Limits, woken: Option<Woken>) -> Delivery {
         let id = reply.to;
         let Some(open) = self.requests.get_mut(&id) else { return Delivery::Unknown };
         let (last, confirm) = (!reply.more, reply.confirm);
         let stage = match std::mem::replace(&mut open.stage, Stage::Sent) {
             Stage::Sent => return Delivery::Unknown,
-            Stage::Parked(respond) => Ok(begin(respond, reply, &self.unread)),
-            Stage::Streaming { line, unread } => go_on(line, unread, reply, limits),
+            Stage::Parked(respond) => Ok(begin(respond, reply, &self.unread, woken)),
+            Stage::Streaming { line, unread } => go_on(line, unread, reply, limits, woken),
         };
         let stage = match stage {
             Ok(stage) => stage,
@@ -213,18 +213,18 @@ impl OpenRequests {
 }
 
 /// The first part. A reader that is gone already is noticed by its own end.
-fn begin(respond: Respond, reply: Reply, total: &Arc<UnreadTotal>) -> Stage {
+fn begin(respond: Respond, reply: Reply, total: &Arc<UnreadTotal>, woken: Option<Woken>) -> Stage {
     let Reply { status, headers, body, more, confirm, .. } = reply;
     let bytes = Bytes::from(body);
     if !more && !confirm {
-        drop(respond.send(Ok(Start { status, headers, body: StartBody::Whole(bytes) })));
+        drop(respond.send(Ok(Start { status, headers, body: StartBody::Whole(bytes), woken })));
         return Stage::Sent;
     }
     let (sender, line) = mpsc::unbounded_channel();
     let unread = Unread::new(total, bytes.len());
-    drop(sender.send(Part::Body { bytes, confirm, last: !more }));
+    drop(sender.send(Part::Body { bytes, confirm, last: !more, woken }));
     let body = StartBody::Line { line, unread: unread.clone() };
-    drop(respond.send(Ok(Start { status, headers, body })));
+    drop(respond.send(Ok(Start { status, headers, body, woken: None })));
     Stage::Streaming { line: sender, unread }
 }
 
@@ -234,13 +234,14 @@ fn go_on(
     unread: Arc<Unread>,
     reply: Reply,
     limits: &Limits,
+    woken: Option<Woken>,
 ) -> Result<Stage, &'static str> {
     let bytes = Bytes::from(reply.body);
     if let Err(limit) = unread.send(bytes.len(), limits) {
         drop(line.send(Part::Closed(format!("the reader is too slow ({limit})"))));
         return Err(limit);
     }
-    drop(line.send(Part::Body { bytes, confirm: reply.confirm, last: !reply.more }));
+    drop(line.send(Part::Body { bytes, confirm: reply.confirm, last: !reply.more, woken }));
     Ok(Stage::Streaming { line, unread })
 }
 
@@ -259,7 +260,7 @@ mod tests {
         let (respond, response) = oneshot::channel();
         requests.open(7, respond, 1_000);
         for (more, confirm) in parts {
-            assert_eq!(requests.deliver(part(7, *more, *confirm), &Limits::default()), Delivery::Done);
+            assert_eq!(requests.deliver(part(7, *more, *confirm), &Limits::default(), None), Delivery::Done);
         }
         (requests, response)
     }
@@ -304,7 +305,7 @@ mod tests {
         let limits = Limits { unread_parts: 2, ..Limits::default() };
         let settlement = settlement(1, Some(End::ClosedByHost));
         let expected = Delivery::CutOff { limit: "unread-parts", settlement };
-        assert_eq!(requests.deliver(part(7, true, true), &limits), expected);
-        assert_eq!(requests.deliver(part(7, true, true), &limits), Delivery::Unknown);
+        assert_eq!(requests.deliver(part(7, true, true), &limits, None), expected);
+        assert_eq!(requests.deliver(part(7, true, true), &limits, None), Delivery::Unknown);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct History {
     /// Has the others.
     pub(crate) library: Arc<Library>,
     pub(crate) limits: InstanceLimits,
+    /// What a reaction may hold, in bytes.
+    pub(crate) reaction_bytes: usize,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) seat: Seat,
     /// Take it for true where the plugin makes something else of an input than it did when that was new.

@@ -18,21 +18,33 @@ pub struct Version {
 
 /// Shared by a tenant's actor and its handles.
 pub(crate) struct Running {
-    limits: InstanceLimits,
+    limits: Mutex<InstanceLimits>,
     now: Mutex<(Version, Arc<Scratch>)>,
 }
 
 impl Running {
     pub(crate) fn new(plugin: &Plugin, tenure: &Tenure, limits: InstanceLimits) -> Running {
         let now = Mutex::new(version(plugin, tenure, &limits));
-        Running { limits, now }
+        Running { limits: Mutex::new(limits), now }
     }
 
     /// Another component is in charge. Gives what is of no use any more.
     pub(super) fn set(&self, plugin: &Plugin, tenure: &Tenure) -> impl Send + use<> {
         let mut now = self.now();
         let same = now.0.tenure == *tenure && now.0.plugin.id() == plugin.id();
-        (!same).then(|| std::mem::replace(&mut *now, version(plugin, tenure, &self.limits)))
+        (!same).then(|| std::mem::replace(&mut *now, version(plugin, tenure, &self.limits())))
+    }
+
+    /// Instances for its pure functions may use something else from now on.
+    pub(super) fn limit(&self, limits: &InstanceLimits) {
+        *self.limits.lock().expect("nothing panics while this lock is held") = limits.clone();
+        let mut now = self.now();
+        let scratch = Scratch::new(now.0.plugin.clone(), limits);
+        now.1 = Arc::new(scratch);
+    }
+
+    fn limits(&self) -> InstanceLimits {
+        self.limits.lock().expect("nothing panics while this lock is held").clone()
     }
 
     /// It failed.
@@ -42,6 +54,11 @@ impl Running {
 
     pub(super) fn version(&self) -> Version {
         self.now().0.clone()
+    }
+
+    /// Nobody needs it now.
+    pub(super) fn rest(&self) {
+        self.scratch().rest();
     }
 
     /// Instances for its pure functions.

@@ -1,35 +1,39 @@
 //! A shard: a thread that owns the live instances of its tenants and feeds them their inputs, one at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod own;
+mod thread;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 
 use tokio::sync::oneshot;
 
+use super::actor::Actor;
 use super::actor::Recovered;
-use super::actor::{Actor, Next};
 use super::follower::FollowError;
 use super::open_requests::Respond;
 use super::replay::ReplayError;
 use super::swap::{Follower, Report, SwapError, SwapOptions};
-use super::{IngestError, Ingested};
-use crate::clock::Clock;
+use super::{IngestError, Ingested, Limits};
+use crate::clock::{Clock, Stopwatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::outbound;
 use crate::contract::requests::Request;
 use crate::journal::{Outcome, SourceSpan};
 use crate::plugin::Plugin;
-
-/// How many messages are taken before due timers get their turn.
-const TURN: usize = 256;
+use own::Move;
+pub(crate) use own::OwnThreads;
+use thread::Thread;
 
 /// The closed list of what a tenant is told.
 pub(crate) enum Command {
     Ingest {
         batch: Batch,
         span: Option<SourceSpan>,
+        /// Since it was accepted.
+        accepted: Stopwatch,
         respond: oneshot::Sender<Result<Ingested, IngestError>>,
     },
     Request {
@@ -57,6 +61,10 @@ pub(crate) enum Command {
     Configure {
         settings: Vec<(String, String)>,
         respond: oneshot::Sender<Result<(), String>>,
+    },
+    /// It may use something else from now on.
+    Limit {
+        limits: Box<Limits>,
     },
     Close {
         respond: oneshot::Sender<()>,
@@ -110,6 +118,8 @@ enum Message {
         key: u64,
         actor: Box<Actor>,
     },
+    /// A tenant moves between its shard and a thread of its own.
+    Move(Move),
     Command {
         key: u64,
         command: Command,
@@ -180,14 +190,15 @@ impl std::fmt::Debug for Mailbox {
     }
 }
 
-/// A handle of a shard's thread.
+/// A handle of a shard's thread, and of those that its tenants have of their own.
 pub(crate) struct Shard {
     messages: Sender<Message>,
     tenants: Arc<AtomicUsize>,
 }
 
 impl Shard {
-    pub(crate) fn start(number: usize, clock: Arc<dyn Clock>) -> Shard {
+    /// `most_awake`: how many of its tenants may have an instance while they are idle.
+    pub(crate) fn start(number: usize, clock: Arc<dyn Clock>, most_awake: usize, own: OwnThreads) -> Shard {
         let (messages, waiting) = channel();
         let tenants = Arc::<AtomicUsize>::default();
         let advanced = messages.clone();
@@ -196,8 +207,8 @@ impl Shard {
         std::thread::Builder::new()
             .name(format!("postbell-shard-{number}"))
             .spawn({
-                let tenants = tenants.clone();
-                move || Thread { clock, actors: BTreeMap::new(), timers: BTreeSet::new(), tenants }.run(&waiting)
+                let (tenants, home) = (tenants.clone(), messages.clone());
+                move || Thread::shard(clock, tenants, most_awake, home, own).run(&waiting)
             })
             .expect("the operating system gives a thread at start");
         Shard { messages, tenants }
@@ -219,101 +230,5 @@ impl Drop for Shard {
     fn drop(&mut self) {
         // An error means that it has stopped already.
         let _ = self.messages.send(Message::Stop);
-    }
-}
-
-struct Thread {
-    clock: Arc<dyn Clock>,
-    actors: BTreeMap<u64, Seated>,
-    /// When a tenant is due, and which.
-    timers: BTreeSet<(u64, u64)>,
-    tenants: Arc<AtomicUsize>,
-}
-
-struct Seated {
-    actor: Box<Actor>,
-    due: Option<u64>,
-}
-
-impl Thread {
-    fn run(mut self, waiting: &Receiver<Message>) {
-        while let Some(first) = self.wait(waiting) {
-            let mut touched = BTreeSet::new();
-            for message in first.into_iter().chain(waiting.try_iter()).take(TURN) {
-                match message {
-                    Message::Open { key, mut actor } => {
-                        actor.seated();
-                        self.actors.insert(key, Seated { actor, due: None });
-                        self.tenants.store(self.actors.len(), Ordering::Relaxed);
-                        touched.insert(key);
-                    }
-                    Message::Command { key, command } => {
-                        self.command(key, command);
-                        touched.insert(key);
-                    }
-                    Message::Advanced => {}
-                    Message::Stop => return,
-                }
-            }
-            for key in touched {
-                if let Some(seated) = self.actors.get_mut(&key) {
-                    seated.actor.settle();
-                    self.arm(key);
-                }
-            }
-            self.tick();
-        }
-    }
-
-    /// The next message; none inside if a timer is due first; none at all if nobody can send any more.
-    fn wait(&self, waiting: &Receiver<Message>) -> Option<Option<Message>> {
-        let timeout = self.timers.first().and_then(|(due, _)| self.clock.wait(*due));
-        match timeout {
-            None => waiting.recv().ok().map(Some),
-            Some(timeout) => match waiting.recv_timeout(timeout) {
-                Ok(message) => Some(Some(message)),
-                Err(RecvTimeoutError::Timeout) => Some(None),
-                Err(RecvTimeoutError::Disconnected) => None,
-            },
-        }
-    }
-
-    fn command(&mut self, key: u64, command: Command) {
-        let Some(seated) = self.actors.get_mut(&key) else { return };
-        if seated.actor.handle(command) == Next::Ends {
-            self.remove(key);
-        }
-    }
-
-    fn tick(&mut self) {
-        let now = self.clock.monotonic();
-        let due: Vec<u64> = self.timers.range(..=(now, u64::MAX)).map(|(_, key)| *key).collect();
-        for key in due {
-            let Some(seated) = self.actors.get_mut(&key) else { continue };
-            if seated.actor.tick_if_due() == Next::Ends {
-                self.remove(key);
-            } else {
-                self.arm(key);
-            }
-        }
-    }
-
-    fn arm(&mut self, key: u64) {
-        let Some(seated) = self.actors.get_mut(&key) else { return };
-        let due = seated.actor.due();
-        if due != seated.due {
-            if let Some(former) = std::mem::replace(&mut seated.due, due) {
-                self.timers.remove(&(former, key));
-            }
-            self.timers.extend(due.map(|due| (due, key)));
-        }
-    }
-
-    fn remove(&mut self, key: u64) {
-        let Some(seated) = self.actors.remove(&key) else { return };
-        if let Some(due) = seated.due {
-            self.timers.remove(&(due, key));
-        }
-        self.tenants.store(self.actors.len(), Ordering::Relaxed);
     }
 }

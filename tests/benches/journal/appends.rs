@@ -132,4 +132,8 @@ impl Journal for Recording {
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
         self.journal.cut(seat, horizon)
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.journal.remove(seat)
+    }
 }

@@ -4,10 +4,12 @@
 //! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has
 //! them. An argument names the part to run.
 
+mod address_book;
 mod events;
 mod interests;
 mod pair;
 mod timing;
+mod wait_sets;
 
 use postbell::contract::types::Moment;
 use postbell::journal::Input;
@@ -34,12 +36,14 @@ type Part = fn(&Table, &Plugin);
 
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 7] = [
         ("ingest", ingest),
         ("answer", answer),
         ("open", open),
         ("interests", interests::run),
+        ("address-book", address_book::run),
         ("events", events::run),
+        ("wait_sets", wait_sets::run),
     ];
     let (plugin, table) = (component::plugin(), Table::begin());
     for (name, run) in parts {

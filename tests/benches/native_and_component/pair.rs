@@ -1,14 +1,16 @@
 //! One tenant twice: natively and as a component, fed the same, so that both have the same state throughout.
 
+use std::ops::Range;
+
 use postbell::contract::changes::{AccountChanges, Batch, Change, FolderCounts, Happening, Item, ItemAlteration};
-use postbell::contract::requests::Request;
+use postbell::contract::requests::{Rank, Request};
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
-use postbell::plugin::{Instance, InstanceLimits, Plugin};
+use postbell::plugin::{Fault, Instance, InstanceLimits, Plugin};
 use postbell_notify::{Notify, contract as guest};
+use postbell_tests::groupwise;
 use postbell_tests::histories::{self, Random};
-use postbell_tests::native;
-use postbell_tests::native::Convert;
+use postbell_tests::native::{self, Convert};
 
 use crate::timing::nanoseconds;
 
@@ -91,25 +93,70 @@ impl Pair {
         self.requests
     }
 
+    /// A request of GroupWise, of the first user's only login.
+    pub fn groupwise_request(&mut self, body: String) -> Request {
+        groupwise::request(self.number_request(), &account(0), Rank::User, "visit", body)
+    }
+
     /// Asks; gives the body of the answer, which must be a success.
     pub fn ask(&mut self, user: u64, body: String) -> String {
         let request = self.request(user, body);
-        let mut reaction = self.feed(Input::Answer(Box::new(request)));
-        let reply = reaction.replies.pop().expect("an answer");
-        let text = String::from_utf8(reply.body).expect("UTF-8");
+        let text = self.answer(request);
         assert!(text.contains("ResponseClass=\"Success\""), "{text}");
         text
+    }
+
+    /// Asks; gives the body of the answer.
+    pub fn answer(&mut self, request: Request) -> String {
+        let mut reaction = self.feed(Input::Answer(Box::new(request)));
+        let reply = reaction.replies.pop().expect("an answer");
+        String::from_utf8(reply.body).expect("UTF-8")
     }
 
     /// Asks natively only; the component then takes over the state, which is faster when there are very many.
     pub fn ask_many(&mut self, asked: impl Iterator<Item = (u64, String)>) {
         for (user, body) in asked {
-            let request: guest::Request = self.request(user, body).convert();
-            self.moment.sequence += 1;
-            let reaction = self.notify.answer(self.moment.convert(), &request);
-            let text = String::from_utf8_lossy(&reaction.replies[0].body);
+            let request = self.request(user, body);
+            let text = self.ask_natively(request);
             assert!(text.contains("ResponseClass=\"Success\""), "{text}");
         }
+        self.take_over();
+    }
+
+    /// Fills the address book natively only; the component then takes over the state.
+    pub fn fill_book(&mut self, batches: impl Iterator<Item = Batch>) {
+        for batch in batches {
+            self.moment.sequence += 1;
+            let reaction = self.notify.ingest(self.moment.convert(), batch.convert());
+            assert!(reaction.rejections.is_empty(), "{:?}", reaction.rejections);
+        }
+        self.take_over();
+    }
+
+    /// Asks natively only; gives the body of the answer. The component must then take over.
+    pub fn ask_natively(&mut self, request: Request) -> String {
+        let request: guest::Request = request.convert();
+        self.moment.sequence += 1;
+        let reaction = self.notify.answer(self.moment.convert(), &request);
+        String::from_utf8_lossy(&reaction.replies[0].body).into_owned()
+    }
+
+    /// Changes of kinds that are not told, one for each of the accounts from `users` on, natively only. The component
+    /// must then take over.
+    pub fn hint_natively(&mut self, users: Range<u64>) {
+        let hint = |user| {
+            let what = Happening::Hinted(vec!["message".into()]);
+            let change = Change { number: None, at: START, origin: None, counts: vec![], what };
+            AccountChanges { account: account(user), changes: vec![change] }
+        };
+        let batch: guest::Batch = Batch { accounts: users.map(hint).collect(), book: vec![] }.convert();
+        self.moment.sequence += 1;
+        let reaction = self.notify.ingest(self.moment.convert(), batch);
+        assert!(reaction.rejections.is_empty(), "{reaction:?}");
+    }
+
+    /// The component takes over the state of the native code.
+    pub fn take_over(&mut self) {
         let saved = native::save(&mut self.notify);
         self.instance = instance(&self.plugin);
         let loaded = self.instance.load(&self.plugin.manifest().state_formats[0], &saved);
@@ -155,6 +202,12 @@ impl Pair {
         batch
     }
 
+    /// A message that is delivered to one user.
+    pub fn delivery_to(&mut self, user: u64) -> Batch {
+        let changes = vec![self.delivery()];
+        Batch { accounts: vec![AccountChanges { account: account(user), changes }], book: vec![] }
+    }
+
     /// Items of user 0 that are altered: each is one event.
     pub fn alterations(&mut self, changes: usize) -> Batch {
         let altered =
@@ -185,9 +238,33 @@ impl Pair {
         Change { number: None, at: self.moment.now, origin: None, counts, what: what(item) }
     }
 
+    /// The time of `ingest` of one change that somebody waits for; and the body of the answer, in which both must agree.
+    pub fn time_change(&mut self, batch: Batch) -> ((f64, f64), String) {
+        self.moment.sequence += 1;
+        let (at, native_batch) = (self.moment, batch.clone().convert());
+        let (mut native, mut component) = (None, None);
+        let native_time =
+            nanoseconds(1, [native_batch], |batch| native = Some(self.notify.ingest(at.convert(), batch)));
+        let component_time = nanoseconds(1, [&batch], |batch| component = Some(self.instance.ingest(at, batch)));
+        ((native_time, component_time), answered(native, component))
+    }
+
+    /// The time of `answer` to one request, and the body, in which both must agree.
+    pub fn time_answer(&mut self, request: Request) -> ((f64, f64), String) {
+        self.moment.sequence += 1;
+        let at = self.moment;
+        let native_request: guest::Request = request.clone().convert();
+        let (mut native, mut component) = (None, None);
+        let native_time =
+            nanoseconds(1, [&native_request], |request| native = Some(self.notify.answer(at.convert(), request)));
+        let component_time = nanoseconds(1, [&request], |request| component = Some(self.instance.answer(at, request)));
+        ((native_time, component_time), answered(native, component))
+    }
+
     /// The time of `ingest`, for each change.
     pub fn time_ingest(&mut self, batches: Vec<Batch>) -> (f64, f64) {
-        let changes = batches.iter().flat_map(|batch| &batch.accounts).map(|group| group.changes.len()).sum();
+        let of_accounts = |batch: &Batch| batch.accounts.iter().map(|group| group.changes.len()).sum::<usize>();
+        let changes = batches.iter().map(|batch| of_accounts(batch) + batch.book.len()).sum();
         let natives: Vec<guest::Batch> = batches.clone().convert();
         let mut at = self.moment;
         let native = nanoseconds(changes, natives, |batch| self.notify.ingest(next(&mut at, 0).convert(), batch));
@@ -212,6 +289,14 @@ impl Pair {
         self.moment = at;
         (native, component)
     }
+}
+
+/// The body of the only answer of both reactions.
+fn answered(native: Option<guest::Reaction>, component: Option<Result<Reaction, Fault>>) -> String {
+    let native = native.map(|mut reaction| reaction.replies.pop().expect("an answer").body);
+    let component = component.map(|reaction| reaction.expect("no fault").replies.pop().expect("an answer").body);
+    assert!(native == component, "native code and component disagree");
+    String::from_utf8(component.expect("it ran")).expect("UTF-8")
 }
 
 /// The moment of the next input, `pause` milliseconds later.

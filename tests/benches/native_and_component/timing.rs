@@ -6,8 +6,13 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-/// How often each row is measured.
+/// How often each row is measured, unless POSTBELL_ROUNDS says otherwise.
 const ROUNDS: usize = 401;
+
+/// How often each row is measured.
+fn rounds() -> usize {
+    std::env::var("POSTBELL_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number of rounds"))
+}
 
 /// Does `work` on each of `inputs`; gives the nanoseconds for one of `operations`.
 pub fn nanoseconds<I, T>(operations: usize, inputs: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> T) -> f64 {
@@ -26,7 +31,8 @@ impl Table {
     /// Prints the head.
     pub fn begin() -> Table {
         println!(
-            "Nanoseconds, medians of {ROUNDS} rounds, native and component in turn; spread: of the middle half.\n"
+            "Nanoseconds, medians of {} rounds, native and component in turn; spread: of the middle half.\n",
+            rounds()
         );
         println!("{:<44} {:>10} {:>10} {:>7}  spread", "", "native", "component", "ratio");
         Table
@@ -39,19 +45,19 @@ impl Table {
 
     /// A row: each round gives the time of the native code and that of the component.
     pub fn row(&self, name: &str, mut round: impl FnMut() -> (f64, f64)) {
-        let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| round()).collect();
+        let rounds: Vec<(f64, f64)> = (0..rounds()).map(|_| round()).collect();
         let ratios = sorted(rounds.iter().map(|(native, component)| component / native));
         let native = middle(&sorted(rounds.iter().map(|(native, _)| *native)));
         let component = middle(&sorted(rounds.iter().map(|(_, component)| *component)));
-        let (low, high) = (ratios[ROUNDS / 4], ratios[ROUNDS - 1 - ROUNDS / 4]);
+        let (low, high) = middle_half(&ratios);
         println!("{name:<44} {native:>10.0} {component:>10.0} {:>7.2}  {low:.2} to {high:.2}", middle(&ratios));
     }
 
     /// A row of what there is no native counterpart of; its spread is in nanoseconds.
     pub fn row_alone(&self, name: &str, round: impl FnMut() -> f64) {
         let mut round = round;
-        let rounds = sorted((0..ROUNDS).map(|_| round()));
-        let (low, high) = (rounds[ROUNDS / 4], rounds[ROUNDS - 1 - ROUNDS / 4]);
+        let rounds = sorted((0..rounds()).map(|_| round()));
+        let (low, high) = middle_half(&rounds);
         println!("{name:<44} {:>10} {:>10.0} {:>7}  {low:.0} to {high:.0}", "", middle(&rounds), "");
     }
 }
@@ -60,6 +66,11 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// What the middle half lies between.
+fn middle_half(sorted: &[f64]) -> (f64, f64) {
+    (sorted[sorted.len() / 4], sorted[sorted.len() - 1 - sorted.len() / 4])
 }
 
 fn middle(sorted: &[f64]) -> f64 {

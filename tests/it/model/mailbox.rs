@@ -58,7 +58,7 @@ impl Mailbox {
 
     /// Something happens at this time.
     pub fn happen(&mut self, random: &mut Random, at: u64) -> Happened {
-        let mut telling = Telling { events: Vec::new(), touched: Vec::new(), renamed: None };
+        let mut telling = Telling { events: Vec::new(), touched: Vec::new(), uncounted: Vec::new(), renamed: None };
         let what = self.happening(random, &mut telling);
         let mut counts = Vec::new();
         for _ in 0..random.below(3) {
@@ -71,7 +71,7 @@ impl Mailbox {
             }
         }
         self.count(&mut telling, &counts);
-        let Telling { mut events, touched, renamed } = telling;
+        let Telling { mut events, touched, renamed, .. } = telling;
         events.extend(touched.into_iter().map(|(id, unread)| self.modified(&id, unread)));
         Happened { change: Change { number: None, at, origin: None, counts, what }, events, renamed }
     }
@@ -98,9 +98,8 @@ impl Mailbox {
         let (id, folder) = self.new_item(random);
         telling.item("CreatedEvent", &id, &folder);
         telling.item("NewMailEvent", &id, &folder);
-        let known = self.folders.get_mut(&folder).expect("it was chosen among them");
-        known.unread = known.unread.map(|unread| unread + 1);
-        telling.touched.push((folder.clone(), known.unread));
+        telling.touch(&folder);
+        telling.uncounted.push((folder.clone(), Going::OneMoreUnread));
         Happening::MessageDelivered(item(&id, &folder))
     }
 
@@ -108,6 +107,7 @@ impl Mailbox {
         let (id, folder) = self.new_item(random);
         telling.item("CreatedEvent", &id, &folder);
         telling.touch(&folder);
+        telling.uncounted.push((folder.clone(), Going::Unknown));
         Happening::ItemCreated(item(&id, &folder))
     }
 
@@ -120,6 +120,7 @@ impl Mailbox {
             return Happening::FreeBusyChanged(item(id, folder));
         }
         telling.item("ModifiedEvent", id, folder);
+        telling.uncounted.push((folder.clone(), Going::Unknown));
         Happening::ItemModified(ItemAlteration { item: item(id, folder), ..ItemAlteration::default() })
     }
 
@@ -128,6 +129,7 @@ impl Mailbox {
         let (id, folder) = self.items.swap_remove(at);
         telling.item("DeletedEvent", &id, &folder);
         telling.touch(&folder);
+        telling.uncounted.push((folder.clone(), Going::OneLess));
         Happening::ItemDeleted(item(&id, &folder))
     }
 
@@ -140,6 +142,8 @@ impl Mailbox {
         telling.relocated("MovedEvent", (&id, &from), (&now, &to));
         telling.touch(&from);
         telling.touch(&to);
+        telling.uncounted.push((from.clone(), Going::OneLess));
+        telling.uncounted.push((to.clone(), Going::Unknown));
         self.items.push((now.clone(), to.clone()));
         self.moved = Some((id.clone(), from.clone())).filter(|was| *was != (now.clone(), to.clone()));
         Happening::ItemMoved(ItemRelocation { before: item(&id, &from), after: item(&now, &to) })
@@ -163,6 +167,7 @@ impl Mailbox {
         let (copy, to) = self.new_item(random);
         telling.relocated("CopiedEvent", (&original, &from), (&copy, &to));
         telling.touch(&to);
+        telling.uncounted.push((to.clone(), Going::Unknown));
         Happening::ItemCopied(ItemRelocation { before: item(&original, &from), after: item(&copy, &to) })
     }
 
@@ -222,7 +227,27 @@ impl Mailbox {
     }
 
     /// Counts that the source gives are told with what is told of the folder anyway, or if they are others than before.
+    /// Where it gives none, an unread count goes on as long as it is certain: one that is known has one more with a new
+    /// message, and none stays none when something goes.
     fn count(&mut self, telling: &mut Telling, counts: &[FolderCounts]) {
+        for (folder, going) in std::mem::take(&mut telling.uncounted) {
+            if counts.iter().any(|count| count.folder == folder) {
+                continue;
+            }
+            let known = &mut self.folders.get_mut(&folder).expect("it was chosen among them").unread;
+            let before = *known;
+            *known = match (before, going) {
+                (Some(unread), Going::OneMoreUnread) => Some(unread + 1),
+                (Some(0), Going::OneLess) => Some(0),
+                _ => None,
+            };
+            if let Some((_, told)) = telling.touched.iter_mut().find(|(touched, _)| *touched == folder)
+                && known.is_some()
+                && *known != before
+            {
+                *told = *known;
+            }
+        }
         for count in counts {
             let known = self.folders.get_mut(&count.folder).expect("it was chosen among them");
             let differs = known.unread.replace(count.unread) != Some(count.unread);
@@ -276,7 +301,18 @@ struct Telling {
     events: Vec<Event>,
     /// Folders to be told as modified, with their unread items if these are known.
     touched: Vec<(String, Option<u32>)>,
+    /// What happened in folders whose counts the source may not give.
+    uncounted: Vec<(String, Going)>,
     renamed: Option<(String, String)>,
+}
+
+/// How a folder's unread items change.
+#[derive(Clone, Copy)]
+enum Going {
+    OneMoreUnread,
+    /// Something went that may have been unread.
+    OneLess,
+    Unknown,
 }
 
 impl Telling {

@@ -12,6 +12,7 @@ pub mod pull;
 pub mod site;
 pub mod source;
 pub mod stream;
+pub mod swapper;
 pub mod verdict;
 
 use std::thread;
@@ -26,6 +27,7 @@ pub use self::site::Promise;
 use self::site::{Life, Site, Wrong};
 use self::source::Source;
 use self::stream::Listener;
+use self::swapper::Swapper;
 use self::verdict::difference;
 use crate::ews::{Event, subscribe_pull_after};
 use crate::histories::Random;
@@ -37,6 +39,9 @@ pub const TENANT: &str = "example.org";
 /// The key of its sources.
 pub const INGEST_KEY: &str = "ingest";
 
+/// The key of its operators, who may ask for all tenants.
+pub const ADMIN_KEY: &str = "administer";
+
 /// The password of its users.
 pub const PASSWORD: &str = "postbell";
 
@@ -46,12 +51,24 @@ const CLIENTS: usize = 2 * ACCOUNTS.len();
 /// A life of the server ends after at most so many answers; half of the lives are much shorter.
 const MOST_ANSWERS: u64 = 400;
 
+/// Where versions take over from each other, it ends after at most so many steps of swaps.
+const MOST_SWAP_STEPS: u64 = 20;
+
 /// At the end, so many of the watermarks that were seen are gone back to, in each account.
 const GONE_BACK: u64 = 4;
 
 /// Lets the server that `start` starts be used, and killed so many times. Fails if it breaks its promise; otherwise
 /// says what happened.
 pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<String> {
+    work(start, promise, seed, kills, None)
+}
+
+/// As [`run`] with a server that keeps everything, while one version of this plugin after the other takes over.
+pub fn run_swapping(start: Start, seed: u64, kills: u64, component: &'static [u8]) -> Result<String> {
+    work(start, Promise::Everything, seed, kills, Some(component))
+}
+
+fn work(start: Start, promise: Promise, seed: u64, kills: u64, swapped: Option<&'static [u8]>) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(promise), Numbers::default());
     if random.below(2) == 0 {
@@ -62,9 +79,11 @@ pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<Stri
     if !site.is_safe() {
         restart(&site, &mut server, &mut random, End::Stop)?;
     }
-    let mut users = Users::new(&site, &numbers, &mut random);
+    let mut users = Users::new(&site, &numbers, &mut random, swapped);
     users.pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
-    users.work(&site, &mut server, |server| torture(&site, server, &mut random, kills))?;
+    users.swapper.iter_mut().try_for_each(Swapper::prepare)?;
+    let swapping = swapped.is_some();
+    users.work(&site, &mut server, |server| torture(&site, server, &mut random, kills, swapping))?;
     users.judge(&site)?;
     if site.is_safe() {
         restart(&site, &mut server, &mut random, End::Kill)?;
@@ -79,16 +98,18 @@ struct Users<'s> {
     sources: Vec<Source<'s>>,
     pollers: Vec<Poller<'s>>,
     listeners: Vec<Listener<'s>>,
+    swapper: Option<Swapper<'s>>,
 }
 
 impl<'s> Users<'s> {
-    fn new(site: &'s Site, numbers: &'s Numbers, random: &mut Random) -> Users<'s> {
+    fn new(site: &'s Site, numbers: &'s Numbers, random: &mut Random, swapped: Option<&'static [u8]>) -> Users<'s> {
         let mut fork = || Random(random.below(u64::MAX));
         let accounts = 0..ACCOUNTS.len();
         Users {
             sources: (0..SOURCES).map(|number| Source::new(site, numbers, number, fork())).collect(),
             pollers: accounts.clone().map(|account| Poller::new(site, numbers, account, fork())).collect(),
             listeners: accounts.map(|account| Listener::new(site, numbers, account, fork())).collect(),
+            swapper: swapped.map(|component| Swapper::new(site, fork(), component)),
         }
     }
 
@@ -99,12 +120,14 @@ impl<'s> Users<'s> {
         server: &mut Option<Server>,
         torture: impl FnOnce(&mut Option<Server>) -> Result<()>,
     ) -> Result<()> {
+        let swappers = usize::from(self.swapper.is_some());
         thread::scope(|scope| {
             self.sources.iter_mut().for_each(|source| drop(scope.spawn(|| site.guard(|| source.run()))));
             self.pollers.iter_mut().for_each(|poller| drop(scope.spawn(|| site.guard(|| poller.run()))));
             self.listeners.iter_mut().for_each(|listener| drop(scope.spawn(|| site.guard(|| listener.run()))));
+            self.swapper.iter_mut().for_each(|swapper| drop(scope.spawn(|| site.guard(|| swapper.run()))));
             site.guard(|| torture(server));
-            site.guard(|| site.wait_until_done(SOURCES + CLIENTS + 1));
+            site.guard(|| site.wait_until_done(SOURCES + CLIENTS + swappers + 1));
             if site.has_failed() {
                 // Who still listens hears no more.
                 let log = server.take().map(Server::kill).transpose();
@@ -138,7 +161,10 @@ impl<'s> Users<'s> {
         let heard: usize = left.iter().chain(&ended).map(|it| it.heard.events().len()).sum();
         let lives = left.iter().map(|it| it.used).max().unwrap_or_default();
         let (left, ended) = (left.len(), ended.len());
-        format!("{lives} lives, {changes} changes, {left} subscriptions left, {ended} ended, {heard} events heard")
+        let swaps = self.swapper.as_ref().map(|swapper| format!(", {} swaps", swapper.swaps)).unwrap_or_default();
+        format!(
+            "{lives} lives, {changes} changes, {left} subscriptions left, {ended} ended, {heard} events heard{swaps}"
+        )
     }
 }
 
@@ -150,9 +176,12 @@ enum End {
 }
 
 /// Kills the server again and again, then lets everybody come to an end.
-fn torture(site: &Site, server: &mut Option<Server>, random: &mut Random, kills: u64) -> Result<()> {
+fn torture(site: &Site, server: &mut Option<Server>, random: &mut Random, kills: u64, swapping: bool) -> Result<()> {
     for _ in 0..kills {
         live(site, random)?;
+        if swapping {
+            site.wait_for_swap_steps(random.below(MOST_SWAP_STEPS))?;
+        }
         restart(site, server, random, End::Kill)?;
         if random.below(8) == 0 {
             live(site, random)?;

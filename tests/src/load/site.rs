@@ -69,6 +69,7 @@ struct Now {
     /// The last life that followed a crash.
     after_crash: u64,
     answers: u64,
+    swap_steps: u64,
     subscribed: usize,
     posted: Offsets,
     acknowledged: Offsets,
@@ -101,7 +102,7 @@ impl Site {
         if crashed {
             now.after_crash = now.lives;
         }
-        (now.answers, now.subscribed) = (0, 0);
+        (now.answers, now.swap_steps, now.subscribed) = (0, 0, 0);
         let life = Life { number: now.lives, clients: server.clients, admin: server.admin };
         now.life = Some(life);
         self.changed.notify_all();
@@ -126,6 +127,16 @@ impl Site {
     /// Waits until the server has given so many answers in this life.
     pub fn wait_for_answers(&self, answers: u64) -> Result<()> {
         self.wait(|now| (now.answers >= answers).then_some(())).context("waiting for answers")
+    }
+
+    /// A swap has come a step further.
+    pub fn swap_went_on(&self) {
+        self.change(|now| now.swap_steps += 1);
+    }
+
+    /// Waits until swaps have come so many steps further in this life.
+    pub fn wait_for_swap_steps(&self, steps: u64) -> Result<()> {
+        self.wait(|now| (now.swap_steps >= steps).then_some(())).context("waiting for swaps")
     }
 
     /// Somebody has made a subscription.

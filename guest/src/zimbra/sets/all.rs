@@ -24,9 +24,13 @@ pub struct Sets {
     pub evicted: u64,
     /// How many were ended because nobody used them.
     pub expired: u64,
+    /// How many requests were refused because there are as many sets or members as are allowed.
+    pub refused: u64,
     by_id: BTreeMap<Id, SetNo>,
     by_owner: BTreeSet<(String, SetNo)>,
     everyone: BTreeSet<SetNo>,
+    /// Those of them that have a waiter: a change concerns no others at once.
+    everyone_waiting: BTreeSet<SetNo>,
     interests: BTreeSet<(MailboxNo, Types, SetNo)>,
     pub(super) fresh: BTreeSet<(SetNo, MailboxNo)>,
     pub(super) sent: BTreeSet<(SetNo, MailboxNo)>,
@@ -82,8 +86,8 @@ impl Sets {
 
     /// Removes all sets, and forgets what changed for whom.
     pub fn clear(&mut self) {
-        let Self { next, served, evicted, expired, .. } = *self;
-        *self = Self { next, served, evicted, expired, ..Self::default() };
+        let Self { next, served, evicted, expired, refused, .. } = *self;
+        *self = Self { next, served, evicted, expired, refused, ..Self::default() };
     }
 
     /// A set.
@@ -176,12 +180,9 @@ impl Sets {
 
     /// A change of these types came for all who wait for every account.
     pub fn wake_everyone(&mut self, types: Types) {
-        let numbers: Vec<SetNo> = self.everyone.iter().copied().collect();
-        for number in numbers {
-            if self.all.get(&number).is_some_and(|set| set.waiter.is_some() && set.types.meets(types)) {
-                self.refresh(number);
-            }
-        }
+        let wakes = |number: &SetNo| self.all.get(number).is_some_and(|set| set.types.meets(types));
+        let numbers: Vec<SetNo> = self.everyone_waiting.iter().copied().filter(wakes).collect();
+        numbers.into_iter().for_each(|number| self.refresh(number));
     }
 
     /// The set that a request waits for.
@@ -246,6 +247,9 @@ impl Sets {
             self.timers.extend(set.due().map(|due| (due, number)));
             if let Some(waiter) = &set.waiter {
                 self.waiting.insert(waiter.request, number);
+                if set.id.everyone {
+                    self.everyone_waiting.insert(number);
+                }
             }
             self.refresh(number);
         }
@@ -259,6 +263,7 @@ impl Sets {
             if let Some(waiter) = &set.waiter {
                 self.waiting.remove(&waiter.request);
             }
+            self.everyone_waiting.remove(&number);
             self.ready.remove(&number);
         }
     }

@@ -32,11 +32,25 @@ fn an_entry_that_no_answer_could_hold_is_rejected() {
     let member = Member { id: "a".into(), name: String::new(), email: String::new(), kind: String::new() };
     grown.members = vec![member; 10_000];
     assert_eq!(reasons(&book(&mut world, vec![BookChange::Added(grown)])), ["the entry is too large for an answer"]);
-    let mut named = entry("contact", "n", "n");
-    named.fields = (0..4097)
-        .map(|number| Field { name: format!("f{number}"), label: String::new(), value: String::new() })
-        .collect();
-    let reaction = book(&mut world, vec![BookChange::Added(named)]);
+    let mut full = entry("contact", "f", "f");
+    full.fields = vec![full.fields[0].clone(); 257];
+    assert_eq!(reasons(&book(&mut world, vec![BookChange::Added(full)])), ["the entry has more than 256 fields"]);
+    let mut long = entry("contact", "l", "l");
+    long.fields[0].name = "x".repeat(1025);
+    let reaction = book(&mut world, vec![BookChange::Added(long), BookChange::Deleted("x".repeat(1025))]);
+    assert_eq!(reasons(&reaction), ["an id or a name is longer than 1024 bytes"; 2]);
+}
+
+#[test]
+fn the_names_of_fields_are_bounded() {
+    let mut world = World::new();
+    let named = |from: usize| {
+        let field = |number: usize| Field { name: format!("f{number}"), label: String::new(), value: String::new() };
+        let fields = (from..from + 256).map(field).collect();
+        BookChange::Added(Entry { fields, ..entry("contact", &format!("n{from}"), "") })
+    };
+    assert_eq!(reasons(&book(&mut world, (0..16).map(|part| named(part * 256)).collect())), [""; 0]);
+    let reaction = book(&mut world, vec![named(0), named(4096)]);
     assert_eq!(reasons(&reaction), ["the address book has too many names of fields"]);
 }
 
@@ -99,6 +113,44 @@ fn lists_views_and_filters_have_bounds() {
     let view = |length: usize| format!("<view>{}</view>", "x".repeat(length));
     assert_eq!(status(&on_book(&mut world, &session, "createCursor", &view(1024))), 0);
     assert_eq!(status(&on_book(&mut world, &session, "createCursor", &view(1025))), 59905);
+}
+
+/// A cursor goes on where a search stopped; what has no place to go on from is refused.
+#[test]
+fn a_search_through_too_much_stops_and_goes_on() {
+    let mut world = World::with(&[("groupwise-search-bytes", "65536")]);
+    let session = log_in(&mut world);
+    // About 140 bytes each.
+    let mut names: Vec<_> = (0..2000).map(|number| format!("e{number:04}")).collect();
+    book(&mut world, names.iter().map(|id| BookChange::Added(entry("contact", id, id))).collect());
+    let only = |value: &str| {
+        format!("<filter><element><op>eq</op><field>name</field><value>{value}</value></element></filter>")
+    };
+    assert_eq!(status(&on_book(&mut world, &session, "getItems", &only("e1999"))), 53531);
+    assert_eq!(status(&on_book(&mut world, &session, "getItems", &format!("{}<count>1</count>", only("e0001")))), 0);
+    let cursor = element(&on_book(&mut world, &session, "createCursor", &only("e1999")), "cursor");
+    let position = |rest: &str| format!("<cursor>{cursor}</cursor>{rest}");
+    let far = position("<offset>1</offset>");
+    assert_eq!(status(&on_book(&mut world, &session, "positionCursor", &far)), 53531);
+    let mut refused = 0;
+    let found = loop {
+        let body = on_book(&mut world, &session, "readCursor", &position("<count>1</count>"));
+        match status(&body) {
+            53531 => refused += 1,
+            _ => break short(&body),
+        }
+    };
+    assert_eq!(found, "0 e1999=e1999");
+    assert!((2..100).contains(&refused), "{refused}");
+    let gauges = world.notify.inspect();
+    let counted = gauges.iter().find(|gauge| gauge.name == "groupwise_searches_refused").map(|gauge| gauge.value);
+    assert_eq!(counted, Some(f64::from(refused + 2)));
+    // Without a filter nothing is looked at.
+    let plain = element(&on_book(&mut world, &session, "createCursor", ""), "cursor");
+    let rest = format!("<cursor>{plain}</cursor><offset>1990</offset>");
+    assert_eq!(status(&on_book(&mut world, &session, "positionCursor", &rest)), 0);
+    let body = on_book(&mut world, &session, "readCursor", &format!("<cursor>{plain}</cursor>"));
+    assert_eq!(ids_of(&body), names.split_off(1990));
 }
 
 fn ids_of(body: &str) -> Vec<String> {

@@ -67,6 +67,10 @@ fn one_that_ended_is_made_again_from_where_its_client_is() {
     assert_eq!(again(&mut world, "1-1-0-1"), "mail.INVALID_COMMIT_ID");
     let future = format!("999999999{heard}");
     assert_eq!(again(&mut world, &future), "service.FAILURE");
+    // What is refused makes no set.
+    let wrong = wait_operation(set, &heard, "defTypes=\"m\"", "<add><a id='alice@example.org' types='x'/></add>");
+    assert_eq!(short(&send(&mut world, ROOT, &soap(&wrong)).body()), "service.INVALID_REQUEST");
+    assert_eq!(world.gauge("wait_sets", "all_accounts"), 1.0);
     let said = again(&mut world, &heard);
     assert!(said.ends_with(" bob") && !said.contains("alice"), "{said}");
 }

@@ -60,6 +60,9 @@ fn json_of_the_wrong_shape_is_refused() {
         (wait(r#","add":{"a":["x"]}"#), "service.INVALID_REQUEST"),
         (wait(r#","add":{"a":[[1]]}"#), "service.INVALID_REQUEST"),
         (wait(r#","block":{"x":1}"#), "service.INVALID_REQUEST"),
+        // Of a list the first would else count, and the rest be lost.
+        (wait(r#","update":{"a":{"id":"alice@example.org","folderInterests":[2,257]}}"#), "service.INVALID_REQUEST"),
+        (wait(r#","update":{"a":{"id":"alice@example.org","types":["m","c"]}}"#), "service.INVALID_REQUEST"),
         (wait(",,"), "service.PARSE_ERROR"),
         ("[]".into(), "service.PARSE_ERROR"),
         ("{}".into(), "service.PARSE_ERROR"),

@@ -34,6 +34,34 @@ fn json_in_json_out() {
     assert!(text(&canceled.reaction.replies[0]).contains(r#""canceled":true,"_jsns""#));
 }
 
+/// What is before the first character, as some clients write it, and all headers that Zimbra's own clients send.
+#[test]
+fn contexts_of_real_clients() {
+    let mut world = World::new();
+    let no_op = "<NoOpRequest xmlns=\"urn:zimbraMail\"/>";
+    for context in [
+        // zmsoap and zmmailbox
+        r#"<userAgent name="zmsoap" version="8"/><session/><account by="name">alice@example.org</account>"#,
+        r#"<userAgent name="zclient"/><session id="12" seq="3" wsId="WaitSet-1" proxy="1"/><notify seq="2"/>"#,
+        // the IMAP daemon
+        r#"<nosession/><via>127.0.0.1(imapd/9)</via><soapId>7f</soapId><change token="12" type="mod"/><nonotify/>"#,
+        // the web client
+        r#"<csrfToken>0_c</csrfToken><authTokenControl voidOnExpired="1"/><targetServer/><format type="xml"/><noqualify/>"#,
+        "<sessionId id=\"4\">4</sessionId>",
+    ] {
+        for version in ["http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/"] {
+            let body = with_context(context, no_op).replace("http://www.w3.org/2003/05/soap-envelope", version);
+            let answer = send(&mut world, USER, &body);
+            assert_eq!(answer.status(), 200, "{context}: {}", answer.body());
+            assert!(answer.body().contains(version) && answer.body().contains("<change token=\"1\"/>"), "{context}");
+        }
+    }
+    let json = json(r#""NoOpRequest":{"_jsns":"urn:zimbraMail"}"#);
+    for body in [format!(" \r\n{json}"), format!("\u{feff}{}", soap(no_op))] {
+        assert_eq!(send(&mut world, USER, &body).status(), 200, "{body}");
+    }
+}
+
 #[test]
 fn faults_in_every_format() {
     let mut world = World::new();

@@ -68,59 +68,107 @@ fn bug_17306_a_token_that_is_behind() {
     assert_eq!(poll(&mut world, USER, &set, "2", ""), "seq=2");
 }
 
-#[test]
-fn blocking_admin_waits_for_two_accounts() {
-    let mut world = World::new();
-    let set = create(&mut world, ROOT, "all", &add(&[ALICE]));
-    let waiting = block(&mut world, ROOT, &set, "0", "");
-    happens_to(&mut world, BOB, delivered("inbox", "m"));
-    assert_eq!(shorts(&world.happens(delivered("inbox", "m"))), [format!("r{} seq=2 alice", waiting.request)]);
-    // The second is added by the waiting call itself.
-    let body = soap(&wait_operation(&set, "2", "block=\"1\"", &add(&[BOB])));
-    let waiting = send(&mut world, ROOT, &body);
-    let at = world.at();
-    let now = world.now;
-    let one =
-        |account: &str| AccountChanges { account: account.into(), changes: vec![change(now, delivered("inbox", "m"))] };
-    let both = world.notify.ingest(at, Batch { accounts: vec![one(ALICE), one(BOB)], book: vec![] });
-    assert_eq!(shorts(&both), [format!("r{} seq=3 alice bob", waiting.request)]);
-    happens_to(&mut world, BOB, delivered("inbox", "m"));
-    assert_eq!(poll(&mut world, ROOT, &set, "3", ""), "seq=4 bob");
+/// An operation in the namespace of mail, without `add` and the like.
+fn mail(world: &mut World, who: As, context: &str, operation: &str) -> String {
+    let operation = operation.replacen("Request", "Request xmlns=\"urn:zimbraMail\"", 1);
+    short(&send(world, who, &with_context(context, &operation)).body())
 }
 
 #[test]
-fn folder_interests_of_two_accounts() {
-    let mut world = World::empty(&[]);
-    let named = |id: &str, role: &str| Folder { role: role.into(), ..folder(id) };
-    for account in [ALICE, BOB] {
-        let folders = vec![named("inbox", "inbox"), folder("fun"), folder("fun2")];
-        happens_to(&mut world, account, Happening::Baseline(folders));
+fn basic_01_and_02_contacts_01_and_02_briefcase() {
+    for (types, what) in [
+        ("all", delivered("inbox", "m")),
+        ("m", delivered("inbox", "m")),
+        ("c", Happening::ItemCreated(of_kind("contact", "inbox", "c"))),
+        ("c", Happening::ItemModified(ItemAlteration { item: of_kind("contact", "inbox", "c"), ..Default::default() })),
+        ("c", Happening::ItemDeleted(of_kind("contact", "inbox", "c"))),
+        ("all", Happening::ItemCreated(of_kind("document", "inbox", "d"))),
+        ("d", Happening::ItemCreated(of_kind("document", "inbox", "d"))),
+    ] {
+        let mut world = World::new();
+        let set = of_alice(&mut world, types);
+        world.happens(what.clone());
+        assert_eq!(poll(&mut world, USER, &set, "0", ""), "seq=2 alice", "{what:?}");
+        let waiting = block(&mut world, USER, &set, "2", "");
+        assert!(waiting.is_parked(), "{what:?}");
+        // It comes 10 s later.
+        assert_eq!(shorts(&world.wait(10_000)), [""; 0]);
+        assert_eq!(shorts(&world.happens(what.clone())), [format!("r{} seq=3 alice", waiting.request)], "{what:?}");
     }
-    let set = create(&mut world, ROOT, "all", "<add><a id='alice@example.org'/></add>");
-    let update =
-        |account: &str, folders: &str| format!("<update><a id='{account}' folderInterests='{folders}'/></update>");
-    let mut seq = "0".to_owned();
-    let mut step = |world: &mut World, mail: &[(&str, &str)], rest: &str, expected: &str| {
-        for (account, folder) in mail {
-            happens_to(world, account, delivered(folder, "m"));
+}
+
+#[test]
+fn basic_03_types_with_blanks_which_a_wait_may_repeat() {
+    let mut world = World::new();
+    let set = of_alice(&mut world, "c,a");
+    let wait = |seq: &str| soap(&wait_operation(&set, seq, "defTypes=\"c, a\"", ""));
+    for (kind, seq, expected) in [("contact", "0", "seq=2 alice"), ("appointment", "2", "seq=3 alice")] {
+        world.happens(Happening::ItemCreated(of_kind(kind, "inbox", kind)));
+        assert_eq!(short(&send(&mut world, USER, &wait(seq)).body()), expected);
+    }
+    world.happens(delivered("inbox", "m"));
+    assert_eq!(short(&send(&mut world, USER, &wait("3")).body()), "seq=3");
+}
+
+#[test]
+fn all_accounts_spelled_wrong_is_no_attribute() {
+    let mut world = World::new();
+    let operation = "<AdminCreateWaitSetRequest xmlns=\"urn:zimbraAdmin\" defTypes=\"m\" allaccounts=\"1\"/>";
+    let set = id_of(&send(&mut world, ROOT, &soap(operation)).body());
+    assert!(set.starts_with("WaitSet-"), "{set}");
+    world.happens(delivered("inbox", "m"));
+    assert_eq!(poll(&mut world, ROOT, &set, "0", ""), "seq=0");
+}
+
+#[test]
+fn who_acts_for_another_account() {
+    let mut world = World::new();
+    let set = of_alice(&mut world, "m");
+    let bob = As { login: BOB, ..USER };
+    for context in
+        ["<account by=\"name\">alice@example.org</account>", "<account by=\"id\">alice@example.org</account>"]
+    {
+        for (operation, permitted) in [
+            ("<CreateWaitSetRequest defTypes=\"m\"/>".to_owned(), "seq=0"),
+            (format!("<WaitSetRequest waitSet=\"{set}\" seq=\"0\"/>"), "seq=0"),
+        ] {
+            assert_eq!(mail(&mut world, bob, context, &operation), "service.PERM_DENIED", "{operation}");
+            assert_eq!(mail(&mut world, ROOT, context, &operation), permitted, "{operation}");
         }
-        let body = soap(&wait_operation(&set, &seq, "expand=\"1\"", rest));
-        let said = short(&send(world, ROOT, &body).body());
-        let (number, accounts) = said.split_once(' ').unwrap_or((&said, ""));
-        assert_eq!(accounts, expected, "{mail:?} {rest}");
-        seq = number.trim_start_matches("seq=").to_owned();
+        let set = of_alice(&mut world, "m");
+        let destroy = format!("<DestroyWaitSetRequest waitSet=\"{set}\"/>");
+        assert_eq!(mail(&mut world, bob, context, &destroy), "service.PERM_DENIED");
+        assert_eq!(mail(&mut world, ROOT, context, &destroy), "seq=");
+    }
+    // Bugs 20598 and 36684: whoever it was made by, it belongs to the account that was named.
+    assert_eq!(poll(&mut world, USER, &set, "0", ""), "seq=0");
+}
+
+#[test]
+fn administrators_look_at_sets_that_change_and_end() {
+    let mut world = World::new();
+    let set = create(&mut world, ROOT, "m", &add(&[ALICE, BOB]));
+    let query = soap(&format!("<QueryWaitSetRequest xmlns=\"urn:zimbraAdmin\" waitSet=\"{set}\"/>"));
+    let members = |world: &mut World| -> Vec<String> {
+        let answer = inside(&send(world, ROOT, &query).body());
+        answer.split("<session account=\"").skip(1).map(|rest| rest.split('"').next().unwrap_or("").into()).collect()
     };
-    step(&mut world, &[], &update(ALICE, "257"), "");
-    step(&mut world, &[(ALICE, "inbox")], "", "");
-    step(&mut world, &[], &update(ALICE, "257,2"), "");
-    step(&mut world, &[(ALICE, "inbox")], "", "alice[2]");
-    step(&mut world, &[(BOB, "inbox")], "", "");
-    step(&mut world, &[], "<add><a id='bob@example.org' folderInterests='258'/></add>", "");
-    step(&mut world, &[(BOB, "inbox")], "", "");
-    step(&mut world, &[], &update(BOB, "258,2"), "");
-    step(&mut world, &[(BOB, "inbox")], "", "bob[2]");
-    step(&mut world, &[(ALICE, "fun")], "", "alice[257]");
-    step(&mut world, &[(BOB, "fun")], "", "");
-    step(&mut world, &[(BOB, "fun2")], "", "bob[258]");
-    step(&mut world, &[(BOB, "fun2"), (ALICE, "inbox")], "", "alice[2] bob[258]");
+    assert_eq!(members(&mut world), [ALICE, BOB]);
+    assert_eq!(poll(&mut world, ROOT, &set, "0", "<remove><a id='bob@example.org'/></remove>"), "seq=0");
+    assert_eq!(members(&mut world), [ALICE]);
+    happens_to(&mut world, BOB, delivered("inbox", "m"));
+    assert_eq!(poll(&mut world, ROOT, &set, "0", ""), "seq=0");
+    let destroy = |id: &str| soap(&format!("<AdminDestroyWaitSetRequest xmlns=\"urn:zimbraAdmin\" waitSet=\"{id}\"/>"));
+    let destroyed = send(&mut world, ROOT, &destroy(&set)).body();
+    let expected = format!("<AdminDestroyWaitSetResponse xmlns=\"urn:zimbraAdmin\" waitSet=\"{set}\"/>");
+    assert_eq!(inside(&destroyed), expected);
+    for (body, code) in [
+        (query, "admin.NO_SUCH_WAITSET"),
+        (soap(&wait_operation(&set, "0", "", "")), "admin.NO_SUCH_WAITSET"),
+        (destroy(&set), "mail.NO_SUCH_WAITSET"),
+        (destroy("#"), "mail.NO_SUCH_WAITSET"),
+    ] {
+        let answer = send(&mut world, ROOT, &body);
+        assert_eq!((answer.status(), short(&answer.body()).as_str()), (500, code));
+    }
 }

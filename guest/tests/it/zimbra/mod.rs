@@ -9,6 +9,7 @@ mod formats;
 mod harness;
 mod life;
 mod model;
+mod server_tests;
 mod waiting;
 
 use postbell_notify::contract::*;

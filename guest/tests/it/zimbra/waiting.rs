@@ -125,6 +125,28 @@ fn settings_set_the_bounds() {
 }
 
 #[test]
+fn all_sets_and_all_members_together_have_limits() {
+    let mut world = World::with(&[("zimbra-waitsets", "2"), ("zimbra-waitset-members", "3")]);
+    let create = |world: &mut World, who: As, rest: &str| {
+        let operation =
+            format!("<CreateWaitSetRequest xmlns=\"urn:zimbraMail\" defTypes=\"m\">{rest}</CreateWaitSetRequest>");
+        send(world, who, &soap(&operation)).body()
+    };
+    let set = id_of(&create(&mut world, ROOT, &add(&[ALICE, BOB])));
+    assert_eq!(short(&create(&mut world, ROOT, &add(&[ALICE, BOB]))), "service.TEMPORARILY_UNAVAILABLE");
+    let waiting = block(&mut world, ROOT, &set, "0", "");
+    let two = add(&[ADMIN, "carol@example.org"]);
+    assert_eq!(poll(&mut world, ROOT, &set, "0", &two), "service.TEMPORARILY_UNAVAILABLE");
+    // Who waited still waits, and what a member leaves free is there for another.
+    assert_eq!(shorts(&world.happens(delivered("inbox", "m"))), [format!("r{} seq=2 alice", waiting.request)]);
+    assert_eq!(poll(&mut world, ROOT, &set, "2", "<remove><a id='alice@example.org'/></remove>"), "seq=2");
+    assert_eq!(poll(&mut world, ROOT, &set, "2", &two), "seq=2");
+    create(&mut world, USER, "");
+    assert_eq!(short(&create(&mut world, USER, "")), "service.TEMPORARILY_UNAVAILABLE");
+    assert_eq!(world.gauge("wait_sets_refused", ""), 3.0);
+}
+
+#[test]
 fn answers_leave_in_turns() {
     let mut world = World::with(&[("zimbra-waitset-max-per-account", "1000")]);
     let ids: Vec<String> = (0..300).map(|_| of_alice(&mut world, "m")).collect();

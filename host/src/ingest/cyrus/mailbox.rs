@@ -4,9 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{CyrusError, Users};
 use crate::contract::changes::{Folder, Item};
-
-/// The id of every account's INBOX.
-const INBOX: &str = "inbox";
+use crate::ingest::imap::{self, INBOX};
 
 /// A mailbox of a user, from a URL such as `imap://host/user/alice/Projects;UIDVALIDITY=1795296515/;UID=2`.
 pub(super) struct Mailbox {
@@ -38,32 +36,12 @@ impl Mailbox {
     /// A message in it. Its UID stands for it only together with the UIDVALIDITY (RFC 9051 section 2.3.1.1).
     pub fn item(&self, uid: u32, kind: &str) -> Result<Item, CyrusError> {
         let validity = self.uid_validity.ok_or(CyrusError::Lacks("UIDVALIDITY"))?;
-        Ok(Item {
-            kind: kind.to_owned(),
-            id: format!("{}/{validity}/{uid}", self.folder),
-            folder: self.folder.clone(),
-            number: None,
-            imap_uid: Some(uid),
-            revision: None,
-            flags: 0,
-            tags: Vec::new(),
-        })
+        Ok(imap::item(&self.folder, validity, uid, kind))
     }
 
     /// The folder itself; below the root where its path has one part.
     pub fn folder(&self, kind: &str) -> Folder {
-        let (parent, name) = self.folder.rsplit_once('/').unwrap_or(("", &self.folder));
-        Folder {
-            id: self.folder.clone(),
-            parent: parent.to_owned(),
-            name: name.to_owned(),
-            role: if self.folder == INBOX { INBOX.to_owned() } else { String::new() },
-            holds: kind.to_owned(),
-            number: None,
-            revision: None,
-            unread: None,
-            total: None,
-        }
+        imap::folder(&self.folder, imap::role(&self.folder), kind)
     }
 }
 

@@ -206,6 +206,10 @@ impl Journal for Troubled {
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
         self.journal.cut(seat, horizon)
     }
+
+    fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
+        self.journal.remove(seat)
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTabl
 
 use super::append::Unsynced;
 use super::store::Trouble;
-use super::tables::{JOURNAL, PIECES, RECORDS, SEATS, SNAPSHOTS, span};
+use super::tables::{JOURNAL, PIECES, RECORDS, SEATS, SNAPSHOTS, piece_span, span};
 use crate::journal::format::{self, FormatError, JournalRow, SeatRow};
 use crate::journal::{JournalError, Seat};
 
@@ -112,6 +112,20 @@ impl Opened {
     pub(super) fn sync(&self, unsynced: &mut Unsynced) -> Result<(), Trouble> {
         self.write(Durability::Immediate)?.commit()?;
         unsynced.clear();
+        Ok(())
+    }
+
+    /// Removes a seat, in one transaction: its number may be another's then.
+    pub(super) fn remove(&self, seat: &Seat, unsynced: &mut Unsynced) -> Result<(), Trouble> {
+        let Some(number) = self.number(seat) else { return Ok(()) };
+        let transaction = self.write(Durability::Immediate)?;
+        transaction.open_table(SEATS)?.remove((&*seat.tenant, &*seat.plugin, seat.partition))?;
+        transaction.open_table(RECORDS)?.retain_in(span(number, 0..=u64::MAX), |_, _| false)?;
+        transaction.open_table(SNAPSHOTS)?.retain_in(span(number, 0..=u64::MAX), |_, _| false)?;
+        transaction.open_table(PIECES)?.retain_in(piece_span(number, 0..=u64::MAX), |_, _| false)?;
+        transaction.commit()?;
+        unsynced.clear();
+        self.known().seats.remove(seat);
         Ok(())
     }
 

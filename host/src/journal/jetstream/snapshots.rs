@@ -130,3 +130,15 @@ pub(super) async fn cut(store: &Store, seat: &Seat, horizon: u64) -> Result<(), 
     let purged = store.stream(seat).purge().filter(subject).sequence(first);
     store.within(async { purged.await.map(drop).map_err(|error| failed(&error)) }).await
 }
+
+/// See [`crate::journal::Journal::remove`]. One request takes records and index, also the last message of each: whoever
+/// comes next begins anew, and an owner from before expects a message that is gone.
+pub(super) async fn remove_seat(store: &Store, seat: &Seat) -> Result<(), JournalError> {
+    let (index, _) = store.within(index::read(store, seat)).await?;
+    let purged = store.stream(seat).purge().filter(store.subject(seat, subjects::Kind::Any));
+    store.within(async { purged.await.map(drop).map_err(|error| failed(&error)) }).await?;
+    store.lanes.forget(seat);
+    store.continuations_now().remove(seat);
+    remove(store, objects(index.snapshots.into_iter())).await;
+    Ok(())
+}

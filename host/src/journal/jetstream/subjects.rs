@@ -14,6 +14,8 @@ use crate::journal::format::seat_number;
 pub(super) enum Kind {
     Records,
     Snapshots,
+    /// Both, as a filter.
+    Any,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
         match self {
             Kind::Records => "records",
             Kind::Snapshots => "snapshots",
+            Kind::Any => "*",
         }
     }
 }

@@ -8,7 +8,7 @@ use percent_encoding::utf8_percent_encode;
 use crate::admin::journal::Listing;
 use crate::program::Failure;
 use crate::program::client::Client;
-use crate::program::feed::PART;
+use crate::program::counted::PART;
 
 pub(super) struct Server(Client);
 

@@ -4,11 +4,13 @@ use tokio::sync::oneshot;
 
 use super::{Actor, Live, Next};
 use crate::OpenError;
+use crate::clock::Stopwatch;
 use crate::contract::outbound;
 use crate::contract::types::{Call, LogLevel, LogLine, Reaction, Reply};
 use crate::journal::{Append, JournalError, Outcome};
 use crate::outbound::Done;
 use crate::plugin::Pin;
+use crate::tenant::answer::Woken;
 use crate::tenant::calls::Start;
 use crate::tenant::open_requests::Delivery;
 use crate::tenant::shard::Command;
@@ -24,6 +26,8 @@ const LONGEST_RETRY_MILLISECONDS: u64 = 30_000;
 /// What is released once the inputs before it are committed.
 pub(super) enum Release {
     Reaction(Reaction),
+    /// What a batch brought that was accepted then.
+    Woken(Stopwatch, Reaction),
     Ingest(oneshot::Sender<Result<Ingested, IngestError>>, Result<Ingested, IngestError>),
     Offset(oneshot::Sender<Result<u64, IngestError>>, u64),
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
@@ -31,6 +35,9 @@ pub(super) enum Release {
     Close(oneshot::Sender<()>),
     Swapped(Box<(Report, Swap, Pin)>),
 }
+
+/// How many bytes of a plugin's log line are logged.
+const LOG_LINE_BYTES: usize = 2_048;
 
 /// How long clients have to acknowledge their last parts when the tenant closes, in milliseconds: what they have not
 /// acknowledged by then comes to them again.
@@ -54,7 +61,9 @@ impl Release {
 
     fn reaction(&self) -> Option<&Reaction> {
         match self {
-            Release::Reaction(reaction) | Release::Configured(_, reaction) => Some(reaction),
+            Release::Reaction(reaction) | Release::Woken(_, reaction) | Release::Configured(_, reaction) => {
+                Some(reaction)
+            }
             Release::Ingest(..)
             | Release::Offset(..)
             | Release::Opened(_)
@@ -65,13 +74,21 @@ impl Release {
 
     /// Nobody wants these calls to be made any more.
     pub(super) fn forget_calls(&mut self, unwanted: &[u64]) {
-        if let Release::Reaction(reaction) | Release::Configured(_, reaction) = self {
+        if let Release::Reaction(reaction) | Release::Woken(_, reaction) | Release::Configured(_, reaction) = self {
             reaction.calls.retain(|call| !unwanted.contains(&call.id));
         }
     }
 }
 
 impl Actor {
+    /// Releases what a batch brought that was accepted then, and lets the next tick go on with what was too much for one
+    /// reaction.
+    pub(super) fn push_woken(&mut self, accepted: Stopwatch, reaction: Reaction) {
+        let now = self.time.read(&*self.parts.clock);
+        self.waking = reaction.wake_at.filter(|due| *due <= now).map(|_| accepted);
+        self.outbox.push(self.sequence, Release::Woken(accepted, reaction));
+    }
+
     /// Hands the committer what was fed and is to be journaled, in one append.
     pub(super) fn send(&mut self) {
         if self.sent == self.sequence {
@@ -81,7 +98,9 @@ impl Actor {
         let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, self.sequence);
         let append = Append { seat: self.parts.history.seat.clone(), expected: self.sent, records };
         self.sent = through;
+        let (timings, since) = (self.parts.timings.clone(), Stopwatch::start());
         self.parts.committer.append(append, move |outcome| {
+            timings.committed(since.elapsed());
             mailbox.tell(Command::Committed { generation, through, outcome });
         });
     }
@@ -135,7 +154,7 @@ impl Actor {
         match live {
             Live::Replaying(then) => self.abandon(then, OpenError::Journal(error.to_string())),
             Live::Faulted(why) => self.live = Live::Faulted(why),
-            Live::Instance(_) | Live::Down { .. } => {}
+            Live::Instance(_) | Live::Asleep | Live::Down { .. } => {}
         }
         if matches!(error, JournalError::Conflict { .. }) {
             self.give_up(format!("another process owns it: {error}"));
@@ -153,7 +172,7 @@ impl Actor {
                 self.end();
             }
             // Requests whose answer is void are known to the host only; the replay closes them.
-            Release::Reaction(_) => {}
+            Release::Reaction(_) | Release::Woken(..) => {}
             Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
             Release::Swapped(swapped) => {
                 self.statistics().swap("refused");
@@ -163,12 +182,12 @@ impl Actor {
     }
 
     /// The first failure is tried again at once, the next ones later and later.
-    pub(super) fn down(&self, error: &JournalError) -> Live {
+    pub(super) fn down(&self, error: &dyn std::fmt::Display) -> Live {
         let wait = match self.failures {
             0 | 1 => 0,
             more => (RETRY_MILLISECONDS << (more - 2).min(10)).min(LONGEST_RETRY_MILLISECONDS),
         };
-        Live::Down { why: error.to_string(), until: self.parts.clock.monotonic() + wait }
+        Live::Down { why: error.to_string(), until: self.parts.clock.monotonic() + wait, then: None }
     }
 
     /// Carries out what may leave.
@@ -176,11 +195,12 @@ impl Actor {
         self.swap_on();
         while let Some(release) = self.outbox.release(self.committed) {
             match release {
-                Release::Reaction(reaction) => self.carry_out(reaction),
+                Release::Reaction(reaction) => self.carry_out(reaction, None),
+                Release::Woken(accepted, reaction) => self.carry_out(reaction, Some(accepted)),
                 Release::Ingest(respond, outcome) => drop(respond.send(outcome)),
                 Release::Offset(respond, offset) => drop(respond.send(Ok(offset))),
                 Release::Configured(respond, reaction) => {
-                    self.carry_out(reaction);
+                    self.carry_out(reaction, None);
                     drop(respond.send(Ok(())));
                 }
                 Release::Opened(opened) => opened(Ok(())),
@@ -238,12 +258,15 @@ impl Actor {
         self.ended = true;
     }
 
-    fn carry_out(&mut self, reaction: Reaction) {
+    fn carry_out(&mut self, reaction: Reaction, accepted: Option<Stopwatch>) {
         for line in reaction.logs {
-            self.log(&line);
+            if self.may_log() {
+                self.log(&line);
+            }
         }
         for reply in reaction.replies {
-            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits) {
+            let woken = accepted.map(|accepted| Woken { accepted, timings: self.parts.timings.clone() });
+            if let Delivery::CutOff { limit, settlement } = self.open.deliver(reply, &self.parts.limits, woken) {
                 self.statistics().refusal(limit);
                 self.settlements.push(settlement);
             }
@@ -259,14 +282,16 @@ impl Actor {
         if self.farewell.is_some() {
             return;
         }
-        match self.calls.start(call.id, self.parts.limits.outbound_calls) {
+        let may = self.may_call();
+        let most = if may { self.parts.limits.outbound_calls } else { 0 };
+        match self.calls.start(call.id, most) {
             Start::Make(ticket) => {
                 let (mailbox, id) = (self.parts.mailbox.clone(), call.id);
                 let done = Done::new(move |outcome| mailbox.tell(Command::Finished { call: id, ticket, outcome }));
                 self.parts.outbound.call(&self.parts.history.seat.tenant, call, done);
             }
-            Start::TooMany => self.statistics().refusal("outbound-calls"),
-            Start::Unwanted => {}
+            Start::TooMany if may => self.statistics().refusal("outbound-calls"),
+            Start::TooMany | Start::Unwanted => {}
         }
     }
 
@@ -283,7 +308,10 @@ impl Actor {
     }
 
     fn log(&self, line: &LogLine) {
-        let (tenant, message) = (&*self.parts.history.seat.tenant, &*line.message);
+        let tenant = &*self.parts.history.seat.tenant;
+        let message = &line.message[..line.message.floor_char_boundary(LOG_LINE_BYTES)];
+        // It is to be one line, whatever a stranger wrote.
+        let message = message.replace(char::is_control, " ");
         match line.level {
             LogLevel::Debug => tracing::debug!(target: "postbell::guest", tenant, "{message}"),
             LogLevel::Info => tracing::info!(target: "postbell::guest", tenant, "{message}"),

@@ -35,11 +35,15 @@ impl Actor {
 
     pub(super) fn try_own(&mut self, input: Input, attempt: u32) {
         let restarts = matches!(input, Input::Restarted(_));
+        let waking = if matches!(input, Input::Tick) { self.waking.take() } else { None };
         match self.feed(input) {
             Ok(Ok(reaction)) => {
-                self.outbox.push(self.sequence, Release::Reaction(reaction));
+                match waking {
+                    Some(accepted) => self.push_woken(accepted, reaction),
+                    None => self.outbox.push(self.sequence, Release::Reaction(reaction)),
+                }
                 if restarts {
-                    self.close_all("the plugin was restarted");
+                    self.close_unanswered("the plugin was restarted");
                 }
             }
             Ok(Err(why)) => unreachable!("only settings are refused: {why}"),
@@ -69,6 +73,7 @@ impl Actor {
         if let Some(why) = self.absence() {
             return Err(Box::new(Failed { input, fault: None, why }));
         }
+        self.stir();
         let at = self.moment();
         match self.call(at, &input) {
             Ok(Ok(reaction)) => {
@@ -85,7 +90,7 @@ impl Actor {
             Err(fault) => {
                 self.fault(&fault, input.kind());
                 let why = fault.to_string();
-                self.live = Live::Down { why: why.clone(), until: 0 };
+                self.live = Live::Down { why: why.clone(), until: 0, then: None };
                 Err(Box::new(Failed { input, fault: Some(fault), why }))
             }
         }
@@ -95,6 +100,7 @@ impl Actor {
         match &self.live {
             Live::Instance(_) => None,
             Live::Replaying(_) => Some("its history is replayed".into()),
+            Live::Asleep => Some("it sleeps".into()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(why.clone()),
         }
     }
@@ -105,10 +111,14 @@ impl Actor {
 
     fn call(&mut self, at: Moment, input: &Input) -> Result<Result<Reaction, String>, Fault> {
         let Live::Instance(instance) = &mut self.live else { unreachable!("the caller has seen an instance") };
-        let reaction = instance.feed(at, input)?;
-        let memory = instance.memory();
+        let reaction = instance.feed(at, input);
+        let (memory, time) = (instance.memory(), instance.time());
+        self.parts.timings.fed(input.kind(), time);
+        self.computed += time;
+        self.statistics().guest_nanoseconds += u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let reaction = reaction?;
         if let Ok(reaction) = &reaction {
-            self.guard.check(input, reaction).map_err(Fault::Contract)?;
+            self.guard.check(at.now, input, reaction).map_err(Fault::Contract)?;
         }
         let mut statistics = self.statistics();
         statistics.input(input.kind());

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use tokio::sync::oneshot;
+
 use super::commit::Release;
 use super::feeding::{Failed, Halved};
+use super::sleeping::ROOM_MILLISECONDS;
 use super::swap::former as former_of;
 use super::{Actor, Beginning, Live};
 use crate::OpenError;
@@ -12,7 +15,7 @@ use crate::clock::TenantTime;
 use crate::contract::lifecycle::{Pending, Restart};
 use crate::contract::requests::{End, Settlement};
 use crate::journal::{ComponentId, Former, Input, JournalError, Record};
-use crate::plugin::{ComponentError, Plugin};
+use crate::plugin::{ComponentError, Fault, Plugin};
 use crate::tenant::guard::Guard;
 use crate::tenant::replay::{History, ReplayError, Replayed};
 use crate::tenant::shard::Command;
@@ -70,8 +73,13 @@ struct Past {
 }
 
 impl Actor {
-    /// Replaces the instance by one that the journal gives.
+    /// Replaces the instance by one that the journal gives. Where that was so often of late that it would be all that is
+    /// done, the tenant is down for a while first.
     pub(super) fn replay(&mut self, then: Then) {
+        if let Some(until) = self.failing(&then) {
+            self.live = Live::Down { why: "the plugin fails too often".into(), until, then: None };
+            return self.abandon(then, OpenError::Fault("it fails too often".into()));
+        }
         self.live = Live::Replaying(then);
         self.begin_replay();
     }
@@ -102,12 +110,25 @@ impl Actor {
         }
     }
 
-    /// Tries again, if it is time, what failed for a reason that may have passed.
+    /// Has an instance made where there is none, if it is wanted and may be had: what failed for a reason that may have
+    /// passed is tried again, if it is time.
     pub(super) fn revive(&mut self) {
-        if let Live::Down { until, .. } = self.live
-            && until <= self.parts.clock.monotonic()
-        {
-            self.replay(Then::GoOn);
+        match self.live {
+            Live::Asleep if self.is_wanted() => return self.wake(),
+            Live::Replaying(_) => return self.try_room_again(),
+            _ => {}
+        }
+        let now = self.parts.clock.monotonic();
+        let then = match &mut self.live {
+            Live::Down { until, then, .. } if *until <= now => then.take(),
+            _ => return,
+        };
+        match then {
+            Some(then) => {
+                self.live = Live::Replaying(*then);
+                self.begin_replay();
+            }
+            None => self.replay(Then::GoOn),
         }
     }
 
@@ -115,7 +136,7 @@ impl Actor {
         if replay != self.replays || !matches!(self.live, Live::Replaying(_)) {
             return;
         }
-        let nothing = Live::Down { why: String::new(), until: 0 };
+        let nothing = Live::Down { why: String::new(), until: 0, then: None };
         let Live::Replaying(then) = std::mem::replace(&mut self.live, nothing) else { return };
         let adopted = result.and_then(|recovered| self.adopt(recovered));
         match (adopted, then) {
@@ -138,8 +159,9 @@ impl Actor {
             }
         };
         let pending = replayed.pending()?;
-        let Replayed { plugin, tenure, instance, facts, sequence, now, offsets, settings, .. } = replayed;
+        let Replayed { plugin, tenure, instance, facts, sequence, now, offsets, settings, bytes, .. } = replayed;
         self.live = Live::Instance(Box::new(instance));
+        self.woken();
         if self.uncommitted.is_empty() {
             (self.committed, self.sent) = (sequence, sequence);
             self.statistics().sequence = sequence;
@@ -154,7 +176,7 @@ impl Actor {
         match other {
             None => {
                 self.put_in_charge(plugin, tenure);
-                self.guard = Guard::after_load(&pending.requests, &pending.calls);
+                self.guard = Guard::after_load(&pending.requests, &pending.calls, self.parts.limits.reaction_bytes);
             }
             Some((swapped, told, calls, known, guard)) => {
                 self.give_swap_up("another component took over meanwhile");
@@ -170,6 +192,7 @@ impl Actor {
         if let Some(newest) = facts.as_ref().and_then(|facts| facts.snapshots.last()) {
             self.snapshots.found(newest.sequence);
         }
+        self.snapshots.replayed(bytes);
         Ok(Past { now, regressed: facts.is_some_and(|facts| facts.regressed) })
     }
 
@@ -185,8 +208,15 @@ impl Actor {
         let told: BTreeSet<u64> = self.settlements.iter().map(|settlement| settlement.request).collect();
         let gone = pending.requests.iter().filter(|id| !known.contains(id) && !told.contains(id));
         self.settlements.extend(gone.map(|id| Settlement { request: *id, parts: 0, end: Some(End::Gone) }));
-        let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
-        self.calls.reconcile(&pending.calls, &unmade);
+        self.reconcile_calls(&pending.calls);
+    }
+
+    /// The plugin waits for these calls and no others.
+    pub(super) fn reconcile_calls(&mut self, pending: &[u64]) {
+        if !pending.is_empty() || !self.calls.is_empty() {
+            let unmade = self.outbox.iter().flat_map(Release::calls).map(|call| call.id).collect();
+            self.calls.reconcile(pending, &unmade);
+        }
     }
 
     fn begin(&mut self, beginning: Beginning, past: Past) {
@@ -236,6 +266,9 @@ impl Actor {
 
     fn not_replayed(&mut self, error: &ReplayError, then: Then) {
         let tenant = &*self.parts.history.seat.tenant;
+        if let ReplayError::Fault(full @ Fault::Instances(_)) = error {
+            return self.has_no_room(full, then);
+        }
         tracing::error!(tenant, %error, "its history gives no instance");
         self.close_all("its history cannot be read");
         match error {
@@ -249,6 +282,49 @@ impl Actor {
                 self.give_up(error.to_string());
             }
         }
+    }
+
+    /// There are as many instances as there may be: it is tried again. Who is open stays open.
+    fn has_no_room(&mut self, full: &Fault, then: Then) {
+        self.statistics().refusal("instances");
+        let until = self.parts.clock.monotonic() + ROOM_MILLISECONDS;
+        let patient = match &then {
+            Then::Begin(beginning) => beginning.patient,
+            Then::GoOn | Then::Again { .. } | Then::Halve(_) => true,
+        };
+        if patient && self.waits_for_room() {
+            self.live = Live::Replaying(then);
+            return;
+        }
+        let patient = patient && matches!(then, Then::Begin(_) | Then::Again { .. });
+        self.live = Live::Down { why: full.to_string(), until, then: None };
+        match &mut self.live {
+            Live::Down { then: later, .. } if patient => *later = Some(Box::new(then)),
+            _ => self.abandon(then, OpenError::Full(full.to_string())),
+        }
+    }
+
+    /// Whether it never had an instance, and nobody could begin anything with it.
+    pub(super) fn is_unopened(&self) -> bool {
+        match &self.live {
+            Live::Replaying(then) => matches!(then, Then::Begin(_)),
+            Live::Down { then, .. } => matches!(then.as_deref(), Some(Then::Begin(_))),
+            Live::Instance(_) | Live::Asleep | Live::Faulted(_) => false,
+        }
+    }
+
+    /// There is nobody to take leave of.
+    pub(super) fn close_unopened(&mut self, respond: oneshot::Sender<()>) {
+        self.parts.mailbox.taken();
+        let nothing = Live::Down { why: "the tenant is closed".into(), until: u64::MAX, then: None };
+        let then = match std::mem::replace(&mut self.live, nothing) {
+            Live::Replaying(then) => then,
+            Live::Down { then: Some(then), .. } => *then,
+            Live::Instance(_) | Live::Asleep | Live::Down { .. } | Live::Faulted(_) => return,
+        };
+        self.abandon(then, OpenError::Closed);
+        // An error means that nobody waits.
+        let _ = respond.send(());
     }
 
     /// Tells who waits for more than an instance that it does not come.
@@ -294,6 +370,15 @@ impl Actor {
         self.forget_unsent();
         self.calls.forget();
         self.close_all("the plugin failed");
+    }
+
+    /// As `close_all`, but who is answered to the end once that is committed is answered.
+    pub(super) fn close_unanswered(&mut self, why: &str) {
+        let ends = self.outbox.iter().flat_map(Release::replies).filter(|reply| !reply.more).map(|reply| reply.to);
+        let answered: BTreeSet<u64> = ends.collect();
+        for id in self.open.numbers().filter(|id| !answered.contains(id)).collect::<Vec<_>>() {
+            self.open.close(id, RequestError::Closed(why.into()));
+        }
     }
 
     pub(super) fn close_all(&mut self, why: &str) {

@@ -1,6 +1,7 @@
 //! When a snapshot is due. It is taken in the background, of what is committed.
 
-use super::Actor;
+use super::recovery::Then;
+use super::{Actor, Live};
 use crate::clock::Clock;
 use crate::tenant::follower::{self, FollowError};
 use crate::tenant::shard::Command;
@@ -9,8 +10,10 @@ use crate::tenant::shard::Command;
 pub(super) struct Snapshots {
     /// The last input that the newest one contains.
     sequence: u64,
-    /// The bytes of inputs since, roughly.
+    /// The bytes of inputs since, roughly, or since the attempt that runs.
     bytes: u64,
+    /// The bytes of inputs between it and the attempt that runs, or those that failed.
+    unsaved: u64,
     /// When the first of them was fed, or when the last attempt ended, if that is later; in monotonic time.
     since: u64,
     running: bool,
@@ -18,7 +21,7 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) fn new(clock: &dyn Clock) -> Snapshots {
-        Snapshots { sequence: 0, bytes: 0, since: clock.monotonic(), running: false }
+        Snapshots { sequence: 0, bytes: 0, unsaved: 0, since: clock.monotonic(), running: false }
     }
 
     /// One more input, at this monotonic time.
@@ -27,6 +30,23 @@ impl Snapshots {
             self.since = now;
         }
         self.bytes += bytes as u64;
+    }
+
+    /// An instance was made of the newest one, or of none, and inputs of so many bytes.
+    pub(super) fn replayed(&mut self, bytes: u64) {
+        if !self.running {
+            (self.bytes, self.unsaved) = (bytes, 0);
+        }
+    }
+
+    /// The bytes of inputs that are in no snapshot.
+    pub(super) fn unsaved(&self) -> u64 {
+        self.bytes + self.unsaved
+    }
+
+    /// How many inputs there are up to this one since the last snapshot, and about how many bytes of them.
+    pub(super) fn since(&self, committed: u64) -> (u64, u64) {
+        (committed.saturating_sub(self.sequence), self.bytes)
     }
 
     /// Whether one is being taken.
@@ -44,7 +64,9 @@ impl Actor {
     /// When one is due by age, in the clock's monotonic time.
     pub(super) fn snapshot_due(&self) -> Option<u64> {
         let Snapshots { sequence, since, running, .. } = self.snapshots;
-        let wanted = !running && self.committed > sequence;
+        let possible = !running && self.unproven.is_empty();
+        // One that sleeps has taken its own.
+        let wanted = possible && self.committed > sequence && !matches!(self.live, Live::Asleep);
         wanted.then(|| since.saturating_add(self.parts.limits.retention.snapshot_milliseconds))
     }
 
@@ -54,13 +76,15 @@ impl Actor {
         let by_age = self.snapshot_due().is_some_and(|due| due <= self.parts.clock.monotonic());
         let inputs = self.committed.saturating_sub(sequence);
         let due = by_age || inputs >= retention.snapshot_inputs || bytes >= retention.snapshot_bytes;
-        if due && !running && inputs > 0 && !self.ended {
+        // What the journal does not know of a swap cannot be kept for it.
+        if due && !running && inputs > 0 && !self.ended && self.unproven.is_empty() {
             self.follow();
         }
     }
 
-    fn follow(&mut self) {
-        (self.snapshots.running, self.snapshots.bytes) = (true, 0);
+    pub(super) fn follow(&mut self) {
+        self.snapshots.running = true;
+        self.snapshots.unsaved += std::mem::take(&mut self.snapshots.bytes);
         let (history, retention) = (self.parts.history.clone(), self.parts.limits.retention.clone());
         let (mailbox, through, pinned) = (self.parts.mailbox.clone(), self.committed, self.pinned());
         self.parts.followers.submit(mailbox.key(), move || {
@@ -72,14 +96,32 @@ impl Actor {
     /// After a failure the next attempt waits as long as after a success: what failed would fail again.
     pub(super) fn followed(&mut self, through: u64, result: Result<(), FollowError>) {
         let now = self.parts.clock.monotonic();
-        self.snapshots = Snapshots { sequence: through, bytes: self.snapshots.bytes, since: now, running: false };
+        let Snapshots { bytes, unsaved, .. } = self.snapshots;
+        self.snapshots = Snapshots { sequence: through, bytes, unsaved, since: now, running: false };
         match result {
-            Ok(()) => self.statistics().snapshot = through,
+            Ok(()) => {
+                self.snapshots.unsaved = 0;
+                self.statistics().snapshot = through;
+            }
             Err(error) => {
                 let tenant = &*self.parts.history.seat.tenant;
                 tracing::error!(tenant, %error, "no snapshot; the journal is not cut");
                 self.statistics().snapshot_failures += 1;
+                if let Some(reason) = error.reason() {
+                    self.not_followed(reason);
+                }
             }
+        }
+    }
+
+    /// The plugin is to blame. Where its state does not follow from its inputs, nobody is to see more of it.
+    fn not_followed(&mut self, reason: &'static str) {
+        if reason == "instances" {
+            return self.statistics().refusal(reason);
+        }
+        self.statistics().fault(reason);
+        if reason == "divergence" && matches!(self.live, Live::Instance(_)) {
+            self.replay(Then::GoOn);
         }
     }
 }

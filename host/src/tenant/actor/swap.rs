@@ -75,7 +75,7 @@ impl Actor {
         let refusal = match &self.live {
             _ if self.attempt.is_some() => Some("another swap of this tenant is under way".to_owned()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(format!("the tenant is not live: {why}")),
-            Live::Instance(_) | Live::Replaying(_) => None,
+            Live::Instance(_) | Live::Replaying(_) | Live::Asleep => None,
         };
         if let Some(why) = refusal {
             self.statistics().swap("refused");
@@ -376,7 +376,7 @@ impl Actor {
                 replies.extend(apart.ahead);
             }
         }
-        let CallsApart { own, live } = calls;
+        let CallsApart { own, live, pending } = calls;
         if !live.is_empty() {
             self.outbox.iter_mut().for_each(|release| release.forget_calls(&live));
             live.iter().for_each(|call| self.calls.told(*call));
@@ -387,6 +387,7 @@ impl Actor {
             let reaction = Reaction { replies, calls: own, wake_at, rejections: vec![], logs: vec![], changed: true };
             self.outbox.push(self.sequence, Release::Reaction(reaction));
         }
+        self.reconcile_calls(&pending);
     }
 
     /// After a swap: requests that only the host knows are closed, those that only the plugin knows are settled as gone;

@@ -84,7 +84,7 @@ impl Plan {
         let pin = history.library.keep(&plugin).map_err(|error| prepare(error.to_string()))?;
         say(&events, SwapEvent::Step(Step::Warm));
         let (base, replayed) = base(&history, &plugin, fresh, through)?;
-        let mut follower = Follower::new(base, replayed, options, events, pin)?;
+        let mut follower = Follower::new(base, replayed, options, events, pin, history.reaction_bytes)?;
         follower.back = back;
         for record in journal::records(&*history.journal, seat, follower.base.sequence() + 1, through) {
             follower.feed_history(&record.map_err(|error| SwapError::at(Step::Warm, error))?, through)?;
@@ -149,9 +149,10 @@ impl Follower {
         options: SwapOptions,
         events: Option<mpsc::Sender<SwapEvent>>,
         pin: Pin,
+        reaction_bytes: usize,
     ) -> Result<Follower, SwapError> {
         let pending = replayed.pending().map_err(|fault| SwapError::at(Step::Warm, fault))?;
-        let guard = Guard::after_load(&pending.requests, &pending.calls);
+        let guard = Guard::after_load(&pending.requests, &pending.calls, reaction_bytes);
         let comparison = options.shadow.map(|_| Comparison::default());
         Ok(Follower {
             replayed,
@@ -160,7 +161,7 @@ impl Follower {
             base,
             instead: Vec::new(),
             told: Told::default(),
-            calls: Calls::default(),
+            calls: Calls::pending(&pending.calls),
             comparison,
             options,
             back: false,
@@ -277,8 +278,9 @@ impl Follower {
         let reaction = self.replayed.instance.feed(Moment { now: *now, sequence: *sequence }, given);
         let reaction = reaction.map_err(|fault| failed(&format!("it failed: {fault}")))?;
         let reaction = reaction.map_err(|why| failed(&format!("it refused what was taken: {why}")))?;
-        self.guard.check(given, &reaction).map_err(|why| failed(&format!("it broke the contract: {why}")))?;
+        self.guard.check(*now, given, &reaction).map_err(|why| failed(&format!("it broke the contract: {why}")))?;
         self.wake_at = reaction.wake_at;
+        self.calls.asked(&reaction.calls);
         self.replayed.note(record);
         Ok(Some(reaction))
     }

@@ -1,7 +1,8 @@
 //! A small plugin in many versions, for the tests of swaps.
 //!
 //! It counts changes. `POST /guest` with the body `stream` gets the count, and after each change again, in confirmed
-//! parts; with `wait` it is answered by the next change; with anything else at once. A stream that ends is forgotten.
+//! parts; with `wait` it is answered by the next change; with anything else at once, after `call` has asked for an outbound
+//! call, and `wake` for a tick in a second, which counts as a thousand changes. A stream that ends is forgotten.
 //!
 //! Which version it is stands in [`VERSION`], which the tests overwrite in the component's bytes.
 
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 
 use exports::postbell::notify::{changes, lifecycle, outbound, requests, types};
 use lifecycle::LoadError;
-use types::{Moment, Reaction, Reply};
+use types::{Call, CallTarget, Moment, Reaction, Reply, TcpTarget};
 
 /// Uses the memory that the module starts with.
 #[cfg(target_arch = "wasm32")]
@@ -24,6 +25,10 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// At which of the inputs of an instance versions fail that do so later.
 const FAILS_AT: u32 = 50;
+
+/// How long `wake` sleeps, in milliseconds; the late version longer.
+const SLEEP: u64 = 1_000;
+const LATE_SLEEP: u64 = 5_000;
 
 /// The version's name follows `version=`, filled up with blanks.
 static VERSION: [u8; 48] = *b"postbell-swap-guest version=first               ";
@@ -44,6 +49,8 @@ struct State {
     count: u64,
     streams: BTreeSet<u64>,
     waiting: BTreeSet<u64>,
+    calls: BTreeSet<u64>,
+    wake_at: Option<u64>,
     /// Not part of the state: how many inputs this instance was given.
     inputs: u32,
 }
@@ -69,7 +76,9 @@ impl State {
 
     fn text(&self) -> String {
         let list = |ids: &BTreeSet<u64>| ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-        format!("{};{};{}", self.count, list(&self.streams), list(&self.waiting))
+        let wake_at = self.wake_at.into_iter().collect();
+        let lists = [&self.streams, &self.waiting, &self.calls, &wake_at].map(list);
+        format!("{};{}", self.count, lists.join(";"))
     }
 
     fn read(text: &str) -> Option<State> {
@@ -78,16 +87,26 @@ impl State {
         let mut list = || -> Option<BTreeSet<u64>> {
             fields.next()?.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().ok()).collect()
         };
-        Some(State { count, streams: list()?, waiting: list()?, inputs: 0 })
+        let (streams, waiting, calls, wake_at) = (list()?, list()?, list()?, list()?.first().copied());
+        Some(State { count, streams, waiting, calls, wake_at, inputs: 0 })
     }
 
     fn say(&self) -> String {
         if is("answers") { format!("count={}", self.count) } else { self.count.to_string() }
     }
+
+    fn tell_streams(&self) -> Vec<Reply> {
+        self.streams.iter().map(|to| reply(*to, self.say(), true, true)).collect()
+    }
+
+    fn reaction(&self, replies: Vec<Reply>, changed: bool) -> Reaction {
+        Reaction { replies, calls: vec![], wake_at: self.wake_at, rejections: vec![], logs: vec![], changed }
+    }
 }
 
-fn reaction(replies: Vec<Reply>, changed: bool) -> Reaction {
-    Reaction { replies, calls: vec![], wake_at: None, rejections: vec![], logs: vec![], changed }
+/// Where nobody is called by the host of a test.
+fn call(id: u64) -> Call {
+    Call { id, target: CallTarget::Tcp(TcpTarget { address: "listener.example".into(), port: 1 }), body: vec![b'!'] }
 }
 
 fn reply(to: u64, body: String, more: bool, confirm: bool) -> Reply {
@@ -128,34 +147,44 @@ impl lifecycle::Guest for Component {
     }
 
     fn configure(_: Moment, _: Vec<(String, String)>) -> Result<Reaction, String> {
-        with(State::input);
-        Ok(reaction(vec![], true))
+        with(|state| {
+            state.input();
+            Ok(state.reaction(vec![], true))
+        })
     }
 
-    fn tick(_: Moment) -> Reaction {
-        reaction(vec![], false)
+    fn tick(at: Moment) -> Reaction {
+        with(|state| {
+            let due = state.wake_at.take_if(|due| *due <= at.now).is_some();
+            if !due {
+                return state.reaction(vec![], false);
+            }
+            state.count += 1_000;
+            state.reaction(state.tell_streams(), true)
+        })
     }
 
     fn restarted(_: Moment, _: lifecycle::Restart) -> Reaction {
         with(|state| {
             state.input();
-            (state.streams, state.waiting) = Default::default();
-        });
-        reaction(vec![], true)
+            (state.streams, state.waiting, state.calls) = Default::default();
+            state.reaction(vec![], true)
+        })
     }
 
     fn drain(_: Moment) -> Reaction {
         with(|state| {
             let open: Vec<u64> = state.streams.iter().chain(&state.waiting).copied().collect();
             (state.streams, state.waiting) = Default::default();
-            reaction(open.into_iter().map(|to| reply(to, "drained".into(), false, false)).collect(), true)
+            state.reaction(open.into_iter().map(|to| reply(to, "drained".into(), false, false)).collect(), true)
         })
     }
 
     fn outstanding() -> lifecycle::Pending {
         with(|state| {
             let requests: BTreeSet<u64> = state.streams.union(&state.waiting).copied().collect();
-            lifecycle::Pending { requests: requests.into_iter().collect(), calls: vec![], wake_at: None }
+            let (requests, calls) = (requests.into_iter().collect(), state.calls.iter().copied().collect());
+            lifecycle::Pending { requests, calls, wake_at: state.wake_at }
         })
     }
 
@@ -178,8 +207,8 @@ impl lifecycle::Guest for Component {
     }
 
     fn inspect() -> Vec<lifecycle::Gauge> {
-        let value = with(|state| state.count) as f64;
-        vec![lifecycle::Gauge { name: "count".into(), labels: vec![], value }]
+        let gauge = |name: &str, value| lifecycle::Gauge { name: name.into(), labels: vec![], value };
+        with(|state| vec![gauge("count", state.count as f64), gauge("calls", state.calls.len() as f64)])
     }
 }
 
@@ -188,13 +217,12 @@ impl changes::Guest for Component {
         with(|state| {
             state.input();
             state.count += batch.accounts.iter().map(|account| account.changes.len() as u64).sum::<u64>();
-            let say = state.say();
-            let mut replies: Vec<Reply> = state.streams.iter().map(|to| reply(*to, say.clone(), true, true)).collect();
+            let (say, mut replies) = (state.say(), state.tell_streams());
             if !is("silent") {
                 let waiting = std::mem::take(&mut state.waiting);
                 replies.extend(waiting.into_iter().map(|to| reply(to, say.clone(), false, false)));
             }
-            reaction(replies, true)
+            state.reaction(replies, true)
         })
     }
 }
@@ -215,23 +243,32 @@ impl requests::Guest for Component {
         reply(0, version(), false, false)
     }
 
-    fn answer(_: Moment, request: requests::Request) -> Reaction {
+    fn answer(at: Moment, request: requests::Request) -> Reaction {
         with(|state| {
             state.input();
             let id = request.id;
             match &*request.body {
                 b"stream" => {
                     state.streams.insert(id);
-                    reaction(vec![reply(id, state.say(), true, true)], true)
+                    state.reaction(vec![reply(id, state.say(), true, true)], true)
                 }
-                b"wait" if is("eager") => reaction(vec![reply(id, "eager".into(), false, false)], false),
+                b"wait" if is("eager") => state.reaction(vec![reply(id, "eager".into(), false, false)], false),
                 b"wait" => {
                     state.waiting.insert(id);
-                    reaction(vec![], true)
+                    state.reaction(vec![], true)
+                }
+                b"call" if !is("mute") => {
+                    state.calls.insert(id);
+                    let said = state.reaction(vec![reply(id, state.say(), false, false)], true);
+                    Reaction { calls: vec![call(id)], ..said }
+                }
+                b"wake" => {
+                    state.wake_at = Some(at.now + if is("late") { LATE_SLEEP } else { SLEEP });
+                    state.reaction(vec![reply(id, state.say(), false, false)], true)
                 }
                 b"fault" => panic!("asked for"),
                 b"fault the first" if is("second") => panic!("asked for"),
-                _ => reaction(vec![reply(id, state.say(), false, false)], false),
+                _ => state.reaction(vec![reply(id, state.say(), false, false)], false),
             }
         })
     }
@@ -245,14 +282,17 @@ impl requests::Guest for Component {
                 state.waiting.remove(&settlement.request);
             }
             let changed = state.text() != before;
-            reaction(vec![], changed)
+            state.reaction(vec![], changed)
         })
     }
 }
 
 impl outbound::Guest for Component {
-    fn finished(_: Moment, _: u64, _: outbound::Outcome) -> Reaction {
-        reaction(vec![], false)
+    fn finished(_: Moment, call: u64, _: outbound::Outcome) -> Reaction {
+        with(|state| {
+            let known = state.calls.remove(&call);
+            state.reaction(vec![], known)
+        })
     }
 }
 

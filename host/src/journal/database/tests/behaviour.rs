@@ -32,6 +32,20 @@ fn a_conflict_of_one_seat_leaves_the_others_alone() {
 }
 
 #[test]
+fn what_is_removed_leaves_nothing_and_takes_nothing_else() {
+    holds(|journal| {
+        assert_eq!(journal.append(&[ticks("a", 0, 3), ticks("b", 0, 2)]), [Ok(()), Ok(())]);
+        journal.put_snapshot(&seat("b"), &snapshot(1, &[70_000])).expect("it is well");
+        journal.remove(&seat("b")).expect("it is well");
+        journal.remove(&seat("b")).expect("there is nothing of it");
+        assert_eq!((journal.facts(&seat("b")), journal.seats()), (Ok(None), Ok(vec![seat("a")])));
+        assert_eq!(sequences(journal, "a", 1), [1, 2, 3]);
+        assert_eq!(journal.append(&[ticks("b", 0, 1), ticks("a", 3, 1)]), [Ok(()), Ok(())]);
+        assert_eq!((sequences(journal, "b", 1), journal.snapshot(&seat("b"), 1)), (vec![1], Ok(None)));
+    });
+}
+
+#[test]
 fn a_record_is_read_as_it_was_appended() {
     holds(|journal| {
         let input = Input::Open { seed: vec![1, 2, 3], settings: vec![("a".into(), "b".into())] };

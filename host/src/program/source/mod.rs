@@ -1,0 +1,139 @@
+//! `postbell source`: stands beside a mail server, keeps what it tells in a spool, and sends it to a running server, each
+//! thing once, however long that is away.
+
+mod cyrus;
+mod dovecot;
+mod mapping;
+mod moves;
+mod sender;
+mod spool;
+mod webhook;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use self::spool::Spool;
+use super::Failure;
+use super::counted::{Counted, Reading};
+use super::feed::mapping;
+use super::logging::{self, LogFormat};
+
+/// Mail servers that a source can stand beside.
+#[derive(Subcommand, Debug)]
+pub enum SourceCommand {
+    /// Read what Cyrus IMAP writes to its notify socket
+    ///
+    /// The socket is made by this command: start it before Cyrus. Cyrus waits for nobody, so what happens while this
+    /// command does not run is lost; what happens while the server is away is not.
+    Cyrus(cyrus::CyrusArgs),
+    /// Read what postbell.lua appends to a file, and recognise moves
+    ///
+    /// Dovecot writes the file itself: nothing is lost while neither this command nor the server runs.
+    Dovecot(dovecot::DovecotArgs),
+    /// Take what another mail server posts, and map it by rules
+    Webhook(webhook::WebhookArgs),
+}
+
+/// Where the changes go, and where they wait.
+#[derive(Args, Debug)]
+struct TargetArgs {
+    /// Admin listener of the server
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    url: String,
+    /// Tenant that the changes belong to
+    #[arg(long)]
+    tenant: String,
+    /// Ingest key of the tenant [default: the environment variable POSTBELL_KEY, where nobody can list it]
+    #[arg(long)]
+    key: Option<String>,
+    /// Calls the mail server's user FROM by the account name TO; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
+    map: Vec<String>,
+    /// Folder of what was not acknowledged yet; made if it is not there
+    #[arg(long)]
+    spool: PathBuf,
+    /// The most bytes that wait there; beyond, no more is read from the mail server
+    #[arg(long, default_value_t = 1 << 30, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    spool_bytes: u64,
+    /// How the log is written, on stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// Runs until SIGTERM or SIGINT, or until it cannot go on.
+///
+/// # Errors
+///
+/// There is no key, the spool or the mail server's side cannot be opened, or the server counts other lines than the spool.
+pub fn run(command: SourceCommand) -> Result<(), Failure> {
+    match command {
+        SourceCommand::Cyrus(args) => {
+            let (target, socket) = args.parts();
+            forward(target, "cyrus", "cyrus", move || cyrus::open(&socket))
+        }
+        SourceCommand::Dovecot(args) => {
+            let (target, tail) = args.parts();
+            forward(target, "dovecot", "dovecot", move || dovecot::open(tail))
+        }
+        SourceCommand::Webhook(args) => {
+            let (target, receiver) = args.parts()?;
+            forward(target, "webhook", "postbell", move || webhook::open(receiver))
+        }
+    }
+}
+
+/// Reads a mail server's side into the spool, until that is closed.
+type Reader = Box<dyn FnOnce(Arc<Spool>) -> anyhow::Result<()> + Send>;
+
+fn forward(
+    target: TargetArgs,
+    kind: &'static str,
+    format: &'static str,
+    open: impl FnOnce() -> anyhow::Result<Reader>,
+) -> Result<(), Failure> {
+    logging::start(target.log_format);
+    let key = target.key.or_else(|| std::env::var("POSTBELL_KEY").ok()).filter(|key| !key.is_empty());
+    let missing = || Failure::Usage("a key is needed: --key or the environment variable POSTBELL_KEY".to_owned());
+    let key = key.ok_or_else(missing)?;
+    let spool = Arc::new(
+        Spool::open(&target.spool, kind, target.spool_bytes)
+            .with_context(|| format!("the spool {}", target.spool.display()))?,
+    );
+    let reading = Reading { format, maps: &target.map };
+    let server = Counted::new(&target.url, &key, &target.tenant, spool.source(), reading);
+    let reader = open()?;
+    let (failed, failure) = oneshot::channel();
+    let sending = spool.clone();
+    thread::spawn(move || failed.send(sender::send(&sending, &server)));
+    let reading = spool.clone();
+    let (ended, end) = oneshot::channel();
+    thread::spawn(move || ended.send(reader(reading)));
+    let runtime = Builder::new_current_thread().enable_all().build().context("the thread for signals")?;
+    Ok(runtime.block_on(until_stopped(&spool, failure, end))?)
+}
+
+/// What is in the spool stays there for the next run; so nothing is waited for but the reader.
+async fn until_stopped(
+    spool: &Spool,
+    sender: oneshot::Receiver<anyhow::Error>,
+    mut reader: oneshot::Receiver<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let gone = |_| Err(anyhow!("the reader has panicked"));
+    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    println!("postbell source ready source={}", spool.source());
+    tokio::select! {
+        ended = &mut reader => return ended.unwrap_or_else(gone),
+        failure = sender => return Err(failure.unwrap_or_else(|_| anyhow!("the sender has panicked"))),
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+    spool.close();
+    reader.await.unwrap_or_else(gone)
+}

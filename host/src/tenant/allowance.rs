@@ -1,0 +1,73 @@
+//! So much in a minute: what a tenant may have of something, all at once or evenly.
+
+/// How many parts one of whatever is allowed has, so that a minute's share of a millisecond is a whole number.
+const PARTS: u64 = 60_000;
+
+/// A stock that refills evenly, up to what a minute may take.
+#[derive(Clone, Debug)]
+pub(super) struct Allowance {
+    per_minute: u64,
+    parts: u64,
+    at: u64,
+}
+
+impl Allowance {
+    /// All of it is there at `now`, in monotonic milliseconds.
+    pub(super) fn new(per_minute: u64, now: u64) -> Allowance {
+        Allowance { per_minute, parts: per_minute.saturating_mul(PARTS), at: now }
+    }
+
+    /// Takes one; false: there is none left now.
+    pub(super) fn take(&mut self, now: u64) -> bool {
+        self.refill(now);
+        let Some(left) = self.parts.checked_sub(PARTS) else { return false };
+        self.parts = left;
+        true
+    }
+
+    /// When one is there, in monotonic milliseconds; 0: now.
+    pub(super) fn next(&self, now: u64) -> u64 {
+        match PARTS.saturating_sub(self.refilled(now)) {
+            0 => 0,
+            lacking => now.saturating_add(lacking.div_ceil(self.per_minute.max(1))),
+        }
+    }
+
+    fn refill(&mut self, now: u64) {
+        (self.parts, self.at) = (self.refilled(now), now.max(self.at));
+    }
+
+    fn refilled(&self, now: u64) -> u64 {
+        let gained = now.saturating_sub(self.at).saturating_mul(self.per_minute);
+        self.parts.saturating_add(gained).min(self.per_minute.saturating_mul(PARTS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minutes_worth_is_there_at_once_and_comes_again_evenly() {
+        let mut allowance = Allowance::new(60, 1_000);
+        assert_eq!(allowance.next(1_000), 0);
+        assert_eq!((0..100).filter(|_| allowance.take(1_000)).count(), 60);
+        assert_eq!(allowance.next(1_000), 2_000);
+        assert!(!allowance.take(1_999));
+        assert!(allowance.take(2_000) && !allowance.take(2_000));
+        assert_eq!((0..100).filter(|_| allowance.take(1_000_000)).count(), 60, "no more than a minute's worth");
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_lags_gives_nothing() {
+        let mut allowance = Allowance::new(1, 5);
+        assert!(allowance.take(5) && !allowance.take(5) && !allowance.take(0));
+        assert_eq!(allowance.next(5), 60_005);
+    }
+
+    #[test]
+    fn nothing_is_allowed_where_nothing_is() {
+        let mut allowance = Allowance::new(0, 0);
+        assert!(!allowance.take(u64::MAX));
+    }
+}

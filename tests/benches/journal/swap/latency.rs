@@ -1,0 +1,60 @@
+//! How long the tenant's requests take while a follower is warmed and fed, and while its reactions are compared.
+
+use std::time::Duration;
+
+use postbell::tenant::{Shadow, Step, SwapEvent, SwapOptions, Swapping, Tenant};
+use postbell_tests::embedded::request;
+use postbell_tests::histories;
+use tokio::sync::oneshot;
+
+use super::state::{State, sizes};
+use crate::scene::{now, quantile, runtime};
+
+/// Where nothing else ends a measurement.
+const POLLS: usize = 20_000;
+
+pub fn run() {
+    println!("\nOne unknown poll after the other: nothing beside it, and beside a swap.\n");
+    println!("{:>14} {:<18} {:>8} {:>10} {:>10} {:>10}", "subscriptions", "", "polls", "p50", "p99", "longest");
+    sizes().into_iter().for_each(|subscriptions| runtime().block_on(rows(subscriptions)));
+}
+
+async fn rows(subscriptions: usize) {
+    let state = State::of(subscriptions).await;
+    let plugin = state.edition(0);
+    let show = |name, times| show(subscriptions, name, times);
+    show("nothing beside", polls(&state.tenant, |polls| polls < POLLS).await);
+    let shadow = Some(Shadow::Milliseconds(u64::MAX));
+    let swapping = state.tenant.swap(&plugin, SwapOptions { shadow, ..SwapOptions::default() });
+    let (shadows, mut begun) = oneshot::channel();
+    let watching = tokio::spawn(until_shadow(swapping, shadows));
+    show("warm and follow", polls(&state.tenant, |_| begun.try_recv().is_err()).await);
+    show("shadow", polls(&state.tenant, |polls| polls < POLLS).await);
+    // Dropped, it is given up.
+    drop(watching.await.expect("nobody panics"));
+    show("nothing again", polls(&state.tenant, |polls| polls < POLLS).await);
+}
+
+async fn until_shadow(mut swapping: Swapping, begun: oneshot::Sender<()>) -> Swapping {
+    while swapping.next().await.expect("it goes on") != SwapEvent::Step(Step::Shadow) {}
+    begun.send(()).expect("somebody waits for it");
+    swapping
+}
+
+/// How long each of some polls takes, which wait for the instance alone.
+async fn polls(tenant: &Tenant, more: impl FnMut(usize) -> bool) -> Vec<Duration> {
+    let (mut times, mut more) = (Vec::new(), more);
+    while more(times.len()) {
+        let start = now();
+        tenant.request(request(histories::get_events("unknown", "unknown"))).await.expect("it is answered");
+        times.push(start.elapsed());
+    }
+    times
+}
+
+fn show(subscriptions: usize, name: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let longest = times.last().copied().unwrap_or_default();
+    let (p50, p99) = (quantile(&times, 0.5), quantile(&times, 0.99));
+    println!("{subscriptions:>14} {name:<18} {:>8} {p50:>10.1?} {p99:>10.1?} {longest:>10.1?}", times.len());
+}

@@ -1,0 +1,115 @@
+//! What WaitSets cost by how many accounts they wait for: a change until its answer is there, and making a set.
+//!
+//! POSTBELL_ACCOUNTS says how many accounts the largest have, instead of a million.
+
+use postbell::contract::requests::{Rank, Request};
+use postbell::journal::Input;
+use postbell::plugin::Plugin;
+use postbell_tests::zimbra::{attribute, create, destroy, list, request, soap, wait};
+
+use crate::pair::{Pair, account};
+use crate::timing::Table;
+
+/// As many accounts as one request may name.
+const NAMED: u64 = 10_000;
+
+/// As many changes as one batch may have.
+const BATCH: u64 = 4_096;
+
+/// Whoever asks here.
+const ADMINISTRATOR: &str = "admin@example.org";
+
+/// Room for the largest sets.
+const ROOMY: [(&str, &str); 2] = [("accounts", "10000000"), ("zimbra-waitset-members", "100000000")];
+
+/// Every row.
+pub fn run(table: &Table, plugin: &Plugin) {
+    let most = std::env::var("POSTBELL_ACCOUNTS").map_or(1_000_000, |text| text.parse().expect("a number of accounts"));
+    [1, 1_000, most].into_iter().for_each(|accounts| wake(table, plugin, accounts));
+    wake_from_all(table, plugin, most);
+    make(table, plugin);
+}
+
+/// A set, and how far its client is.
+struct Set {
+    id: String,
+    seq: String,
+}
+
+impl Set {
+    fn made(answer: &str) -> Set {
+        let value = |name| attribute(answer, name).unwrap_or_else(|| panic!("no {name}: {answer}")).to_owned();
+        Set { id: value("waitSet"), seq: value("seq") }
+    }
+}
+
+/// One change into a set of so many accounts.
+fn wake(table: &Table, plugin: &Plugin, accounts: u64) {
+    let mut pair = Pair::with(plugin, &ROOMY);
+    let mut set = Set::made(&ask(&mut pair, &create("all", "", &[]), &[]));
+    for first in (0..accounts).step_by(NAMED as usize) {
+        let names: Vec<String> = (first..accounts.min(first + NAMED)).map(account).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let answer = ask(&mut pair, &wait(&set.id, &set.seq, "", &list("add", &names)), &names);
+        assert!(!answer.contains("<error"), "{answer}");
+    }
+    pair.take_over();
+    time_wakes(table, &format!("one change into a WaitSet of {accounts}"), pair, &mut set, accounts);
+}
+
+/// One change into a set of all accounts, each of which has changed before.
+fn wake_from_all(table: &Table, plugin: &Plugin, accounts: u64) {
+    let mut pair = Pair::with(plugin, &ROOMY);
+    let all = || create("all", "allAccounts=\"1\"", &[]);
+    // Where accounts changed is kept from the first such set on.
+    ask(&mut pair, &all(), &[]);
+    for first in (0..accounts).step_by(BATCH as usize) {
+        pair.hint_natively(first..accounts.min(first + BATCH));
+    }
+    let mut set = Set::made(&ask(&mut pair, &all(), &[]));
+    pair.take_over();
+    time_wakes(table, &format!("one change, a WaitSet of all {accounts}"), pair, &mut set, accounts);
+}
+
+/// In each round the client waits with the number that it had last, which is not measured, then an account changes.
+fn time_wakes(table: &Table, name: &str, mut pair: Pair, set: &mut Set, accounts: u64) {
+    let mut turn = 0;
+    table.row(name, || {
+        let request = ask_as_administrator(&mut pair, &wait(&set.id, &set.seq, "block=\"1\"", ""), &[]);
+        let parked = pair.feed(Input::Answer(Box::new(request)));
+        assert!(parked.replies.is_empty(), "{parked:?}");
+        turn += 1;
+        let batch = pair.delivery_to(turn * 7_919 % accounts);
+        let (times, answer) = pair.time_change(batch);
+        assert!(answer.contains("<a id="), "{answer}");
+        *set = Set::made(&answer);
+        times
+    });
+    pair.check();
+}
+
+/// Making a set with as many accounts as one request may name. It ends between the rounds.
+fn make(table: &Table, plugin: &Plugin) {
+    let mut pair = Pair::with(plugin, &ROOMY);
+    let names: Vec<String> = (0..NAMED).map(account).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    table.row(&format!("a WaitSet made with {NAMED} accounts"), || {
+        let request = ask_as_administrator(&mut pair, &create("all", "", &names), &names);
+        let (times, answer) = pair.time_answer(request);
+        let id = Set::made(&answer).id;
+        let request = ask_as_administrator(&mut pair, &destroy(&id), &[]);
+        pair.feed(Input::Answer(Box::new(request)));
+        times
+    });
+    pair.check();
+}
+
+fn ask_as_administrator(pair: &mut Pair, operation: &str, named: &[&str]) -> Request {
+    request(pair.number_request(), ADMINISTRATOR, Rank::Administrator, soap("*", operation), named)
+}
+
+/// Asks natively only.
+fn ask(pair: &mut Pair, operation: &str, named: &[&str]) -> String {
+    let request = ask_as_administrator(pair, operation, named);
+    pair.ask_natively(request)
+}

@@ -1,0 +1,44 @@
+//! Many tenants: what each takes, awake and asleep, and what one that misbehaves costs its neighbour.
+//!
+//! Each part runs in a process, on the library's own interface. An
+//! argument names the part to run; `POSTBELL_OPEN` and `POSTBELL_KNOWN` say how many tenants.
+
+mod ceiling;
+mod density;
+mod neighbours;
+mod processes;
+
+#[path = "../journal/scene.rs"]
+#[expect(dead_code, reason = "the other bench uses all of it")]
+mod scene;
+
+fn main() {
+    let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    if named.as_deref() == Some(processes::ONE) {
+        return processes::be_one();
+    }
+    let parts: [(&str, fn()); 5] = [
+        ("ceiling", ceiling::run),
+        ("open", density::open),
+        ("known", density::known),
+        ("processes", processes::run),
+        ("neighbours", neighbours::run),
+    ];
+    match named.as_deref() {
+        Some("again") => density::again(),
+        Some(named) => parts.iter().filter(|(name, _)| *name == named).for_each(|(_, run)| run()),
+        // Each in a process of its own: what one leaves in memory is not another's.
+        None => parts.iter().for_each(|(name, _)| alone(name)),
+    }
+}
+
+fn alone(part: &str) {
+    let program = std::env::current_exe().expect("it runs");
+    let ended = std::process::Command::new(program).arg(part).status().expect("it starts");
+    assert!(ended.success(), "{part} ended with {ended}");
+}
+
+/// A number from the environment.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: no number")))
+}

@@ -1,0 +1,81 @@
+//! How long a neighbour's requests take beside a plugin that misbehaves, on its thread and on another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use postbell::tenant::{Limits, Tenant};
+use postbell::{Host, HostOptions, TenantOptions};
+use postbell_tests::hostile::{ask, component, request};
+
+use crate::number;
+use crate::scene::{now, quantile};
+
+/// What misbehaves, and what it is asked.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("endless_loop answer", "/"),
+    ("endless_recursion answer", "/"),
+    ("memory_bomb", "/"),
+    ("huge_reaction body", "/"),
+    ("flood_of_logs", "/"),
+    ("flood_of_calls", "/"),
+    ("wake_ups_without_end soon", "/wake"),
+];
+
+pub fn run() {
+    println!("\nA neighbour's requests beside a plugin that is asked without end.\n");
+    println!("{:<28} {:>10} {:>10} {:>16} {:>16}", "", "p50", "p99", "same, p99", "other, p99");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for (program, path) in PROGRAMS {
+        let alone = runtime.block_on(measure(None, path));
+        let [same, other] = [true, false].map(|same| runtime.block_on(measure(Some((program, same)), path)));
+        let p99 = |times: &[Duration]| quantile(times, 0.99);
+        let ratio = |times: &[Duration]| p99(times).as_secs_f64() / p99(&alone).as_secs_f64();
+        println!(
+            "{program:<28} {:>10.1?} {:>10.1?} {:>8.1?} {:>6.2}x {:>8.1?} {:>6.2}x",
+            quantile(&alone, 0.5),
+            p99(&alone),
+            p99(&same),
+            ratio(&same),
+            p99(&other),
+            ratio(&other),
+        );
+    }
+}
+
+/// The times of a neighbour's requests, sorted. Tenants go to the two threads by turns.
+async fn measure(hostile: Option<(&str, bool)>, path: &'static str) -> Vec<Duration> {
+    let host = Host::new(HostOptions { instances: 50, shards: 2, ..HostOptions::default() });
+    let host = host.expect("this machine runs the engine");
+    let open = |program: &str, name: &str| -> Tenant {
+        let plugin = host.load(&component(program)).expect("it loads");
+        let options = TenantOptions { limits: Limits::default(), ..TenantOptions::default() };
+        host.open(name, &plugin, options).expect("it opens")
+    };
+    let neighbour = open("plain", "neighbour");
+    let stop = Arc::<AtomicBool>::default();
+    let asking = hostile.map(|(program, same)| {
+        let _between = same.then(|| open("plain", "between"));
+        let (tenant, stop) = (open(program, "hostile"), stop.clone());
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                // Whatever comes of it.
+                drop(tenant.request(request(path)).await);
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let mut times = Vec::new();
+    for _ in 0..number("POSTBELL_REQUESTS", 20_000) {
+        let start = now();
+        let answer = ask(&neighbour, "/").await.expect("in time").expect("an answer");
+        times.push(start.elapsed());
+        assert_eq!(answer, times.len().to_string());
+    }
+    stop.store(true, Ordering::Relaxed);
+    if let Some(asking) = asking {
+        asking.await.expect("it does not panic");
+    }
+    times.sort();
+    times
+}

@@ -1,0 +1,183 @@
+//! The very component in other people's runtimes: byte for byte what this host gets of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use postbell::contract::requests::Rank;
+use postbell::contract::types::{Moment, Reaction};
+use postbell::journal::Input;
+use postbell::plugin::Instance;
+use postbell_tests::embedded::{ALICE, between};
+use postbell_tests::histories::{self, History};
+use postbell_tests::{component, zimbra};
+use serde_json::{Value, json};
+
+/// Histories in which clients of EWS hold streams and clients of Zimbra wait on WaitSets.
+const SEEDS: std::ops::Range<u64> = 0..3;
+const INPUTS: usize = 150;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace")
+}
+
+/// Calls, and what each gave here.
+struct Script {
+    instance: Instance,
+    calls: String,
+    results: Vec<Value>,
+}
+
+impl Script {
+    fn new() -> Script {
+        Script { instance: component::instance(&component::plugin()), calls: String::new(), results: Vec::new() }
+    }
+
+    fn add(&mut self, function: &str, arguments: &Value, result: Value) {
+        self.calls += &format!("{}\n", json!({"function": function, "arguments": arguments}));
+        self.results.push(result);
+    }
+
+    fn feed(&mut self, at: Moment, input: &Input) -> Result<Option<Reaction>> {
+        let said = self.instance.feed(at, input)?;
+        let (function, arguments) = call(at, input)?;
+        let result = match function {
+            "lifecycle.open" => json!(said.as_ref().map(|_| ())),
+            "lifecycle.configure" => json!(said),
+            _ => json!(said.as_ref().ok().context("only settings are refused")?),
+        };
+        self.add(function, &arguments, result);
+        Ok(said.ok())
+    }
+
+    /// At last, what it waits for and what it saves.
+    fn end(mut self) -> Result<Script> {
+        let pending = self.instance.outstanding()?;
+        self.add("lifecycle.outstanding", &json!([]), json!(pending));
+        let parts = self.instance.save()?;
+        for number in 0..=parts.len() {
+            self.add("lifecycle.save", &json!([number]), json!(parts.get(number)));
+        }
+        Ok(self)
+    }
+}
+
+/// A random history.
+fn random(seed: u64) -> Result<Script> {
+    let (mut history, mut script) = (History::new(seed), Script::new());
+    let (at, open) = history.open();
+    script.feed(at, &open)?;
+    for _ in 0..INPUTS {
+        let (at, input) = history.next_input();
+        if let Some(reaction) = script.feed(at, &input)? {
+            history.heard(&reaction);
+        }
+    }
+    script.end()
+}
+
+/// Alice holds a stream of EWS and waits on a WaitSet; then mail comes, and both are told.
+fn told() -> Result<Script> {
+    let mut script = Script::new();
+    let mut at = Moment { now: 1_795_296_510_624, sequence: 1 };
+    let mut next = |script: &mut Script, input: Input| -> Result<String> {
+        let reaction = script.feed(at, &input)?.context("a reaction")?;
+        at = Moment { now: at.now + 1_000, sequence: at.sequence + u64::from(reaction.changed) };
+        Ok(reaction.replies.iter().map(|reply| String::from_utf8_lossy(&reply.body).into_owned()).collect())
+    };
+    let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+    next(&mut script, Input::Open { seed: vec![7; 32], settings })?;
+    let ews = |id, body| Input::Answer(Box::new(histories::request(id, ALICE, body)));
+    let zimbra = |id, operation: &str| {
+        Input::Answer(Box::new(zimbra::request(id, ALICE, Rank::User, zimbra::soap("t", operation), &[ALICE])))
+    };
+    let subscribed = next(&mut script, ews(1, histories::subscribe_streaming()))?;
+    let subscription = between(&subscribed, "<m:SubscriptionId>", "<").to_owned();
+    next(&mut script, ews(2, histories::get_streaming_events(&subscription, &subscription, 30)))?;
+    let created = next(&mut script, zimbra(3, &zimbra::create("m", "", &[ALICE])))?;
+    let set = between(&created, "waitSet=\"", "\"").to_owned();
+    let waiting = next(&mut script, zimbra(4, &zimbra::wait(&set, "0", "block=\"1\"", "")))?;
+    ensure!(waiting.is_empty(), "it waits: {waiting}");
+    let batch = histories::delivery(ALICE, "m1", 1_795_296_515_000);
+    let heard = next(&mut script, Input::Ingest { batch, span: None, skipped: None })?;
+    ensure!(heard.contains("NewMailEvent") && heard.contains("<WaitSetResponse"), "{heard}");
+    script.end()
+}
+
+/// An input as a call of the contract.
+fn call(at: Moment, input: &Input) -> Result<(&'static str, Value)> {
+    Ok(match input {
+        Input::Open { seed, settings } => ("lifecycle.open", json!([at, seed, settings])),
+        Input::Configure { settings } => ("lifecycle.configure", json!([at, settings])),
+        Input::Tick => ("lifecycle.tick", json!([at])),
+        Input::Restarted(how) => ("lifecycle.restarted", json!([at, how])),
+        Input::Drain => ("lifecycle.drain", json!([at])),
+        Input::Ingest { batch, .. } => ("changes.ingest", json!([at, batch])),
+        Input::Answer(request) => ("requests.answer", json!([at, request])),
+        Input::Settled(settlements) => ("requests.settled", json!([at, settlements])),
+        Input::Finished { call, outcome } => ("outbound.finished", json!([at, call, outcome])),
+        Input::Swapped(_) => anyhow::bail!("no plugin is told of a swap"),
+    })
+}
+
+fn python() -> Result<Command> {
+    let python = root().join(".venv/bin/python");
+    ensure!(python.exists(), "{} is not there: run `make setup`", python.display());
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", root().join("host/python"));
+    Ok(command)
+}
+
+/// Plays a script elsewhere; what came of each call there.
+fn played(mut command: Command, script: &Script, folder: &Path) -> Result<Vec<Value>> {
+    let calls = folder.join("calls.jsonl");
+    std::fs::File::create(&calls)?.write_all(script.calls.as_bytes())?;
+    let output = command.stdin(Stdio::from(std::fs::File::open(&calls)?)).output()?;
+    ensure!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// A folder with the component where README.md has it.
+fn with_component() -> Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("target/postbell-notify.wasm");
+    std::fs::create_dir_all(file.parent().context("a folder")?)?;
+    std::fs::write(&file, postbell::plugin::bundled())?;
+    Ok((folder, file))
+}
+
+#[test]
+fn python_gets_what_this_host_gets() -> Result<()> {
+    let (folder, file) = with_component()?;
+    for script in SEEDS.map(random).chain([told()]) {
+        let script = script?;
+        let mut command = python()?;
+        command.arg(root().join("tests/python/component.py")).arg(&file);
+        let results = played(command, &script, folder.path())?;
+        ensure!(results.len() == script.results.len(), "{} results of {}", results.len(), script.results.len());
+        for (call, (there, here)) in script.calls.lines().zip(results.iter().zip(&script.results)) {
+            ensure!(there == here, "{call}:\nthere {there}\nhere  {here}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_block_of_the_readme_runs_in_python() -> Result<()> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let block = readme.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).context("a block")?;
+    let file = root().join("tests/readme/embed.py");
+    assert_eq!(block, std::fs::read_to_string(&file)?);
+    let (folder, _) = with_component()?;
+    let mut command = python()?;
+    let output = command.arg(file).current_dir(folder.path()).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success() && printed.starts_with("HTTP "),
+        "{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
