@@ -68,12 +68,7 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("{sync}: POSTBELL_SEED={seed}");
-        let outcome = load::run(
-            on_disk(sync)?,
-            promise,
-            seed,
-            kills.min(KILLS_A_ROUND),
-        );
+        let outcome = load::run(on_disk(sync)?, promise, seed, kills.min(KILLS_A_ROUND));
         println!("{}", outcome.with_context(|| format!("{sync}: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())
