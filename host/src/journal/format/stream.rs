@@ -77,16 +77,15 @@ impl Group {
     }
 
     /// The records of a content whose first has this sequence; ends at the first that is damaged, with its sequence.
-    pub(crate) fn records(
-        seat: u64,
-        first: u64,
-        content: &[u8],
-    ) -> Result<Vec<Result<Record, (u64, FormatError)>>, FormatError> {
+    pub(crate) fn records(seat: u64, first: u64, content: &[u8]) -> Result<Vec<Decoded>, FormatError> {
         let records: Vec<Bytes> = map(content)?;
         let records = records.into_iter().zip(first..);
         Ok(records.map(|(bytes, at)| decode_record(seat, at, &bytes.0).map_err(|error| (at, error))).collect())
     }
 }
+
+/// A record, or at which sequence it is damaged, and how.
+pub(crate) type Decoded = Result<Record, (u64, FormatError)>;
 
 #[derive(Deserialize)]
 struct Bytes(#[serde(with = "byte_string")] Vec<u8>);
