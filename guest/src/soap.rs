@@ -182,6 +182,15 @@ fn decode(body: &[u8]) -> Result<&str, Malformed> {
     }
 }
 
+/// Whether a text that is UTF-8 is the same in the encoding that it declares. Libraries declare ASCII by several of its
+/// names, and older clients Latin-1 by habit.
+fn says_what_it_is(encoding: &str, source: &str) -> bool {
+    const UTF_8: [&str; 5] = ["UTF-8", "UTF8", "US-ASCII", "ASCII", "ANSI_X3.4-1968"];
+    const AS_FAR_AS_ASCII: [&str; 3] = ["ISO-8859-1", "ISO-8859-15", "windows-1252"];
+    let is = |known: &&str| known.eq_ignore_ascii_case(encoding);
+    UTF_8.iter().any(is) || source.is_ascii() && AS_FAR_AS_ASCII.iter().any(is)
+}
+
 fn position(reader: &Reader<&[u8]>) -> usize {
     reader.buffer_position() as usize
 }
@@ -212,7 +221,7 @@ impl<'a> Builder<'a> {
             Event::GeneralRef(reference) => self.text(Cow::Owned(resolve(&reference)?.to_string())),
             Event::Decl(declaration) => match declaration.encoding() {
                 None => Ok(()),
-                Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii") => Ok(()),
+                Some(Ok(name)) if says_what_it_is(&name, self.document.source) => Ok(()),
                 Some(_) => Err("the encoding is not UTF-8"),
             },
             Event::DocType(_) => Err("document type declarations are not accepted"),

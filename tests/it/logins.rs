@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use postbell_tests::PATIENCE;
 use postbell_tests::ews::{ALL_FOLDERS, Client, PATH, envelope, subscribe_pull};
 use postbell_tests::http::{Answer, Connection, basic, request, socket_from};
+use postbell_tests::mail_servers::{Kind, MailServer};
 use postbell_tests::program::{Server, Start};
 use postbell_tests::{groupwise, zimbra};
 
@@ -169,6 +170,29 @@ fn another_server_says_who_may_log_in() -> Result<()> {
     ensure!(operator(&server).figure("postbell_client_logins_total{outcome=\"unavailable\"}")? == 3);
     drop(verifier);
     ensure!(status(&server, "dora", "x")? == 503, "nobody is there");
+    Ok(())
+}
+
+/// The static password of its configuration, for every user that there could be.
+#[test]
+fn dovecot_says_who_may_log_in() -> Result<()> {
+    let dovecot = MailServer::prepare(Kind::Dovecot)?.start()?;
+    let socket = dovecot.auth_socket();
+    let server = verified_by(&format!("authentication = {{ dovecot = '{}' }}", socket.display()))?.start()?;
+    for (login, password, expected) in [
+        ("bob@example.org", "secret", 200),
+        ("BOB@example.org", "wrong", 401),
+        ("bob@example.org", "", 401),
+        ("bob@example.org", "a\0b", 401),
+        ("bob@elsewhere.example", "secret", 401),
+    ] {
+        ensure!(status(&server, login, password)? == expected, "{login}, {password:?}");
+    }
+    let wrong = operator(&server).figure("postbell_client_logins_total{outcome=\"wrong\"}")?;
+    ensure!(wrong == 3, "{wrong}");
+    drop(dovecot);
+    ensure!(status(&server, "bob@example.org", "secret")? == 200, "it is remembered");
+    ensure!(status(&server, "dora@example.org", "secret")? == 503, "nobody is there");
     Ok(())
 }
 

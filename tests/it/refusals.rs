@@ -120,7 +120,7 @@ async fn faults_per_minute() -> Result<()> {
         let error = ask(&tenant, "/").await?.expect_err("it has no instance");
         ensure!(matches!(error, RequestError::Refused(_)), "{error}");
         ensure!(count(&tenant.statistics().faults, "contract") <= 4 * minute, "{:?}", tenant.statistics().faults);
-        clock.advance(60_000);
+        scene.pass(&clock, 60_000).await?;
         ensure!(ask(&tenant, "/").await?? == minute.to_string(), "it is served again");
     }
     scene.close(tenant).await?;

@@ -109,6 +109,32 @@ fn an_orderly_stop_closes_streams_in_their_dialect() -> Result<()> {
     stream.closed()
 }
 
+/// A client that is in the middle of its request is waited for; until then operators are told that the server stops.
+#[test]
+fn a_server_that_stops_says_so_and_waits_for_its_clients() -> Result<()> {
+    let server = demo()?;
+    let probe = |path: &str| -> Result<(u16, String)> {
+        let answer = Connection::open(server.admin)?.ask(&request("GET", path, &[], b""))?;
+        Ok((answer.head.status, answer.body))
+    };
+    ensure!(probe("/readyz")? == (200, "ready".into()) && probe("/healthz")? == (200, "ok".into()));
+    let alice = Client::demo(&server, "alice");
+    let post = alice.post_with(&[("Expect", "100-continue")], &envelope(&subscribe_pull(ews::ALL_FOLDERS)));
+    let (first, last) = post.split_at(post.len() - 10);
+    let mut slow = alice.connect()?;
+    slow.send(first)?;
+    ensure!(slow.head()?.status == 100, "its head was read");
+    server.terminate()?;
+    while probe("/readyz")?.0 == 200 {}
+    ensure!(probe("/readyz")? == (503, "stopping".into()) && probe("/healthz")?.0 == 200);
+    slow.send(last)?;
+    let answer = slow.answer()?;
+    // Its tenant may be closed already, which is said in the dialect.
+    ensure!([200, 503].contains(&answer.head.status), "{answer:?}");
+    ensure!(answer.head.header("connection") == Some("close"), "{answer:?}");
+    server.stop().map(drop)
+}
+
 /// Time is the test's own: a heartbeat when it is due and not before, the end when the client's time is over. The
 /// socket's bytes are looked at as they are.
 #[test]

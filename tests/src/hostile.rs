@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use postbell::clock::{Clock, SystemClock};
+use postbell::clock::{Clock, ManualClock, SystemClock};
 use postbell::contract::requests::{Access, Denial, RequestHead};
 use postbell::journal::MemoryJournal;
 use postbell::plugin::{InstanceLimits, Plugin, PluginError, PluginLimits};
@@ -123,6 +123,18 @@ impl Scene {
         timeout(PATIENCE, gone).await.with_context(|| {
             format!("{} instances and {} threads are left", self.host.instances(), self.host.own_threads())
         })
+    }
+
+    /// Lets time pass on the test's clock: in two steps, after each of which the neighbour is answered whatever it asked
+    /// before, so that none of its requests is open for longer than one.
+    pub async fn pass(&self, clock: &ManualClock, milliseconds: u64) -> Result<()> {
+        for _ in 0..2 {
+            clock.advance(milliseconds / 2);
+            // One that was sent may not be counted yet; with the one after that it has been answered.
+            let asked = count(&self.neighbour.statistics().inputs, "answer") + 2;
+            until(&self.neighbour, "answers", |figures| count(&figures.inputs, "answer") >= asked).await?;
+        }
+        Ok(())
     }
 
     /// The neighbour got every answer, and gets more.

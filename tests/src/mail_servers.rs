@@ -201,6 +201,11 @@ impl MailServer {
         }
     }
 
+    /// Where Dovecot says whether a password is right.
+    pub fn auth_socket(&self) -> PathBuf {
+        self.path("base/auth-client")
+    }
+
     /// Where it takes deliveries, on loopback.
     pub fn lmtp_port(&self) -> u16 {
         self.lmtp

@@ -65,6 +65,8 @@ fn read(document: &Document<'_>, events: Node, settings: &Settings) -> Result<Co
     }
     let port = match text("port") {
         None => 0,
+        // What clients send that have a number in its place in any case, and do not listen.
+        Some("0") if address.is_empty() => 0,
         Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(Status::BadParameter)?,
     };
     let definition = document.child(events, "definition").map(|definition| self::definition(document, definition));

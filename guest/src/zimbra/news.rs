@@ -145,6 +145,9 @@ impl Changed {
             let differs = before ^ item.flags;
             bits |= if differs & SEEN != 0 { altered::UNREAD } else { 0 };
             bits |= if differs & !SEEN != 0 { altered::FLAGS } else { 0 };
+        } else if bits & altered::FLAGS != 0 {
+            // Which of them is not known: it may be that it was read.
+            bits |= altered::UNREAD;
         }
         if alteration.tags_before.as_ref().is_some_and(|before| *before != item.tags) {
             bits |= altered::TAGS;

@@ -70,6 +70,23 @@ fn entities_and_cdata_are_joined() {
     assert_eq!(code(&world.post(&body).body()), "NoError");
 }
 
+/// lxml declares what it writes as `ASCII` unless it is told otherwise.
+#[test]
+fn an_encoding_that_comes_to_utf_8_is_accepted() {
+    let declared = |encoding: &str, text: &str| {
+        let mut world = World::new();
+        let id = world.streaming();
+        let body = unsubscribe(&format!("{id}<!-- {text} -->"));
+        code(&world.post(&format!("<?xml version='1.0' encoding='{encoding}'?>\n{body}")).body())
+    };
+    for encoding in ["utf-8", "UTF8", "ASCII", "us-ascii", "ANSI_X3.4-1968", "ISO-8859-1", "Windows-1252"] {
+        assert_eq!(declared(encoding, "plain"), "NoError", "{encoding}");
+    }
+    for encoding in ["ISO-8859-1", "iso-8859-15", "windows-1252", "utf-16", "EBCDIC-CP-US", ""] {
+        assert_eq!(declared(encoding, "\u{e4}"), "ErrorInvalidRequest", "{encoding}");
+    }
+}
+
 #[test]
 fn the_schema_is_kept() {
     let subscribe = |inner: &str| envelope(&format!("<m:Subscribe>{inner}</m:Subscribe>"));

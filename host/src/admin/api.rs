@@ -5,8 +5,8 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State as Shared};
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use http_body_util::{BodyExt, LengthLimitError};
@@ -40,6 +40,7 @@ pub(super) fn router(state: State) -> Router {
         .route("/v1/tenants/{tenant}/logins", delete(logins::delete_logins))
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(get_ready))
         .fallback(async || Refusal::path())
         .method_not_allowed_fallback(async || Refusal::method())
         .with_state(state)
@@ -96,6 +97,14 @@ async fn get_source(
 
 async fn get_metrics(Shared(state): Shared<State>) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&state).await).into_response()
+}
+
+/// Whether new clients should come here. That the process is well, `/healthz` says.
+async fn get_ready(Shared(state): Shared<State>) -> (StatusCode, &'static str) {
+    match state.is_stopping() {
+        false => (StatusCode::OK, "ready"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+    }
 }
 
 /// The query of a `POST` of lines.

@@ -9,7 +9,7 @@
 //! - `GET /v1/tenants`, `GET`, `PUT` and `DELETE /v1/tenants/{tenant}`: the tenants themselves, with the server's admin
 //!   key; one of its own for `GET`.
 //! - `DELETE /v1/tenants/{tenant}/logins`: ends logins of the tenant's clients, with an admin key.
-//! - `GET /metrics` and `GET /healthz`: without one, as monitoring expects it; they tell the names of tenants and
+//! - `GET /metrics`, `GET /healthz` and `GET /readyz`: without one, as monitoring expects it; they tell the names of tenants and
 //!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
@@ -24,7 +24,7 @@ mod refusal;
 mod tenants;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -113,6 +113,7 @@ struct Shared {
     managed: OnceLock<Managed>,
     /// How often the configuration was read again, and taken or not.
     reloads: [AtomicU64; 2],
+    stopping: AtomicBool,
 }
 
 /// The tenants by their names.
@@ -173,6 +174,7 @@ impl State {
             admission,
             managed: OnceLock::new(),
             reloads: Default::default(),
+            stopping: AtomicBool::new(false),
         }));
         for tenant in tenants {
             state.insert(tenant);
@@ -212,6 +214,15 @@ impl State {
 
     fn managed(&self) -> Result<&Managed, Refusal> {
         self.0.managed.get().ok_or_else(Refusal::starting)
+    }
+
+    /// Clients get their last answers now, and new ones should not come.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
     }
 
     /// The configuration was read again, and taken or not.

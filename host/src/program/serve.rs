@@ -296,10 +296,9 @@ async fn serve(
     });
     state.manage(managed.clone());
 
-    let (stop, stopping) = watch::channel(false);
-    let mut listeners = JoinSet::new();
-    listeners.spawn(front::listen(clients, front, stopping.clone()));
-    listeners.spawn(admin::listen(admins, state.clone(), stopping));
+    let mut listeners = Listeners { clients: Listening::default(), admins: Listening::default() };
+    listeners.clients.spawn(|stopping| front::listen(clients, front, stopping));
+    listeners.admins.spawn(|stopping| admin::listen(admins, state.clone(), stopping));
     let scheme = if tls.is_some() { "https" } else { "http" };
     let clients_url = format!("{scheme}://{client_address}");
     announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
@@ -316,7 +315,7 @@ async fn serve(
     }
     background.abort_all();
     tracing::info!("stopping");
-    stop.send_replace(true);
+    state.stop();
     let tenants: Vec<Tenant> = managed.known().await.values().map(|(_, tenant)| tenant.clone()).collect();
     finish(&tenants, listeners, &limits, &mut signals).await;
     Ok(())
@@ -336,8 +335,43 @@ async fn reload(managed: Tenants, state: admin::State, begun_with: Fixed) {
     }
 }
 
+/// Both listeners. The operators' ends last: it tells that the server stops.
+struct Listeners {
+    clients: Listening,
+    admins: Listening,
+}
+
+/// One of them.
+struct Listening {
+    stop: watch::Sender<bool>,
+    task: JoinSet<()>,
+}
+
+impl Default for Listening {
+    fn default() -> Listening {
+        Listening { stop: watch::Sender::new(false), task: JoinSet::new() }
+    }
+}
+
+impl Listening {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, listen: impl FnOnce(watch::Receiver<bool>) -> F) {
+        self.task.spawn(listen(self.stop.subscribe()));
+    }
+
+    /// Takes no connection any more.
+    fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until all that it had have ended.
+    async fn end(&mut self) {
+        while self.task.join_next().await.is_some() {}
+    }
+}
+
 /// Streams are ended in their dialects' ways, and clients get their last answers; a second signal cuts this short.
-async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits, signals: &mut Signals) {
+async fn finish(tenants: &[Tenant], mut listeners: Listeners, limits: &Limits, signals: &mut Signals) {
+    listeners.clients.stop();
     let orderly = async {
         let mut closing = JoinSet::new();
         for tenant in tenants {
@@ -345,7 +379,9 @@ async fn finish(tenants: &[Tenant], mut listeners: JoinSet<()>, limits: &Limits,
             closing.spawn(async move { tenant.close().await });
         }
         while closing.join_next().await.is_some() {}
-        while listeners.join_next().await.is_some() {}
+        listeners.clients.end().await;
+        listeners.admins.stop();
+        listeners.admins.end().await;
     };
     tokio::select! {
         ended = tokio::time::timeout(limits.drain, orderly) => {

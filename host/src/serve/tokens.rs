@@ -71,6 +71,13 @@ struct Revoked {
     all_before: u64,
 }
 
+impl Revoked {
+    /// Tokens of this account that were issued before this are void.
+    fn before(&self, account: &str) -> u64 {
+        self.accounts.get(account).map_or(0, |at| at.saturating_add(1)).max(self.all_before)
+    }
+}
+
 impl Tokens {
     /// With a random key, made now (in milliseconds since the Unix epoch).
     ///
@@ -81,10 +88,12 @@ impl Tokens {
         Ok(Tokens { keys: Mutex::new([Key::new(1, now)?].into()), revoked: Mutex::default() })
     }
 
-    /// The token that says this.
+    /// The token that says this. Issued in the millisecond in which others were revoked, or by a clock that went back, it
+    /// counts as issued after that.
     pub fn issue(&self, claims: &Claims) -> String {
         let Claims { account, visit, administrator, issued, expires } = claims;
-        let keys = self.rotated(*issued);
+        let issued = (*issued).max(self.revoked().before(account));
+        let keys = self.rotated(issued);
         let key = keys.back().expect("there is always one that signs");
         let text = format!("{} {expires} {issued} {} {visit} {account}", key.number, u8::from(*administrator));
         let signature = key.mac(text.as_bytes()).finalize().into_bytes();
@@ -99,9 +108,8 @@ impl Tokens {
     pub fn verify(&self, token: &str, now: u64) -> Result<Claims, Untaken> {
         let claims = self.read(token).ok_or(Untaken::Unknown)?;
         let revoked = self.revoked();
-        let with_all = claims.issued < revoked.all_before;
-        let with_account = revoked.accounts.get(&claims.account).is_some_and(|at| claims.issued <= *at);
-        let void = with_all || with_account || revoked.visits.contains_key(&claims.visit);
+        let with_others = claims.issued < revoked.before(&claims.account);
+        let void = with_others || revoked.visits.contains_key(&claims.visit);
         if void || claims.expires <= now { Err(Untaken::Expired) } else { Ok(claims) }
     }
 
@@ -259,8 +267,8 @@ mod tests {
         tokens.revoke_all_of(Some("an id"), 150);
         assert_eq!(tokens.verify(&token, 150), Err(Untaken::Expired));
         assert!(tokens.verify(&other, 150).is_ok());
-        let later = tokens.issue(&Claims { issued: 151, ..claims("x") });
-        assert!(tokens.verify(&later, 151).is_ok());
+        let later = tokens.issue(&Claims { issued: 150, ..claims("x") });
+        assert!(tokens.verify(&later, 150).is_ok(), "in the same millisecond, but afterwards");
         tokens.revoke_all_of(None, 151);
         for token in [&other, &later] {
             assert_eq!(tokens.verify(token, 152), Err(Untaken::Expired));
@@ -270,10 +278,11 @@ mod tests {
     #[test]
     fn with_too_many_revoked_ones_every_earlier_token_is_void() {
         let tokens = Tokens::new(0).expect("random bytes");
+        let token = tokens.issue(&claims("w"));
         for number in 0..=REVOKED {
             tokens.revoke(&claims(&number.to_string()), 150);
         }
-        assert_eq!(tokens.verify(&tokens.issue(&claims("w")), 150), Err(Untaken::Expired));
+        assert_eq!(tokens.verify(&token, 150), Err(Untaken::Expired));
         let later = Claims { issued: 150, ..claims("w") };
         assert_eq!(tokens.verify(&tokens.issue(&later), 150), Ok(later));
     }

@@ -78,6 +78,26 @@ fn types_decide_who_hears() {
             }),
             true,
         ),
+        // Its flags were altered, and the source does not say which: it may have been read.
+        (
+            "f",
+            Happening::ItemModified(ItemAlteration {
+                item: of_kind("message", "inbox", "m"),
+                fields: vec!["flags".into()],
+                ..ItemAlteration::default()
+            }),
+            true,
+        ),
+        (
+            "f",
+            Happening::ItemModified(ItemAlteration {
+                item: of_kind("message", "inbox", "m"),
+                flags_before: Some(4),
+                fields: vec!["flags".into()],
+                ..ItemAlteration::default()
+            }),
+            false,
+        ),
         ("c", Happening::Gap, true),
         ("c", Happening::Hinted(vec!["contact".into()]), true),
         ("c", Happening::Hinted(vec![]), true),

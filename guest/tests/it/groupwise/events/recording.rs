@@ -167,6 +167,13 @@ fn a_configuration_is_given_back_and_removed() {
 </e:events>";
     assert!(body.contains(expected), "{body}");
 
+    // One that does not listen may say so by a port of 0.
+    let silent = definition("FolderItemAdd", "");
+    assert_eq!(site.configure("silent", &format!("<ipAddress/><port>0</port>{silent}")), 0);
+    let body = text(&site.ask(&get("<key>silent</key>")).replies[0]);
+    assert!(!body.contains("ipAddress") && !body.contains("port>"), "{body}");
+    assert_eq!(site.status("<removeEventConfigurationRequest><key>silent</key></removeEventConfigurationRequest>"), 0);
+
     // To stop it, and to go on, its definition need not be said.
     site.happens(Happening::MessageDelivered(item("inbox", "m1")));
     assert_eq!(site.status("<configureEventsRequest><events><key>k</key></events></configureEventsRequest>"), 0);
