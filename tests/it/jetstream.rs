@@ -309,3 +309,11 @@ fn until(mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     }
     bail!("it did not come to it")
 }
+
+#[test]
+fn what_the_options_look_like_tells_no_password() {
+    let servers = vec!["nats://someone:secret@127.0.0.1:4222".to_owned()];
+    let shown = format!("{:?}", JetStreamOptions { servers, ..JetStreamOptions::default() });
+    assert!(!shown.contains("secret") && !shown.contains("someone"), "{shown}");
+    assert!(shown.contains("postbell"), "{shown}");
+}

@@ -41,7 +41,7 @@ use lanes::Lanes;
 pub use promises::{Promise, sync_promise};
 
 /// Where a journal on JetStream is, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct JetStreamOptions {
     /// The servers' URLs, `nats://host:port` or `tls://host:port`, with `user:password@` or `token@` before the host where
     /// that is asked for. One is enough: the others are learned from it.
@@ -69,6 +69,22 @@ impl Default for JetStreamOptions {
             replicas: 3,
             patience: Duration::from_secs(10),
         }
+    }
+}
+
+/// Without the servers' URLs, which may hold passwords and tokens.
+impl std::fmt::Debug for JetStreamOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let JetStreamOptions { servers, authorities, name, streams, replicas, patience } = self;
+        formatter
+            .debug_struct("JetStreamOptions")
+            .field("servers", &servers.len())
+            .field("authorities", authorities)
+            .field("name", name)
+            .field("streams", streams)
+            .field("replicas", replicas)
+            .field("patience", patience)
+            .finish()
     }
 }
 

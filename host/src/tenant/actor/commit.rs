@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Actor, Live, Next};
+use super::{Actor, Beginning, Live, Next};
 use crate::OpenError;
 use crate::clock::Stopwatch;
 use crate::contract::outbound;
@@ -31,7 +31,7 @@ pub(super) enum Release {
     Ingest(oneshot::Sender<Result<Ingested, IngestError>>, Result<Ingested, IngestError>),
     Offset(oneshot::Sender<Result<u64, IngestError>>, u64),
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
-    Opened(Box<dyn FnOnce(Result<(), OpenError>) + Send>),
+    Opened(Box<Beginning>),
     Close(oneshot::Sender<()>),
     Swapped(Box<(Report, Swap, Pin)>),
 }
@@ -143,8 +143,14 @@ impl Actor {
         self.uncommitted.clear();
         self.uncommitted_bytes = 0;
         (self.sequence, self.sent) = (self.committed, self.committed);
+        let mut again = None;
         for release in self.outbox.void().collect::<Vec<_>>() {
-            self.voided(release, error);
+            match release {
+                Release::Opened(beginning) if beginning.patient && matches!(error, JournalError::Store(_)) => {
+                    again = Some(*beginning);
+                }
+                release => self.voided(release, error),
+            }
         }
         if let Some((_, plugin, tenure)) = std::mem::take(&mut self.unproven).pop_front() {
             self.put_in_charge(plugin, tenure);
@@ -155,6 +161,9 @@ impl Actor {
             Live::Replaying(then) => self.abandon(then, OpenError::Journal(error.to_string())),
             Live::Faulted(why) => self.live = Live::Faulted(why),
             Live::Instance(_) | Live::Asleep | Live::Down { .. } => {}
+        }
+        if let Some(beginning) = again {
+            self.begin_later(beginning);
         }
         if matches!(error, JournalError::Conflict { .. }) {
             self.give_up(format!("another process owns it: {error}"));
@@ -167,8 +176,8 @@ impl Actor {
             Release::Ingest(respond, _) => drop(respond.send(Err(failed()))),
             Release::Offset(respond, _) => drop(respond.send(Err(failed()))),
             Release::Configured(respond, _) => drop(respond.send(Err(error.to_string()))),
-            Release::Opened(opened) => {
-                opened(Err(OpenError::Journal(error.to_string())));
+            Release::Opened(beginning) => {
+                (beginning.opened)(Err(OpenError::Journal(error.to_string())));
                 self.end();
             }
             // Requests whose answer is void are known to the host only; the replay closes them.
@@ -203,7 +212,7 @@ impl Actor {
                     self.carry_out(reaction, None);
                     drop(respond.send(Ok(())));
                 }
-                Release::Opened(opened) => opened(Ok(())),
+                Release::Opened(beginning) => (beginning.opened)(Ok(())),
                 Release::Close(respond) => self.say_farewell(respond),
                 Release::Swapped(swapped) => self.swapped(*swapped),
             }
