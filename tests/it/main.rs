@@ -19,6 +19,7 @@ mod gwsoap;
 mod hostile;
 mod jetstream;
 mod killed;
+mod lease;
 mod limits;
 mod live_sources;
 mod logins;

@@ -202,7 +202,7 @@ fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a
             Entry::Vacant(new) => new.insert(load(admission, tenant, &config.trusted_keys)?).clone(),
         };
         let settings = settings(tenant, config.push.setting());
-        let options = TenantOptions { settings, limits: tenant.limits.clone() };
+        let options = TenantOptions { settings, limits: tenant.limits.clone(), lease: None };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)

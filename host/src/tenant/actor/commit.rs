@@ -33,6 +33,7 @@ pub(super) enum Release {
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
     Opened(Box<Beginning>),
     Close(oneshot::Sender<()>),
+    Left(oneshot::Sender<()>),
     Swapped(Box<(Report, Swap, Pin)>),
 }
 
@@ -68,6 +69,7 @@ impl Release {
             | Release::Offset(..)
             | Release::Opened(_)
             | Release::Close(_)
+            | Release::Left(_)
             | Release::Swapped(_) => None,
         }
     }
@@ -146,7 +148,7 @@ impl Actor {
         let mut again = None;
         for release in self.outbox.void().collect::<Vec<_>>() {
             match release {
-                Release::Opened(beginning) if beginning.patient && matches!(error, JournalError::Store(_)) => {
+                Release::Opened(beginning) if beginning.patient && self.may_open_later(error) => {
                     again = Some(*beginning);
                 }
                 release => self.voided(release, error),
@@ -160,14 +162,25 @@ impl Actor {
         match live {
             Live::Replaying(then) => self.abandon(then, OpenError::Journal(error.to_string())),
             Live::Faulted(why) => self.live = Live::Faulted(why),
+            Live::Elsewhere(beginning) => self.live = Live::Elsewhere(beginning),
             Live::Instance(_) | Live::Asleep | Live::Down { .. } => {}
         }
         if let Some(beginning) = again {
             self.begin_later(beginning);
         }
-        if matches!(error, JournalError::Conflict { .. }) {
-            self.give_up(format!("another process owns it: {error}"));
+        if !matches!(error, JournalError::Conflict { .. }) {
+            return;
         }
+        match &self.parts.lease {
+            // If it is still this node's, the next lease begins with what the other one appended last.
+            Some(_) => self.let_go("another node appended to its journal"),
+            None => self.give_up(format!("another process owns it: {error}")),
+        }
+    }
+
+    /// A conflict is the end of a tenant that nobody else may have.
+    fn may_open_later(&self, error: &JournalError) -> bool {
+        self.parts.lease.is_some() || matches!(error, JournalError::Store(_))
     }
 
     fn voided(&mut self, release: Release, error: &JournalError) {
@@ -183,6 +196,7 @@ impl Actor {
             // Requests whose answer is void are known to the host only; the replay closes them.
             Release::Reaction(_) | Release::Woken(..) => {}
             Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
+            Release::Left(respond) => self.outbox.push(0, Release::Left(respond)),
             Release::Swapped(swapped) => {
                 self.statistics().swap("refused");
                 swapped.0.end(Err(SwapError::at(Step::CutOver, format!("the journal failed: {error}"))));
@@ -201,6 +215,9 @@ impl Actor {
 
     /// Carries out what may leave.
     pub(super) fn release(&mut self) -> Next {
+        if !self.ended && !self.may_speak() {
+            self.let_go("the lease is over");
+        }
         self.swap_on();
         while let Some(release) = self.outbox.release(self.committed) {
             match release {
@@ -214,6 +231,11 @@ impl Actor {
                 }
                 Release::Opened(beginning) => (beginning.opened)(Ok(())),
                 Release::Close(respond) => self.say_farewell(respond),
+                Release::Left(respond) => {
+                    self.let_go("it was given up");
+                    // An error means that nobody waits.
+                    let _ = respond.send(());
+                }
                 Release::Swapped(swapped) => self.swapped(*swapped),
             }
         }

@@ -322,6 +322,7 @@ impl Actor {
         match &self.live {
             Live::Replaying(then) => matches!(then, Then::Begin(_)),
             Live::Down { then, .. } => matches!(then.as_deref(), Some(Then::Begin(_))),
+            Live::Elsewhere(_) => true,
             Live::Instance(_) | Live::Asleep | Live::Faulted(_) => false,
         }
     }
@@ -333,6 +334,7 @@ impl Actor {
         let then = match std::mem::replace(&mut self.live, nothing) {
             Live::Replaying(then) => then,
             Live::Down { then: Some(then), .. } => *then,
+            Live::Elsewhere(beginning) => Then::Begin(*beginning),
             Live::Instance(_) | Live::Asleep | Live::Down { .. } | Live::Faulted(_) => return,
         };
         self.abandon(then, OpenError::Closed);
