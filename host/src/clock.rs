@@ -1,6 +1,8 @@
 //! The only place that reads time.
 
-use std::sync::Mutex;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a host takes its time from: the operating system, or a test.
@@ -16,6 +18,18 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Registers what a clock that is advanced by hand calls after each step.
     fn on_advance(&self, callback: Box<dyn Fn() + Send + Sync>);
+}
+
+/// Milliseconds since the machine started, those included in which it slept: the first figure of proc_uptime(5), which is
+/// CLOCK_BOOTTIME. None: the system does not tell.
+pub fn since_boot() -> Option<u64> {
+    static UPTIME: OnceLock<Option<File>> = OnceLock::new();
+    let file = UPTIME.get_or_init(|| File::open("/proc/uptime").ok()).as_ref()?;
+    let mut text = [0; 64];
+    let length = file.read_at(&mut text, 0).ok()?;
+    let figure = std::str::from_utf8(&text[..length]).ok()?.split_whitespace().next()?;
+    let (seconds, hundredths) = figure.split_once('.')?;
+    Some(seconds.parse::<u64>().ok()? * 1_000 + hundredths.parse::<u64>().ok()? * 10)
 }
 
 /// The operating system's clocks.

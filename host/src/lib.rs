@@ -88,8 +88,8 @@ use outbound::{NoCalls, Outbound};
 use plugin::{Compiler, Library, Plugin, PluginError, PluginLimits, Verify};
 pub use statistics::{HistogramFigures, Statistics, Timings};
 use tenant::{
-    Actor, ActorParts, Background, Beginning, Choice, Limits, Mailbox, OwnThreads, Running, Shard, Tenant, UnreadTotal,
-    first_request,
+    Actor, ActorParts, Background, Beginning, Choice, Lease, Limits, Mailbox, OwnThreads, Running, Shard, Tenant,
+    UnreadTotal, first_request,
 };
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
@@ -202,6 +202,9 @@ pub struct TenantOptions {
     pub settings: Vec<(String, String)>,
     /// What it may use.
     pub limits: Limits,
+    /// Where several processes could serve the tenant: who has this may. It opens when it is told that the lease is here, by
+    /// [`Tenant::leased`]. None: nobody else could.
+    pub lease: Option<Arc<Lease>>,
 }
 
 /// Told whether a tenant is open.
@@ -427,7 +430,7 @@ impl Host {
         (choice, pin): (Choice, plugin::Pin),
         mailbox: &Mailbox,
     ) -> Tenant {
-        let TenantOptions { settings, limits } = options;
+        let TenantOptions { settings, limits, lease } = options;
         let HostOptions { clock, journal, outbound, accept_divergence, .. } = &self.inner.options;
         let statistics = Arc::<Mutex<Statistics>>::default();
         let Choice { plugin: in_charge, tenure, take_over } = choice;
@@ -455,14 +458,25 @@ impl Host {
             unread: self.inner.unread.clone(),
             outbound: outbound.clone(),
             running: running.clone(),
+            lease: lease.clone(),
             seed,
             _pin: pin,
         };
         mailbox.open(Actor::new(parts, Beginning { seed: seed(), settings, take_over, patient, opened }));
         let (clock, background) = (clock.clone(), self.inner.background.clone());
         let mailbox = mailbox.clone();
-        let handle =
-            tenant::Handle { name, running, library, limits, clock, first_request, mailbox, background, statistics };
+        let handle = tenant::Handle {
+            name,
+            running,
+            library,
+            limits,
+            clock,
+            first_request,
+            mailbox,
+            background,
+            statistics,
+            lease,
+        };
         Tenant::start(handle)
     }
 
@@ -510,4 +524,10 @@ fn seed() -> Vec<u8> {
     let mut seed = vec![0; 32];
     getrandom::fill(&mut seed).expect("the operating system has randomness");
     seed
+}
+
+/// A number that no other life has.
+#[cfg(feature = "jetstream")]
+fn number() -> u64 {
+    getrandom::u64().expect("the operating system has randomness")
 }

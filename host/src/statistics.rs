@@ -43,6 +43,8 @@ pub struct Statistics {
     pub asleep: u64,
     /// How often it was woken.
     pub wakes: u64,
+    /// How often it went from here to another process, or lost its lease.
+    pub departures: u64,
 }
 
 impl Statistics {
@@ -86,6 +88,7 @@ impl Statistics {
             (&mut self.guest_nanoseconds, other.guest_nanoseconds),
             (&mut self.asleep, other.asleep),
             (&mut self.wakes, other.wakes),
+            (&mut self.departures, other.departures),
         ];
         for (sum, figure) in figures {
             *sum += figure;

@@ -10,8 +10,9 @@ use postbell::contract::requests::Refusal;
 use postbell::journal::Input;
 use postbell::tenant::{IngestError, Limits, RequestError, SourceSpan, Tenant};
 use postbell::{Host, TenantOptions};
+use postbell_tests::PATIENCE;
 use postbell_tests::embedded::{
-    self, ALICE, Commanded, Mode, between, gauge, get_events, open, request, span, subscribe, whole,
+    self, ALICE, Alteration, Commanded, Mode, between, gauge, get_events, open, request, span, subscribe, whole,
 };
 use postbell_tests::histories::{self, delivery};
 
@@ -226,5 +227,40 @@ async fn a_journal_that_stays_broken_is_asked_again_and_nothing_is_lost() -> Res
     while tenant.ingest(delivery(ALICE, "m1", 2), span(1)).await.is_err() {}
     let events = get_events(&tenant, &id, &watermark).await;
     assert_eq!(events.matches("<t:NewMailEvent>").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tenant_that_the_journal_fails_at_its_opening_opens_once_it_works() -> Result<()> {
+    let unreadable = Alteration { unreadable: true, ..Alteration::default() };
+    for (mode, alteration) in [(Mode::Breaks, Alteration::default()), (Mode::Works, unreadable)] {
+        let (journal, clock) = (Arc::new(Commanded::default()), Arc::new(ManualClock::at(1_800_000_000_000)));
+        journal.set(mode);
+        journal.alter(alteration);
+        let host = embedded::host_at(journal.clone(), clock.clone());
+        let (opened, mut result) = tokio::sync::oneshot::channel();
+        let plugin = host.load(postbell::plugin::bundled())?;
+        let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+        let options = TenantOptions { settings, ..TenantOptions::default() };
+        let tenant = host.open_later("example.org", &plugin, options, |outcome| drop(opened.send(outcome)))?;
+        // Twice: what comes after the first retry, too.
+        for _ in 0..2 {
+            let refused = tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await;
+            assert!(matches!(refused, Err(IngestError::Journal(_))), "{refused:?}");
+            assert!(result.try_recv().is_err(), "it is neither open nor given up");
+            clock.advance(60_000);
+        }
+        journal.set(Mode::Works);
+        journal.alter(Alteration::default());
+        let opening = async {
+            while result.try_recv().ok().transpose()?.is_none() {
+                clock.advance(60_000);
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE, opening).await??;
+        assert_eq!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.map(|ingested| ingested.repeated), Ok(false));
+    }
     Ok(())
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use postbell::plugin;
 use postbell_tests::load::plan::ACCOUNTS;
 use postbell_tests::load::{self, ADMIN_KEY, INGEST_KEY, PASSWORD, Promise, TENANT};
+use postbell_tests::nats::Nats;
 use postbell_tests::program::Start;
 
 use crate::{PROGRAM, cheap_hash};
@@ -22,6 +23,20 @@ const KILLS_WHILE_SWAPPED: u64 = 4;
 #[test]
 fn nothing_acknowledged_is_lost() -> Result<()> {
     rounds("sync = 'always'", Promise::Everything)
+}
+
+/// The same where NATS keeps it: this machine has nothing.
+#[test]
+fn nothing_acknowledged_is_lost_where_nats_keeps_it() -> Result<()> {
+    let nats = Nats::start()?;
+    let cluster = format!("[cluster]\nservers = ['{}']\nreplicas = 1", nats.url(""));
+    let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(5);
+    let seed = variable("POSTBELL_SEED")?.map_or_else(random, Ok)?;
+    println!("NATS: POSTBELL_SEED={seed}");
+    let start = start("", &cluster)?;
+    let outcome = load::run(start, Promise::Everything, seed, kills.min(KILLS_A_ROUND));
+    println!("{}", outcome.with_context(|| format!("NATS: play it again with POSTBELL_SEED={seed}"))?);
+    Ok(())
 }
 
 /// What a crash may take then, it takes from the end, and whoever counted on it hears of that.
@@ -39,7 +54,7 @@ fn a_swap_is_whole_or_never_was() -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("swaps: POSTBELL_SEED={seed}");
-        let outcome = load::run_swapping(start("sync = 'always'")?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
+        let outcome = load::run_swapping(on_disk("sync = 'always'")?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
         println!("{}", outcome.with_context(|| format!("swaps: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())
@@ -53,18 +68,23 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("{sync}: POSTBELL_SEED={seed}");
-        let outcome = load::run(start(sync)?, promise, seed, kills.min(KILLS_A_ROUND));
+        let outcome = load::run(on_disk(sync)?, promise, seed, kills.min(KILLS_A_ROUND));
         println!("{}", outcome.with_context(|| format!("{sync}: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())
 }
 
+/// Where this machine's disk keeps it.
+fn on_disk(sync: &str) -> Result<Start> {
+    start(&format!("data = '{{folder}}/data'\n{sync}"), "")
+}
+
 /// A server that takes snapshots often, whose tenant sleeps whenever nothing happens for a moment, and whose limits are out
 /// of reach: who is idle while it is killed again and again has missed nothing.
-fn start(sync: &str) -> Result<Start> {
+fn start(server: &str, cluster: &str) -> Result<Start> {
     let configuration = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\
-         admin-key = '{ADMIN_KEY}'\n{sync}\nsnapshot-inputs = 20\nhistory-hours = 0\n\
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\n{server}\n\
+         admin-key = '{ADMIN_KEY}'\nsnapshot-inputs = 20\nhistory-hours = 0\n{cluster}\n\
          [limits]\nsleep-milliseconds = 1\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\

@@ -5,6 +5,7 @@
 mod bad_input;
 mod capi;
 mod captured;
+mod cluster;
 mod commit;
 mod component;
 mod conformance;
@@ -18,7 +19,9 @@ mod feed;
 mod groupwise_schemas;
 mod gwsoap;
 mod hostile;
+mod jetstream;
 mod killed;
+mod lease;
 mod limits;
 mod live_sources;
 mod logins;

@@ -44,6 +44,8 @@ pub struct Alteration {
     pub digest_at: Option<u64>,
     /// Every seat has regressed.
     pub regressed: bool,
+    /// No record can be read now.
+    pub unreadable: bool,
 }
 
 impl Commanded {
@@ -91,7 +93,10 @@ impl Journal for Commanded {
 
     fn read(&self, seat: &Seat, from: u64) -> Result<Vec<Record>, JournalError> {
         let mut records = self.memory.read(seat, from)?;
-        let digest_at = self.alteration.lock().unwrap().digest_at;
+        let Alteration { digest_at, unreadable, .. } = *self.alteration.lock().unwrap();
+        if unreadable {
+            return Err(JournalError::Store("the disk is away".into()));
+        }
         for record in records.iter_mut().filter(|record| Some(record.sequence) == digest_at) {
             record.digest.reaction ^= 1;
         }

@@ -51,7 +51,8 @@ impl Inside {
         let host = Host::new(HostOptions { journal: journal.clone(), instances: 20, ..options })?;
         let plugin = host.load(postbell::plugin::bundled())?;
         let settings = vec![("domains".to_owned(), "example.org".to_owned())];
-        let tenant = host.open("example.org", &plugin, TenantOptions { settings, limits })?;
+        let tenant =
+            host.open("example.org", &plugin, TenantOptions { settings, limits, ..TenantOptions::default() })?;
         Ok(Inside { runtime: Runtime::new()?, tenant, journal, clock, stop: watch::Sender::new(false), _host: host })
     }
 

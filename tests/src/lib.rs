@@ -17,6 +17,7 @@ pub mod inside;
 pub mod load;
 pub mod mail_servers;
 pub mod native;
+pub mod nats;
 pub mod program;
 pub mod schemas;
 pub mod strict_reader;

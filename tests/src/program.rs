@@ -121,7 +121,19 @@ impl Start {
 
     /// Starts the server and waits until it accepts connections.
     pub fn start(self) -> Result<Server> {
-        let mut process = self.spawn()?;
+        let process = self.spawn()?;
+        self.ready(process)
+    }
+
+    /// As `start`, for one that waits for something: once it has logged this text, `then` brings it.
+    pub fn start_once_logged(self, text: &str, then: impl FnOnce() -> Result<()>) -> Result<Server> {
+        let process = self.spawn()?;
+        while !process.logged().with_context(|| format!("it did not log {text:?}"))?.contains(text) {}
+        then()?;
+        self.ready(process)
+    }
+
+    fn ready(self, mut process: Process) -> Result<Server> {
         while let Some(line) = process.line()? {
             let Some(facts) = line.strip_prefix("postbell ready ") else { continue };
             let (clients, admin) = (address(facts, "clients")?, address(facts, "admin")?);
@@ -316,7 +328,7 @@ impl Process {
     }
 
     /// The next line of standard error; none at its end, or if it stays silent.
-    fn logged(&self) -> Option<String> {
+    pub(crate) fn logged(&self) -> Option<String> {
         self.logged.recv_timeout(PATIENCE).ok()
     }
 
@@ -342,7 +354,7 @@ impl Process {
         self.kill_child()
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
         Ok(kill_process(id, signal)?)
     }

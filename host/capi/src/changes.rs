@@ -187,7 +187,7 @@ fn not_ingested(error: &IngestError) -> Failure {
         IngestError::Busy => Status::Busy,
         IngestError::Fault(_) => Status::Fault,
         IngestError::Journal(_) => Status::Journal,
-        IngestError::Closed => Status::Closed,
+        IngestError::Moved | IngestError::Closed => Status::Closed,
     };
     Failure::new(status, error)
 }

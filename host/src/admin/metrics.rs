@@ -269,6 +269,12 @@ fn families(observed: &[Observed]) -> Vec<Family> {
         ),
         family("postbell_wakes", "Times that the tenant was woken", Counter, one(|it| it.totals.statistics.wakes)),
         family(
+            "postbell_departures",
+            "Times that the tenant went to another node, or its lease ended",
+            Counter,
+            one(|it| it.totals.statistics.departures),
+        ),
+        family(
             "postbell_guest_cpu_seconds",
             "Processor time of the plugin's inputs",
             Counter,
@@ -507,6 +513,7 @@ mod tests {
                     guest_nanoseconds: 7_000,
                     asleep: 0,
                     wakes: 3,
+                    departures: 1,
                 },
                 outcomes: Outcomes { accepted: 7, rejected: 1, repeated: 0 },
             },
@@ -569,6 +576,9 @@ mod tests {
             # HELP postbell_wakes Times that the tenant was woken
             # TYPE postbell_wakes counter
             postbell_wakes_total{tenant="exa\"mple"} 3
+            # HELP postbell_departures Times that the tenant went to another node, or its lease ended
+            # TYPE postbell_departures counter
+            postbell_departures_total{tenant="exa\"mple"} 1
             # HELP postbell_guest_cpu_seconds Processor time of the plugin's inputs
             # TYPE postbell_guest_cpu_seconds counter
             postbell_guest_cpu_seconds_total{tenant="exa\"mple"} 0.000007

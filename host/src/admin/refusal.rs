@@ -148,6 +148,7 @@ impl From<IngestError> for Refusal {
             IngestError::TooLarge => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message),
             IngestError::Busy | IngestError::Overlap { .. } => Refusal::unavailable("busy", message, 1),
             IngestError::Journal(_) => Refusal::unavailable("journal", message, 5),
+            IngestError::Moved => Refusal::unavailable("moved", message, 1),
             IngestError::Closed => Refusal::unavailable("closed", message, 5),
         }
     }

@@ -1,10 +1,10 @@
 //! One committer for all tenants: what waits while a commit runs goes into the next one, so that many tenants share a
-//! sync.
+//! sync. A journal whose seats do not wait for each other takes its appends itself.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-use super::{Append, Journal, JournalError};
+use super::{Append, Journal, JournalError, Outcome, Respond};
 use crate::clock::Clock;
 
 /// Hands appends to the thread that commits them, which ends when the last handle is gone.
@@ -15,13 +15,8 @@ pub(crate) struct Committer {
 
 struct Handle {
     messages: Sender<Message>,
+    journal: Arc<dyn Journal>,
 }
-
-/// What became of an append.
-pub(crate) type Outcome = Result<(), JournalError>;
-
-/// Told once the append is committed, or has failed.
-type Respond = Box<dyn FnOnce(Outcome) + Send>;
 
 enum Message {
     Append(Append, Respond),
@@ -37,16 +32,18 @@ impl Committer {
         let advanced = messages.clone();
         // An error means that the thread has ended.
         clock.on_advance(Box::new(move || drop(advanced.send(Message::Advanced))));
+        let handle = Handle { messages, journal: journal.clone() };
         std::thread::Builder::new()
             .name("postbell-commit".into())
             .spawn(move || Thread { journal, clock, sync_due: None }.run(&waiting))
             .expect("the operating system gives a thread at start");
-        Committer { handle: Arc::new(Handle { messages }) }
+        Committer { handle: Arc::new(handle) }
     }
 
     /// Commits in the order of the calls; appends of one seat need not wait for each other.
     pub(crate) fn append(&self, append: Append, respond: impl FnOnce(Outcome) + Send + 'static) {
-        if let Err(unsent) = self.handle.messages.send(Message::Append(append, Box::new(respond)))
+        let Some((append, respond)) = self.handle.journal.append_later(append, Box::new(respond)) else { return };
+        if let Err(unsent) = self.handle.messages.send(Message::Append(append, respond))
             && let Message::Append(_, respond) = unsent.0
         {
             respond(Err(JournalError::Store("the committer has stopped".into())));

@@ -19,12 +19,17 @@
 //! | piece of a snapshot | `p`    | seat's number, sequence, piece |                                              |
 //! | seat                | `t`    | tenant, plugin, partition      | `number`, `told`, `swap`                         |
 //! | the journal itself  | `j`    |                                | `regressions`, `unsynced`                    |
+//! | message of a stream | `m`    | tenant, plugin, partition      | `incarnation`, `group`, `first`, `last`, `now`, `swap`,
+//! `piece`, `pieces`, `records` |
+//! | index of snapshots  | `i`    | tenant, plugin, partition      | `horizon`, `snapshots`                       |
 //!
 //! What the keys hold is said at the types. A key that a reader does not know it passes over; so a later version may
 //! add keys without a new version of the format. A key that says "absent" there may be absent.
 
 mod input;
 mod snapshot;
+#[cfg(feature = "jetstream")]
+mod stream;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,6 +39,10 @@ use super::{Digest, Input, Record, Seat};
 use input::StoredInput;
 pub(crate) use input::byte_string;
 pub(crate) use snapshot::{SnapshotHead, decode_piece, decode_snapshot, encode_piece, encode_snapshot, pieces};
+#[cfg(feature = "jetstream")]
+pub(crate) use stream::{
+    Group, Index, IndexEntry, Message, decode_index, decode_message, encode_index, encode_message, seat_number,
+};
 
 /// The format's version.
 pub(crate) const VERSION: u8 = 1;
@@ -64,11 +73,25 @@ pub(crate) enum FormatError {
 /// Where an envelope belongs.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
-    Record { seat: u64, sequence: u64 },
-    Snapshot { seat: u64, sequence: u64 },
-    Piece { seat: u64, sequence: u64, piece: u32 },
+    Record {
+        seat: u64,
+        sequence: u64,
+    },
+    Snapshot {
+        seat: u64,
+        sequence: u64,
+    },
+    Piece {
+        seat: u64,
+        sequence: u64,
+        piece: u32,
+    },
     Seat(&'a Seat),
     Journal,
+    #[cfg(feature = "jetstream")]
+    Message(&'a Seat),
+    #[cfg(feature = "jetstream")]
+    Index(&'a Seat),
 }
 
 impl Place<'_> {
@@ -77,16 +100,22 @@ impl Place<'_> {
             Place::Record { seat, sequence } => numbers(hasher, b'r', &[seat, sequence]),
             Place::Snapshot { seat, sequence } => numbers(hasher, b's', &[seat, sequence]),
             Place::Piece { seat, sequence, piece } => numbers(hasher, b'p', &[seat, sequence, piece.into()]),
-            Place::Seat(Seat { tenant, plugin, partition }) => {
-                numbers(hasher, b't', &[tenant.len() as u64]);
-                hasher.update(tenant.as_bytes());
-                hasher.update(&(plugin.len() as u64).to_le_bytes());
-                hasher.update(plugin.as_bytes());
-                hasher.update(&u64::from(*partition).to_le_bytes());
-            }
+            Place::Seat(seat) => names(hasher, b't', seat),
             Place::Journal => numbers(hasher, b'j', &[]),
+            #[cfg(feature = "jetstream")]
+            Place::Message(seat) => names(hasher, b'm', seat),
+            #[cfg(feature = "jetstream")]
+            Place::Index(seat) => names(hasher, b'i', seat),
         }
     }
+}
+
+fn names(hasher: &mut Xxh3, kind: u8, Seat { tenant, plugin, partition }: &Seat) {
+    numbers(hasher, kind, &[tenant.len() as u64]);
+    hasher.update(tenant.as_bytes());
+    hasher.update(&(plugin.len() as u64).to_le_bytes());
+    hasher.update(plugin.as_bytes());
+    hasher.update(&u64::from(*partition).to_le_bytes());
 }
 
 fn numbers(hasher: &mut Xxh3, kind: u8, numbers: &[u64]) {

@@ -10,16 +10,20 @@ mod database;
 mod digest;
 pub(crate) mod format;
 mod input;
+#[cfg(feature = "jetstream")]
+mod jetstream;
 mod memory;
 mod swapped;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use committer::{Committer, Outcome};
+pub(crate) use committer::Committer;
 pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, DatabaseOptions, StorageBackend, SyncMode};
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
+#[cfg(feature = "jetstream")]
+pub use jetstream::{JetStreamError, JetStreamJournal, JetStreamOptions, Promise, sync_promise};
 pub use memory::MemoryJournal;
 pub use swapped::{Base, ComponentId, Former, Fresh, Instead, Swapped, Tenure};
 
@@ -167,6 +171,12 @@ pub enum JournalError {
     Damaged(String),
 }
 
+/// What became of an append.
+pub type Outcome = Result<(), JournalError>;
+
+/// Told once an append is committed, or has failed.
+pub type Respond = Box<dyn FnOnce(Outcome) + Send>;
+
 /// The sequence of the last of the records that tells of another component.
 pub(crate) fn last_swap(records: &[Record]) -> Option<u64> {
     let swaps = records.iter().rev().filter(|record| matches!(record.input, Input::Swapped(_)));
@@ -180,6 +190,12 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// A record that tells the plugin of a regression ends [`SeatFacts::regressed`].
     fn append(&self, appends: &[Append]) -> Vec<Result<(), JournalError>>;
+
+    /// Takes an append without waiting for it, where seats do not wait for each other; those of one seat are carried out
+    /// in the order of the calls. Gives it back where [`Journal::append`] is to be given those of all seats together.
+    fn append_later(&self, append: Append, respond: Respond) -> Option<(Append, Respond)> {
+        Some((append, respond))
+    }
 
     /// How long appended records may stay unsynced, in milliseconds; the host then calls [`Journal::sync`]. None: an
     /// append returns when its records are synced.

@@ -15,11 +15,12 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
+use super::cluster::ClusterConfig;
 use super::signatures::TrustedKeys;
 use super::tenants::stored::Stored;
 use super::toml_file::{Mistake, Position, TomlFile};
 use super::users;
-use crate::journal::SyncMode;
+use crate::journal::{JetStreamOptions, SyncMode};
 use crate::outbound::caller::CallerLimits;
 use crate::plugin::PluginLimits;
 use crate::serve::connection::Patience;
@@ -54,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// How inputs are kept.
     pub journal: JournalConfig,
+    /// The NATS servers that keep them; none: this machine does.
+    pub cluster: Option<ClusterConfig>,
     /// How clients are called.
     pub push: PushConfig,
     /// Who must have signed components that are not built in.
@@ -199,6 +202,7 @@ pub struct Setting {
 struct FileTable {
     #[serde(default)]
     server: ServerTable,
+    cluster: Option<ClusterTable>,
     #[serde(default)]
     push: PushTable,
     #[serde(default)]
@@ -206,6 +210,19 @@ struct FileTable {
     #[serde(default)]
     limits: LimitsTable,
     tenant: Vec<TenantTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ClusterTable {
+    servers: Vec<values::ServerUrl>,
+    ca_file: Option<PathBuf>,
+    name: Option<values::ClusterName>,
+    streams: Option<Count<1, 1_000>>,
+    replicas: Option<Count<1, 5>>,
+    append_seconds: Option<Count<1, 300>>,
+    #[serde(default)]
+    monitoring: Vec<values::MonitoringUrl>,
 }
 
 #[derive(Deserialize, Default)]
@@ -369,6 +386,21 @@ impl ServerTable {
     }
 }
 
+impl ClusterTable {
+    fn config(self, file: &TomlFile) -> ClusterConfig {
+        let defaults = JetStreamOptions::default();
+        let options = JetStreamOptions {
+            servers: self.servers.into_iter().map(|server| server.0).collect(),
+            authorities: self.ca_file.map(|path| file.resolve(&path)),
+            name: self.name.map_or(defaults.name, |name| name.0),
+            streams: values::or(&self.streams, defaults.streams as u64) as usize,
+            replicas: values::or(&self.replicas, defaults.replicas as u64) as usize,
+            patience: self.append_seconds.map_or(defaults.patience, |seconds| Duration::from_secs(seconds.0)),
+        };
+        ClusterConfig { options, monitoring: self.monitoring.into_iter().map(|url| url.0).collect() }
+    }
+}
+
 impl PushTable {
     fn config(self, file: &TomlFile) -> PushConfig {
         let defaults = CallerLimits::default();
@@ -410,7 +442,7 @@ impl Config {
     }
 
     fn of(file: &TomlFile) -> Result<Config, Mistake> {
-        let FileTable { server, push, plugins, limits, tenant: tenants } = file.parse()?;
+        let FileTable { server, cluster, push, plugins, limits, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
         let hosts = tenants.iter().flat_map(|tenant| &tenant.hosts);
@@ -425,6 +457,7 @@ impl Config {
             proxies: server.proxies(),
             limits: server.limits(),
             journal: server.journal(),
+            cluster: cluster.map(|cluster| cluster.config(file)),
             plugin_limits: plugins.limits(),
             metrics_tenants: values::or(&server.metrics_tenants, METRICS_TENANTS as u64) as usize,
             instances: values::or(&server.instances, INSTANCES.into()) as u32,
@@ -457,7 +490,7 @@ pub fn tenant(file: &TomlFile, defaults: &TenantDefaults) -> Result<TenantConfig
 
 fn fixed(file: &TomlFile) -> Result<Fixed, Mistake> {
     let mut tables: toml::Table = file.parse()?;
-    tables.retain(|name, _| ["server", "push", "plugins"].contains(&name));
+    tables.retain(|name, _| ["server", "cluster", "push", "plugins"].contains(&name));
     Ok(Fixed(tables))
 }
 

@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use zeroize::Zeroizing;
 
 use super::Failure;
+use super::cluster::ClusterConfig;
 use super::config::{
     ADMIN_LISTEN, Config, Fixed, INSTANCES, JournalConfig, LISTEN, Limits, METRICS_TENANTS, OPEN_TENANTS, PushConfig,
     Setting, TenantConfig,
@@ -15,6 +16,7 @@ use super::demo::{DOMAIN, PASSWORD};
 use super::signatures::TrustedKeys;
 use crate::contract::changes::Account;
 use crate::contract::requests::Rank;
+use crate::journal::JetStreamOptions;
 use crate::outbound::addresses::Network;
 use crate::outbound::caller::CallerLimits;
 use crate::plugin::PluginLimits;
@@ -47,6 +49,7 @@ pub fn config(
         admin_key: key(ADMIN_KEY),
         limits: Limits::default(),
         journal: JournalConfig::default(),
+        cluster: None,
         push: PushConfig { limits: CallerLimits { allow: loopback(), ..CallerLimits::default() }, authorities: None },
         trusted_keys: TrustedKeys::default(),
         plugin_limits: PluginLimits::default(),
@@ -73,6 +76,12 @@ pub fn config(
             stored: false,
         }],
     })
+}
+
+/// The demo's cluster, where it has one: a single server.
+pub fn cluster() -> ClusterConfig {
+    let options = JetStreamOptions { replicas: 1, ..JetStreamOptions::default() };
+    ClusterConfig { options, monitoring: Vec::new() }
 }
 
 /// What listens beside the demo may be called, so that push can be tried.

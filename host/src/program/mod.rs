@@ -4,6 +4,7 @@ pub mod admission;
 pub mod backup;
 pub mod check;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod counted;
 pub mod data;
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::journal::JetStreamError;
 use crate::journal::archive::ArchiveError;
 use crate::plugin::{self, PluginError};
 use signatures::SignatureError;
@@ -70,6 +72,9 @@ pub enum Failure {
     /// The data directory cannot be used (exit code 4).
     #[error(transparent)]
     Data(#[from] data::DataError),
+    /// The NATS servers cannot be used (exit code 4).
+    #[error(transparent)]
+    Cluster(#[from] JetStreamError),
     /// A journal, or an archive of one, is damaged or of another version (exit code 4), or the way to it is broken (exit
     /// code 1).
     #[error("{origin}: {source}")]
@@ -90,14 +95,14 @@ impl Failure {
             Failure::Running(_) | Failure::History { source: ArchiveError::Io(_), .. } | Failure::Unread => 1,
             Failure::Configuration(_) | Failure::Usage(_) => 2,
             Failure::Plugin { .. } | Failure::Signature { .. } => 3,
-            Failure::Data(_) | Failure::History { .. } => 4,
+            Failure::Data(_) | Failure::Cluster(_) | Failure::History { .. } => 4,
         }
     }
 }
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, or stopped by SIGTERM or SIGINT; 1 failure while running; 2 usage or configuration; \
-3 plugin refused; 4 data directory, journal or archive locked, of another version or damaged; 5 `feed` with rejections.";
+3 plugin refused; 4 data directory, journal, NATS or archive locked, of another version, refusing or damaged; 5 `feed` with rejections.";
 
 /// Notifies mail clients of changes, with the logic in a sandboxed WebAssembly component.
 #[derive(Parser, Debug)]

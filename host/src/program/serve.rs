@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::admission::{self, Admission};
+use super::cluster::{self, ClusterConfig};
 use super::config::{Config, Fixed, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
@@ -25,7 +26,7 @@ use super::tenants::{Tenants, TenantsParts, client_tenant};
 use super::{Failure, demo, demo_config, inspect};
 use crate::admin::{self, AdminParts, AdminTenant};
 use crate::clock::{Clock, SystemClock};
-use crate::journal::{Journal, MemoryJournal, SourceSpan};
+use crate::journal::{DatabaseJournal, Journal, MemoryJournal, SourceSpan};
 use crate::outbound::caller::Caller;
 use crate::plugin::Plugin;
 use crate::serve::counters::Counters;
@@ -61,6 +62,10 @@ pub struct ServeArgs {
     /// The data directory; without it nothing is kept on disk.
     #[arg(long, value_name = "DIR", requires = "demo", conflicts_with = "config")]
     data: Option<PathBuf>,
+    /// A NATS server that keeps what a data directory keeps otherwise, nats://HOST:PORT; may be given again, or with
+    /// commas, for more of them. The demo is content with one server; a configuration says more in `[cluster]`.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    cluster: Vec<String>,
     /// Without the traffic that the demo plays to carol, and without the stream of hers that is printed.
     #[arg(long, requires = "demo", conflicts_with = "config")]
     no_traffic: bool,
@@ -94,17 +99,17 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         Some(path) => Config::load(path)?,
         None => demo_config::config(args.listen, args.admin_listen, args.data, args.set)?,
     };
+    if !args.cluster.is_empty() {
+        let unless_said = if demo { demo_config::cluster() } else { ClusterConfig::default() };
+        config.cluster = Some(config.cluster.take().unwrap_or(unless_said).at(args.cluster));
+    }
     fit(&mut config, raise_file_limit());
     let runtime = Runtime::new().context("the network threads")?;
     // From here on a signal is an orderly end, even while plugins still compile.
-    let signals = runtime.block_on(async { Signals::new() })?;
+    let mut signals = runtime.block_on(async { Signals::new() })?;
     let data = config.data.as_deref().map(DataDirectory::open).transpose()?;
-    let database = data.as_ref().map(|data| data.open_journal(config.journal.sync)).transpose()?.map(Arc::new);
+    let Some((journal, database)) = journal(&config, data.as_ref(), &runtime, &mut signals)? else { return Ok(()) };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let journal: Arc<dyn Journal> = match &database {
-        Some(database) => database.clone(),
-        None => Arc::new(MemoryJournal::default()),
-    };
     let (defaults, trusted) = (HostOptions::default(), config.trusted_keys.clone());
     let host = Host::new(HostOptions {
         clock: clock.clone(),
@@ -132,6 +137,24 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         database.finish().context("the journal's last sync")?;
     }
     Ok(served?)
+}
+
+type Journals = (Arc<dyn Journal>, Option<Arc<DatabaseJournal>>);
+
+/// Where inputs are kept; the second is it too, if it is a file that must be closed. None: a signal came first.
+fn journal(
+    config: &Config,
+    data: Option<&DataDirectory>,
+    runtime: &Runtime,
+    signals: &mut Signals,
+) -> Result<Option<Journals>, Failure> {
+    if let Some(cluster) = &config.cluster {
+        let joined = cluster::join(cluster, runtime, signals.stop())?;
+        return Ok(joined.map(|journal| (Arc::new(journal) as Arc<dyn Journal>, None)));
+    }
+    let Some(data) = data else { return Ok(Some((Arc::new(MemoryJournal::default()), None))) };
+    let database = Arc::new(data.open_journal(config.journal.sync)?);
+    Ok(Some((database.clone(), Some(database))))
 }
 
 /// What calls clients.
@@ -179,7 +202,7 @@ fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a
             Entry::Vacant(new) => new.insert(load(admission, tenant, &config.trusted_keys)?).clone(),
         };
         let settings = settings(tenant, config.push.setting());
-        let options = TenantOptions { settings, limits: tenant.limits.clone() };
+        let options = TenantOptions { settings, limits: tenant.limits.clone(), lease: None };
         wanted.push(Wanted { config: tenant, plugin, options });
     }
     Ok(wanted)

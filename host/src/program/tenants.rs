@@ -244,7 +244,8 @@ impl Tenants {
             let wrong = |error: &dyn std::fmt::Display| ChangeError::Failed(format!("tenant {}: {error}", config.name));
             match known.get(&config.name) {
                 None => {
-                    let options = TenantOptions { settings: settings.clone(), limits: config.limits.clone() };
+                    let options =
+                        TenantOptions { settings: settings.clone(), limits: config.limits.clone(), lease: None };
                     let (opened, result) = oneshot::channel();
                     // An error means that nobody waits.
                     let told = move |outcome| drop(opened.send(outcome));

@@ -7,6 +7,7 @@
 
 mod allowances;
 mod commit;
+mod elsewhere;
 mod feeding;
 mod recovery;
 mod sleeping;
@@ -28,7 +29,7 @@ use super::replay::History;
 use super::running::Running;
 use super::shard::{Command, Mailbox};
 use super::unread::UnreadTotal;
-use super::{IngestError, Ingested, Limits, RequestError};
+use super::{IngestError, Ingested, Lease, Limits, RequestError};
 use crate::OpenError;
 use crate::clock::{Clock, Stopwatch, TenantTime, ThreadWatch};
 use crate::contract::changes::Batch;
@@ -111,6 +112,8 @@ pub(crate) struct Parts {
     pub(crate) unread: Arc<UnreadTotal>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) running: Arc<Running>,
+    /// Who has it may answer for the tenant; none: nobody else could.
+    pub(crate) lease: Option<Arc<Lease>>,
     /// Gives 32 random bytes.
     pub(crate) seed: fn() -> Vec<u8>,
     /// The component that the tenant began with is kept.
@@ -143,6 +146,8 @@ enum Live {
         /// What it is wanted for then, besides what waits.
         then: Option<Box<Then>>,
     },
+    /// Another process has the lease, or none has: it begins when the lease is here.
+    Elsewhere(Box<Beginning>),
     /// There will be none as long as this process lives.
     Faulted(String),
 }
@@ -165,9 +170,13 @@ impl Actor {
         let guard = Guard::after_load(&[], &[], parts.limits.reaction_bytes);
         let allowances = Allowances::new(&parts.limits, parts.clock.monotonic());
         let (tenure, take_over) = (Tenure::first(parts.history.plugin.id()), beginning.take_over.take());
+        let live = match parts.lease {
+            Some(_) => Live::Elsewhere(Box::new(beginning)),
+            None => Live::Replaying(Then::Begin(beginning)),
+        };
         Actor {
             parts,
-            live: Live::Replaying(Then::Begin(beginning)),
+            live,
             deferred: VecDeque::new(),
             time,
             sequence: 0,
@@ -204,7 +213,10 @@ impl Actor {
 
     /// The actor is on its shard now: news find it.
     pub(super) fn seated(&mut self) {
-        self.begin_replay();
+        match self.live {
+            Live::Elsewhere(_) => self.come(),
+            _ => self.begin_replay(),
+        }
     }
 
     pub(super) fn handle(&mut self, command: Command) -> Next {
@@ -219,6 +231,7 @@ impl Actor {
             Command::SwapUnwatched => {}
             Command::Sweep { swap, after } => self.sweep(swap, after),
             Command::Limit { limits } => self.limit(*limits),
+            Command::Leased => self.come(),
             Command::Close { respond } if self.is_unopened() && self.deferred.is_empty() => {
                 self.close_unopened(respond)
             }
@@ -265,6 +278,7 @@ impl Actor {
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
             Command::Configure { settings, respond } => self.configure(settings, respond),
             Command::Close { respond } => self.drain(respond),
+            Command::Leave { respond } => self.leave(respond),
             Command::Swap { plugin, options, back, report } => self.swap(plugin, options, back, report),
             Command::Acknowledged { .. }
             | Command::Ended { .. }
@@ -274,6 +288,7 @@ impl Actor {
             | Command::Followed { .. }
             | Command::Follower { .. }
             | Command::SwapUnwatched
+            | Command::Leased
             | Command::Sweep { .. }
             | Command::Limit { .. } => unreachable!("these never wait"),
         }
@@ -367,6 +382,7 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => Some(IngestError::Journal(why.clone())),
             Live::Faulted(why) => Some(IngestError::Fault(why.clone())),
+            Live::Elsewhere(_) => Some(IngestError::Moved),
             Live::Instance(_) | Live::Replaying(_) | Live::Asleep => {
                 let limit = self.full()?;
                 self.statistics().refusal(limit);
@@ -414,6 +430,7 @@ impl Actor {
             Err(failed) => {
                 let why = match (&failed.fault, &self.live) {
                     (None, Live::Down { .. }) => Refusal::Busy,
+                    (None, Live::Elsewhere(_)) => Refusal::Moved,
                     _ => Refusal::Fault,
                 };
                 drop(respond.send(Err(RequestError::Refused(why))));
@@ -427,6 +444,7 @@ impl Actor {
         match &self.live {
             Live::Down { why, .. } => drop(respond.send(Err(IngestError::Journal(why.clone())))),
             Live::Faulted(why) => drop(respond.send(Err(IngestError::Fault(why.clone())))),
+            Live::Elsewhere(_) => drop(respond.send(Err(IngestError::Moved))),
             Live::Instance(_) | Live::Replaying(_) | Live::Asleep => {
                 self.outbox.push(self.sequence, Release::Offset(respond, offset));
             }
@@ -434,6 +452,10 @@ impl Actor {
     }
 
     fn configure(&mut self, settings: Vec<(String, String)>, respond: oneshot::Sender<Result<(), String>>) {
+        if let Live::Elsewhere(beginning) = &mut self.live {
+            beginning.settings = settings;
+            return drop(respond.send(Ok(())));
+        }
         match self.feed(Input::Configure { settings }) {
             Ok(Ok(reaction)) => self.outbox.push(self.sequence, Release::Configured(respond, reaction)),
             // An error means that nobody waits.
@@ -461,6 +483,11 @@ impl Actor {
 
     /// Ends what is open in each dialect's way. What does not fit into one reaction comes by ticks.
     fn drain(&mut self, respond: oneshot::Sender<()>) {
+        self.end_all();
+        self.outbox.push(self.sequence, Release::Close(respond));
+    }
+
+    fn end_all(&mut self) {
         self.give_swap_up("the tenant is closed");
         let began = ThreadWatch::start();
         let most = Duration::from_millis(self.parts.limits.instance.call_milliseconds.saturating_mul(DRAIN_INPUTS));
@@ -474,7 +501,6 @@ impl Actor {
             }
             self.feed_own(Input::Tick);
         }
-        self.outbox.push(self.sequence, Release::Close(respond));
     }
 
     /// The limit that lets nothing more be taken from outside.

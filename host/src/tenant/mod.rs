@@ -11,6 +11,7 @@ mod calls;
 mod follower;
 mod guard;
 mod halving;
+mod lease;
 mod open_requests;
 mod outbox;
 mod replay;
@@ -31,6 +32,7 @@ pub use answer::{Answer, Body, Closed, Parts, Receipt};
 pub(crate) use background::Background;
 pub use follower::Retention;
 pub(crate) use guard::{Guard, is_header};
+pub use lease::Lease;
 pub(crate) use replay::History;
 pub(crate) use running::Running;
 pub use running::Version;
@@ -68,6 +70,7 @@ struct Inner {
     mailbox: Mailbox,
     background: Background,
     statistics: Arc<Mutex<Statistics>>,
+    lease: Option<Arc<Lease>>,
     next_request: AtomicU64,
 }
 
@@ -183,6 +186,9 @@ pub enum IngestError {
     /// The journal does not take anything at present.
     #[error("the journal failed: {0}")]
     Journal(String),
+    /// The tenant is served elsewhere, or is about to be.
+    #[error("another node has the tenant")]
+    Moved,
     /// The tenant is closed.
     #[error("the tenant is closed")]
     Closed,
@@ -352,6 +358,8 @@ impl Tenant {
         let request = requests::Request { id, head, body: body.into(), access, act_as, accounts };
         self.send(Command::Request { request: Box::new(request), respond });
         match response.await {
+            // Much time may have passed since it was released: the process slept.
+            Ok(Ok(_)) if !self.may_speak() => Err(RequestError::Refused(Refusal::Moved)),
             Ok(Ok(start)) => Ok(start.answer(receipt)),
             Ok(Err(error)) => {
                 receipt.disarm();
@@ -399,6 +407,26 @@ impl Tenant {
         let _ = response.await;
     }
 
+    /// It has the lease now, or may have: it opens where it does. `used`: see [`crate::Host::last_used`].
+    pub fn leased(&self, used: Option<u64>) {
+        let first = first_request(&*self.inner.clock, used);
+        self.inner.next_request.fetch_max(first, Ordering::Relaxed);
+        self.inner.mailbox.tell(Command::Leased);
+    }
+
+    /// Lets the plugin end every open request in its dialect's way, then lets the tenant go to another process. Returns
+    /// once nothing more is said for it here; the lease is the caller's to end.
+    pub async fn leave(&self) {
+        let (respond, response) = oneshot::channel();
+        self.send(Command::Leave { respond });
+        // An error means that it was closed already.
+        let _ = response.await;
+    }
+
+    fn may_speak(&self) -> bool {
+        self.inner.lease.as_ref().is_none_or(|lease| lease.holds())
+    }
+
     /// Whether another input may wait; counts the refusal if not.
     fn has_room(&self) -> bool {
         let room = self.inner.mailbox.waiting() < self.inner.inputs_waiting.load(Ordering::Relaxed);
@@ -417,7 +445,8 @@ impl Tenant {
     }
 
     pub(crate) fn start(parts: Handle) -> Tenant {
-        let Handle { name, running, library, limits, clock, first_request, mailbox, background, statistics } = parts;
+        let Handle { name, running, library, limits, clock, first_request, mailbox, background, statistics, lease } =
+            parts;
         let next_request = AtomicU64::new(first_request);
         Tenant {
             inner: Arc::new(Inner {
@@ -429,6 +458,7 @@ impl Tenant {
                 mailbox,
                 background,
                 statistics,
+                lease,
                 next_request,
             }),
         }
@@ -452,6 +482,7 @@ pub(crate) struct Handle {
     pub(crate) mailbox: Mailbox,
     pub(crate) background: Background,
     pub(crate) statistics: Arc<Mutex<Statistics>>,
+    pub(crate) lease: Option<Arc<Lease>>,
 }
 
 /// The number of the first request of a tenant that opens now and was last used at `used`, by its own time.

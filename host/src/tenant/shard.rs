@@ -69,6 +69,12 @@ pub(crate) enum Command {
     Close {
         respond: oneshot::Sender<()>,
     },
+    /// The lease may be here now.
+    Leased,
+    /// The tenant goes to another process.
+    Leave {
+        respond: oneshot::Sender<()>,
+    },
     /// What became of a call that was made under this ticket.
     Finished {
         call: u64,

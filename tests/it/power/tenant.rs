@@ -57,7 +57,8 @@ impl Machine {
         let settings = vec![("domains".to_owned(), "example.org".to_owned())];
         let retention = Retention { snapshot_inputs: 15, ..Retention::default() };
         let limits = Limits { retention, ..Limits::default() };
-        let tenant = host.open("example.org", &plugin, TenantOptions { settings, limits })?;
+        let tenant =
+            host.open("example.org", &plugin, TenantOptions { settings, limits, ..TenantOptions::default() })?;
         Ok((host, tenant))
     }
 

@@ -34,6 +34,15 @@ pub(super) struct AllowedNetwork(pub(super) Network);
 /// Who may sign components.
 pub(super) struct TrustedKey(pub(super) PublicKey);
 
+/// Where a NATS server takes clients.
+pub(super) struct ServerUrl(pub(super) String);
+
+/// Where a NATS server answers questions about itself.
+pub(super) struct MonitoringUrl(pub(super) String);
+
+/// What names in NATS begin with.
+pub(super) struct ClusterName(pub(super) String);
+
 /// The text of a plugin's setting.
 pub(super) struct SettingValue(pub(super) String);
 
@@ -146,6 +155,40 @@ impl<'de> Deserialize<'de> for HostName {
 fn is_host(text: &str) -> bool {
     let good = |character: char| character.is_alphanumeric() || "-_".contains(character);
     text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && label.chars().all(good))
+}
+
+impl<'de> Deserialize<'de> for ServerUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ServerUrl, D::Error> {
+        let expected = "a URL such as nats://127.0.0.1:4222 or tls://user:password@nats.example.org";
+        let make = |text: &str| has_host(text, &["nats://", "tls://"]).then(|| ServerUrl(text.to_owned()));
+        deserializer.deserialize_str(Text { expected, make })
+    }
+}
+
+impl<'de> Deserialize<'de> for MonitoringUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MonitoringUrl, D::Error> {
+        let expected = "a URL such as http://127.0.0.1:8222";
+        let make = |text: &str| {
+            has_host(text, &["http://", "https://"]).then(|| MonitoringUrl(text.trim_end_matches('/').to_owned()))
+        };
+        deserializer.deserialize_str(Text { expected, make })
+    }
+}
+
+fn has_host(url: &str, schemes: &[&str]) -> bool {
+    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+impl<'de> Deserialize<'de> for ClusterName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ClusterName, D::Error> {
+        let expected = "a name of letters, digits, hyphens and underscores";
+        let make = |text: &str| {
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            (!text.is_empty() && text.bytes().all(good)).then(|| ClusterName(text.to_owned()))
+        };
+        deserializer.deserialize_str(Text { expected, make })
+    }
 }
 
 impl<'de> Deserialize<'de> for Key {

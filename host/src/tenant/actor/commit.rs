@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Actor, Live, Next};
+use super::{Actor, Beginning, Live, Next};
 use crate::OpenError;
 use crate::clock::Stopwatch;
 use crate::contract::outbound;
@@ -31,8 +31,9 @@ pub(super) enum Release {
     Ingest(oneshot::Sender<Result<Ingested, IngestError>>, Result<Ingested, IngestError>),
     Offset(oneshot::Sender<Result<u64, IngestError>>, u64),
     Configured(oneshot::Sender<Result<(), String>>, Reaction),
-    Opened(Box<dyn FnOnce(Result<(), OpenError>) + Send>),
+    Opened(Box<Beginning>),
     Close(oneshot::Sender<()>),
+    Left(oneshot::Sender<()>),
     Swapped(Box<(Report, Swap, Pin)>),
 }
 
@@ -68,6 +69,7 @@ impl Release {
             | Release::Offset(..)
             | Release::Opened(_)
             | Release::Close(_)
+            | Release::Left(_)
             | Release::Swapped(_) => None,
         }
     }
@@ -143,8 +145,14 @@ impl Actor {
         self.uncommitted.clear();
         self.uncommitted_bytes = 0;
         (self.sequence, self.sent) = (self.committed, self.committed);
+        let mut again = None;
         for release in self.outbox.void().collect::<Vec<_>>() {
-            self.voided(release, error);
+            match release {
+                Release::Opened(beginning) if beginning.patient && self.may_open_later(error) => {
+                    again = Some(*beginning);
+                }
+                release => self.voided(release, error),
+            }
         }
         if let Some((_, plugin, tenure)) = std::mem::take(&mut self.unproven).pop_front() {
             self.put_in_charge(plugin, tenure);
@@ -154,11 +162,25 @@ impl Actor {
         match live {
             Live::Replaying(then) => self.abandon(then, OpenError::Journal(error.to_string())),
             Live::Faulted(why) => self.live = Live::Faulted(why),
+            Live::Elsewhere(beginning) => self.live = Live::Elsewhere(beginning),
             Live::Instance(_) | Live::Asleep | Live::Down { .. } => {}
         }
-        if matches!(error, JournalError::Conflict { .. }) {
-            self.give_up(format!("another process owns it: {error}"));
+        if let Some(beginning) = again {
+            self.begin_later(beginning);
         }
+        if !matches!(error, JournalError::Conflict { .. }) {
+            return;
+        }
+        match &self.parts.lease {
+            // If it is still this node's, the next lease begins with what the other one appended last.
+            Some(_) => self.let_go("another node appended to its journal"),
+            None => self.give_up(format!("another process owns it: {error}")),
+        }
+    }
+
+    /// A conflict is the end of a tenant that nobody else may have.
+    fn may_open_later(&self, error: &JournalError) -> bool {
+        self.parts.lease.is_some() || matches!(error, JournalError::Store(_))
     }
 
     fn voided(&mut self, release: Release, error: &JournalError) {
@@ -167,13 +189,14 @@ impl Actor {
             Release::Ingest(respond, _) => drop(respond.send(Err(failed()))),
             Release::Offset(respond, _) => drop(respond.send(Err(failed()))),
             Release::Configured(respond, _) => drop(respond.send(Err(error.to_string()))),
-            Release::Opened(opened) => {
-                opened(Err(OpenError::Journal(error.to_string())));
+            Release::Opened(beginning) => {
+                (beginning.opened)(Err(OpenError::Journal(error.to_string())));
                 self.end();
             }
             // Requests whose answer is void are known to the host only; the replay closes them.
             Release::Reaction(_) | Release::Woken(..) => {}
             Release::Close(respond) => self.outbox.push(0, Release::Close(respond)),
+            Release::Left(respond) => self.outbox.push(0, Release::Left(respond)),
             Release::Swapped(swapped) => {
                 self.statistics().swap("refused");
                 swapped.0.end(Err(SwapError::at(Step::CutOver, format!("the journal failed: {error}"))));
@@ -192,6 +215,9 @@ impl Actor {
 
     /// Carries out what may leave.
     pub(super) fn release(&mut self) -> Next {
+        if !self.ended && !self.may_speak() {
+            self.let_go("the lease is over");
+        }
         self.swap_on();
         while let Some(release) = self.outbox.release(self.committed) {
             match release {
@@ -203,8 +229,13 @@ impl Actor {
                     self.carry_out(reaction, None);
                     drop(respond.send(Ok(())));
                 }
-                Release::Opened(opened) => opened(Ok(())),
+                Release::Opened(beginning) => (beginning.opened)(Ok(())),
                 Release::Close(respond) => self.say_farewell(respond),
+                Release::Left(respond) => {
+                    self.let_go("it was given up");
+                    // An error means that nobody waits.
+                    let _ = respond.send(());
+                }
                 Release::Swapped(swapped) => self.swapped(*swapped),
             }
         }

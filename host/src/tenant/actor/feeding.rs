@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::commit::Release;
+use super::elsewhere::ELSEWHERE;
 use super::recovery::Then;
 use super::{Actor, Live};
 use crate::contract::lifecycle::Restart;
@@ -102,6 +103,7 @@ impl Actor {
             Live::Replaying(_) => Some("its history is replayed".into()),
             Live::Asleep => Some("it sleeps".into()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(why.clone()),
+            Live::Elsewhere(_) => Some(ELSEWHERE.into()),
         }
     }
 

@@ -96,7 +96,7 @@ impl Actor {
         let (history, replay) = (self.parts.history.clone(), self.replays);
         let uncommitted: Vec<_> = self.uncommitted.iter().cloned().collect();
         let mailbox = self.parts.mailbox.clone();
-        let take_over = self.take_over.take();
+        let take_over = self.take_over.clone();
         self.parts.followers.submit(mailbox.key(), move || {
             let result = recover(&history, take_over, &uncommitted);
             mailbox.tell(Command::Replayed { replay, result });
@@ -138,6 +138,9 @@ impl Actor {
         }
         let nothing = Live::Down { why: String::new(), until: 0, then: None };
         let Live::Replaying(then) = std::mem::replace(&mut self.live, nothing) else { return };
+        if !result.as_ref().is_err_and(may_pass) {
+            self.take_over = None;
+        }
         let adopted = result.and_then(|recovered| self.adopt(recovered));
         match (adopted, then) {
             (Ok(past), Then::Begin(beginning)) => self.begin(beginning, past),
@@ -220,15 +223,15 @@ impl Actor {
     }
 
     fn begin(&mut self, beginning: Beginning, past: Past) {
-        let Beginning { seed, settings, opened, .. } = beginning;
+        let settings = beginning.settings.clone();
         let begun = match self.settings.is_some() {
             true => self.resume(settings, past),
-            false => self.open(seed, settings),
+            false => self.open(beginning.seed.clone(), settings),
         };
         match begun {
-            Ok(()) => self.outbox.push(self.sequence, Release::Opened(opened)),
+            Ok(()) => self.outbox.push(self.sequence, Release::Opened(Box::new(beginning))),
             Err(error) => {
-                opened(Err(error));
+                (beginning.opened)(Err(error));
                 self.end();
             }
         }
@@ -275,12 +278,22 @@ impl Actor {
             ReplayError::Journal(error @ JournalError::Store(_)) => {
                 self.failures += 1;
                 self.live = self.down(error);
-                self.abandon(then, OpenError::Journal(error.to_string()));
+                match then {
+                    Then::Begin(beginning) if beginning.patient => self.begin_later(beginning),
+                    then => self.abandon(then, OpenError::Journal(error.to_string())),
+                }
             }
             error => {
                 self.abandon(then, OpenError::History(error.to_string()));
                 self.give_up(error.to_string());
             }
+        }
+    }
+
+    /// The tenant opens when what keeps it from that has passed.
+    pub(super) fn begin_later(&mut self, beginning: Beginning) {
+        if let Live::Down { then, .. } = &mut self.live {
+            *then = Some(Box::new(Then::Begin(beginning)));
         }
     }
 
@@ -309,6 +322,7 @@ impl Actor {
         match &self.live {
             Live::Replaying(then) => matches!(then, Then::Begin(_)),
             Live::Down { then, .. } => matches!(then.as_deref(), Some(Then::Begin(_))),
+            Live::Elsewhere(_) => true,
             Live::Instance(_) | Live::Asleep | Live::Faulted(_) => false,
         }
     }
@@ -320,6 +334,7 @@ impl Actor {
         let then = match std::mem::replace(&mut self.live, nothing) {
             Live::Replaying(then) => then,
             Live::Down { then: Some(then), .. } => *then,
+            Live::Elsewhere(beginning) => Then::Begin(*beginning),
             Live::Instance(_) | Live::Asleep | Live::Down { .. } | Live::Faulted(_) => return,
         };
         self.abandon(then, OpenError::Closed);
@@ -386,6 +401,11 @@ impl Actor {
             self.open.close(id, RequestError::Closed(why.into()));
         }
     }
+}
+
+/// Whether the same replay may succeed later.
+fn may_pass(error: &ReplayError) -> bool {
+    matches!(error, ReplayError::Journal(JournalError::Store(_)) | ReplayError::Fault(Fault::Instances(_)))
 }
 
 /// The instance that the history gives: of the component that is to take over, or, where it cannot, of the one in charge.

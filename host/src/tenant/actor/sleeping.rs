@@ -104,7 +104,7 @@ impl Actor {
     pub(super) fn is_wanted(&self) -> bool {
         let asked = match self.deferred.front() {
             None | Some(Command::SourceOffset { .. }) => false,
-            Some(Command::Close { .. }) => !self.open.is_empty(),
+            Some(Command::Close { .. } | Command::Leave { .. }) => !self.open.is_empty(),
             Some(_) => true,
         };
         asked || !self.settlements.is_empty() || self.calls.outcome().is_some() || self.is_timer_due()

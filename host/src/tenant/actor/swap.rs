@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::commit::Release;
+use super::elsewhere::ELSEWHERE;
 use super::{Actor, Live};
 use crate::clock::timed;
 use crate::contract::requests::{End, Settlement};
@@ -75,6 +76,7 @@ impl Actor {
         let refusal = match &self.live {
             _ if self.attempt.is_some() => Some("another swap of this tenant is under way".to_owned()),
             Live::Down { why, .. } | Live::Faulted(why) => Some(format!("the tenant is not live: {why}")),
+            Live::Elsewhere(_) => Some(ELSEWHERE.into()),
             Live::Instance(_) | Live::Replaying(_) | Live::Asleep => None,
         };
         if let Some(why) = refusal {

@@ -1,0 +1,153 @@
+//! Two processes that could serve one tenant, here two hosts on one journal: only the one with the lease says anything.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use anyhow::{Context, Result, ensure};
+use postbell::clock::since_boot;
+use postbell::contract::requests::Refusal;
+use postbell::journal::{Input, Journal};
+use postbell::tenant::{Body, IngestError, Lease, RequestError, Tenant};
+use postbell::{Host, OpenError, TenantOptions};
+use postbell_tests::PATIENCE;
+use postbell_tests::embedded::{self, ALICE, Commanded, between, get_events, request, span, subscribe, whole};
+use postbell_tests::histories::{self, delivery};
+
+/// One of the processes.
+struct Node {
+    host: Host,
+    tenant: Tenant,
+    lease: Arc<Lease>,
+    opened: Receiver<Result<(), OpenError>>,
+}
+
+impl Node {
+    fn new(journal: Arc<dyn Journal>) -> Result<Node> {
+        let (host, lease) = (embedded::host(journal), Arc::new(Lease::default()));
+        let plugin = host.load(postbell::plugin::bundled())?;
+        let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+        let options = TenantOptions { settings, lease: Some(lease.clone()), ..TenantOptions::default() };
+        let (told, opened) = std::sync::mpsc::channel();
+        let tenant = host.open_later("example.org", &plugin, options, move |result| drop(told.send(result)))?;
+        Ok(Node { host, tenant, lease, opened })
+    }
+
+    /// The lease is here for longer than any test takes.
+    fn lease(&self) -> Result<()> {
+        self.lease.extend(since_boot().context("the time since the start")? + 3_600_000);
+        self.tenant.leased(self.host.last_used("example.org", &self.tenant.plugin())?);
+        Ok(())
+    }
+
+    /// Its keeper has seen that it is over.
+    fn lose(&self) {
+        self.lease.end();
+        self.tenant.leased(None);
+    }
+
+    /// Whether it says that another one has the tenant, of changes and of requests.
+    async fn refers_elsewhere(&self) -> bool {
+        let (change, offset) =
+            (self.tenant.ingest(delivery(ALICE, "x", 1), span(99)), self.tenant.source_offset("imap-1"));
+        let moved = (change.await, offset.await) == (Err(IngestError::Moved), Err(IngestError::Moved));
+        let asked = self.tenant.request(request(histories::subscribe_pull("inbox"))).await;
+        moved && matches!(asked, Err(RequestError::Refused(Refusal::Moved)))
+    }
+}
+
+fn two() -> Result<(Arc<Commanded>, Node, Node)> {
+    let journal = Arc::new(Commanded::default());
+    Ok((journal.clone(), Node::new(journal.clone())?, Node::new(journal)?))
+}
+
+#[tokio::test]
+async fn a_tenant_opens_where_its_lease_is_and_moves_with_it() -> Result<()> {
+    let (_, one, other) = two()?;
+    ensure!(one.refers_elsewhere().await && other.refers_elsewhere().await);
+    one.lease()?;
+    one.opened.recv_timeout(PATIENCE)??;
+    one.tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await?;
+    let (id, watermark) = subscribe(&one.tenant).await;
+    ensure!(other.refers_elsewhere().await);
+    one.tenant.leave().await;
+    one.lease.end();
+    ensure!(one.refers_elsewhere().await);
+    other.lease()?;
+    other.opened.recv_timeout(PATIENCE)??;
+    ensure!(other.tenant.source_offset("imap-1").await? == 1);
+    other.tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await?;
+    ensure!(get_events(&other.tenant, &id, &watermark).await.contains("NewMailEvent"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_at_a_node_that_lost_its_lease_is_told() -> Result<()> {
+    let (_, one, _) = two()?;
+    one.lease()?;
+    one.tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await?;
+    let streaming = whole(one.tenant.request(request(histories::subscribe_streaming())).await);
+    let id = between(&streaming, "<m:SubscriptionId>", "<");
+    let stream = one.tenant.request(request(histories::get_streaming_events(id, id, 30))).await?;
+    let Body::Parts(mut parts) = stream.body else { anyhow::bail!("a stream comes in parts") };
+    parts.next().await.context("it has begun")??;
+    one.lose();
+    let mut last = parts.next().await;
+    while let Some(Ok(_)) = last {
+        last = parts.next().await;
+    }
+    ensure!(matches!(last, Some(Err(_))), "the stream is broken off: {last:?}");
+    ensure!(one.refers_elsewhere().await);
+    // The lease comes back: it goes on where it was.
+    one.lease()?;
+    while one.tenant.source_offset("imap-1").await != Ok(1) {}
+    Ok(())
+}
+
+/// What a process finds that was stopped for longer than its lease, whatever it is asked first.
+#[tokio::test]
+async fn a_woken_node_says_nothing() -> Result<()> {
+    for woken_by in 0..3 {
+        let (journal, one, _) = two()?;
+        one.lease()?;
+        one.tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await?;
+        let (id, watermark) = subscribe(&one.tenant).await;
+        let before = journal.records().len();
+        one.lease.end();
+        match woken_by {
+            0 => {
+                let asked = one.tenant.request(request(histories::get_events(&id, &watermark))).await;
+                ensure!(matches!(asked, Err(RequestError::Refused(Refusal::Moved))), "{asked:?}");
+            }
+            1 => ensure!(one.tenant.source_offset("imap-1").await == Err(IngestError::Moved)),
+            // It was applied before; to say so appends nothing.
+            _ => {
+                let repeated = one.tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await;
+                ensure!(repeated == Err(IngestError::Moved), "{repeated:?}");
+            }
+        }
+        ensure!(one.refers_elsewhere().await);
+        ensure!(journal.records().len() == before);
+    }
+    Ok(())
+}
+
+/// Even where leases fail, nothing is acknowledged twice: whoever appends last has the tenant.
+#[tokio::test]
+async fn of_two_that_believe_to_have_the_lease_the_journal_takes_one() -> Result<()> {
+    let (journal, one, other) = two()?;
+    one.lease()?;
+    one.tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await?;
+    other.lease()?;
+    other.opened.recv_timeout(PATIENCE)??;
+    let lost = one.tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await;
+    ensure!(matches!(lost, Err(IngestError::Journal(_) | IngestError::Moved)), "{lost:?}");
+    ensure!(one.refers_elsewhere().await);
+    other.tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await?;
+    let records = journal.records();
+    let applied = records.iter().filter(|record| matches!(record.input, Input::Ingest { .. })).count();
+    ensure!(applied == 2, "{records:?}");
+    // Its turn comes again with its keeper's next look.
+    one.lease()?;
+    while one.tenant.source_offset("imap-1").await != Ok(2) {}
+    Ok(())
+}

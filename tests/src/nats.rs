@@ -1,0 +1,92 @@
+//! A NATS server of a test's own, on loopback.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::program::Process;
+
+/// The server that `make setup` installs.
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/nats-server");
+
+/// A running server with JetStream. Ends with this.
+#[derive(Debug)]
+pub struct Nats {
+    process: Option<Process>,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Nats {
+    /// One that syncs always, and asks nobody for a login.
+    pub fn start() -> Result<Nats> {
+        Nats::configured("jetstream { store_dir: \"{folder}\", sync_interval: always }")
+    }
+
+    /// One with this configuration, in which `{folder}` stands for a folder of its own.
+    pub fn configured(configuration: &str) -> Result<Nats> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().to_str().context("a path in UTF-8")?;
+        std::fs::write(folder.path().join("nats.conf"), configuration.replace("{folder}", path))?;
+        let mut nats = Nats { process: None, folder, port: 0 };
+        nats.run("127.0.0.1", -1)?;
+        Ok(nats)
+    }
+
+    /// Where it listens, with `login` (empty, or `user:password@`) before the host.
+    pub fn url(&self, login: &str) -> String {
+        format!("nats://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it again where it was.
+    pub fn again(&mut self) -> Result<()> {
+        self.run("127.0.0.1", self.port.into())
+    }
+
+    /// Stops its work without ending it, as a machine does that hangs.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().context("it does not run")?.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().context("it does not run")?.signal(Signal::CONT)
+    }
+
+    fn run(&mut self, host: &str, port: i32) -> Result<()> {
+        let configuration = self.folder.path().join("nats.conf");
+        if !Path::new(SERVER).exists() {
+            bail!("{SERVER} is missing: `make setup` installs it");
+        }
+        let mut command = Command::new(SERVER);
+        command.arg("--config").arg(configuration).args(["--addr", host, "--port", &port.to_string()]);
+        let process = Process::spawn(command.stdin(Stdio::null()))?;
+        while let Some(line) = process.logged() {
+            if let Some((_, address)) = line.split_once("Listening for client connections on ") {
+                let (_, port) = address.trim().rsplit_once(':').context("an address with a port")?;
+                self.port = port.parse()?;
+            }
+            if line.contains("Server is ready") {
+                self.process = Some(process);
+                return Ok(());
+            }
+        }
+        bail!("nats-server ended before it was ready:\n{}", process.kill())
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
