@@ -296,9 +296,10 @@ fn appended(journal: &JetStreamJournal) -> Result<u64> {
     let mut last = None;
     until(|| {
         // What was given up may have been stored after all.
-        let Ok(Some(facts)) = journal.facts(&seat("a")) else { return Ok(false) };
-        last = Some(facts.last + 1);
-        Ok(journal.append(&[ticks("a", facts.last, 1)]) == [Ok(())])
+        let Ok(facts) = journal.facts(&seat("a")) else { return Ok(false) };
+        let before = facts.map_or(0, |facts| facts.last);
+        last = Some(before + 1);
+        Ok(journal.append(&[ticks("a", before, 1)]) == [Ok(())])
     })?;
     last.context("it was appended")
 }
