@@ -97,13 +97,27 @@ impl Intake<'_> {
         if let Happening::AccountModified(modified) = &change.what {
             self.id_is_free(mailbox, modified)?;
         }
-        validity::room(self.state.mailboxes.get(mailbox), &change)?;
+        self.has_room(mailbox, &change)?;
         self.number(mailbox, change.number)?;
         let news = News::of(self.state, mailbox, &change);
         let records = self.records(mailbox, &change);
         self.happen(mailbox, change);
         news::hear(self.state, self.moment, mailbox, news);
         self.record(mailbox, records);
+        Ok(())
+    }
+
+    /// Whether the folders that a change names can be known.
+    fn has_room(&mut self, number: MailboxNo, change: &Change) -> Applied {
+        let State { mailboxes, settings, refused, .. } = &mut *self.state;
+        let mailbox = mailboxes.get(number);
+        if !validity::names_only(change, |id| mailbox.has_room(id)) {
+            return Err("the account has too many folders");
+        }
+        if mailboxes.folders() >= settings.folders && !validity::names_only(change, |id| mailbox.knows(id)) {
+            refused.folders += 1;
+            return Err("the tenant has as many folders as it may have");
+        }
         Ok(())
     }
 
@@ -194,16 +208,12 @@ impl Intake<'_> {
         tell: impl FnOnce(&mut Telling<'_>),
     ) {
         let fresh = self.fresh.entry(mailbox).or_default();
-        let mut telling = Telling {
-            mailbox: self.state.mailboxes.get_mut(mailbox),
-            fresh,
-            time,
-            touched: Vec::new(),
-            reckoned: Vec::new(),
-            silent: false,
-        };
-        tell(&mut telling);
-        telling.folders(counts);
+        self.state.mailboxes.with_folders(mailbox, |mailbox| {
+            let (touched, reckoned) = (Vec::new(), Vec::new());
+            let mut telling = Telling { mailbox, fresh, time, touched, reckoned, silent: false };
+            tell(&mut telling);
+            telling.folders(counts);
+        });
         self.keep_promises(mailbox);
     }
 

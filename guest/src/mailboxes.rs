@@ -24,6 +24,7 @@ pub struct Mailboxes {
     fronts: BTreeSet<(Position, MailboxNo)>,
     bytes: u64,
     events: u64,
+    folders: u64,
 }
 
 impl Mailboxes {
@@ -51,9 +52,20 @@ impl Mailboxes {
         &self.all[&number]
     }
 
-    /// A mailbox, to be altered; not its names and not its history's events, which are indexed here.
+    /// A mailbox, to be altered; not its names, its history's events and how many folders it has, which are indexed and
+    /// counted here.
     pub fn get_mut(&mut self, number: MailboxNo) -> &mut Mailbox {
         self.all.get_mut(&number).expect("mailboxes are never removed")
+    }
+
+    /// Alters a mailbox's folders.
+    pub fn with_folders<T>(&mut self, number: MailboxNo, alter: impl FnOnce(&mut Mailbox) -> T) -> T {
+        let mailbox = self.get_mut(number);
+        let before = mailbox.count_folders() as u64;
+        let given = alter(mailbox);
+        let after = mailbox.count_folders() as u64;
+        self.folders = self.folders - before + after;
+        given
     }
 
     /// Whether there is a mailbox with this number.
@@ -106,6 +118,7 @@ impl Mailboxes {
     pub fn close(&mut self, number: MailboxNo, position: Position) {
         self.unindex_history(number);
         self.get_mut(number).close(position);
+        self.index_history(number);
     }
 
     /// Appends to a mailbox's history.
@@ -172,9 +185,11 @@ impl Mailboxes {
         self.fronts.clear();
         self.bytes = 0;
         self.events = 0;
+        self.folders = 0;
         for mailbox in self.all.values_mut() {
             mailbox.history.forget(now);
             mailbox.forget_gone();
+            self.folders += mailbox.count_folders() as u64;
         }
     }
 
@@ -208,6 +223,11 @@ impl Mailboxes {
         self.events
     }
 
+    /// Folders of all mailboxes, roots and those included that histories still name.
+    pub fn folders(&self) -> u64 {
+        self.folders
+    }
+
     /// Puts a mailbox in its place and makes its indices.
     pub fn insert(&mut self, number: MailboxNo, mut mailbox: Mailbox) {
         mailbox.index();
@@ -232,15 +252,21 @@ impl Mailboxes {
         }
     }
 
+    /// Puts a mailbox's history into the index and the sums, and with it its folders, of which the history keeps some.
     fn index_history(&mut self, number: MailboxNo) {
-        let history = &self.all[&number].history;
+        let mailbox = &self.all[&number];
+        self.folders += mailbox.count_folders() as u64;
+        let history = &mailbox.history;
         self.bytes += history.bytes();
         self.events += history.events();
         self.fronts.extend(history.front().map(|entry| (entry.position, number)));
     }
 
+    /// Takes out what [`Self::index_history`] put in.
     fn unindex_history(&mut self, number: MailboxNo) {
-        let history = &self.all[&number].history;
+        let mailbox = &self.all[&number];
+        self.folders -= mailbox.count_folders() as u64;
+        let history = &mailbox.history;
         self.bytes -= history.bytes();
         self.events -= history.events();
         if let Some(entry) = history.front() {

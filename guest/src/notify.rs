@@ -138,6 +138,8 @@ impl Notify {
         let mut gauges = vec![
             gauge("accounts", Vec::new(), mailboxes.count() as u64),
             gauge("refused", limit("accounts"), self.state.refused.accounts),
+            gauge("folders", Vec::new(), mailboxes.folders()),
+            gauge("refused", limit("folders"), self.state.refused.folders),
             gauge("refused", limit("subscriptions"), self.state.refused.subscriptions),
             gauge("subscriptions", kind("pull"), counts.pull),
             gauge("subscriptions", kind("streaming"), counts.streaming),
@@ -153,6 +155,7 @@ impl Notify {
             gauge("book_bytes", Vec::new(), book.entries.bytes()),
             gauge("book_deltas", Vec::new(), book.deltas.count() as u64),
             gauge("groupwise_sessions", Vec::new(), sessions.count() as u64),
+            gauge("groupwise_session_bytes", Vec::new(), sessions.bytes()),
             gauge("groupwise_sessions_displaced", Vec::new(), sessions.displaced),
             gauge("groupwise_cursors_displaced", Vec::new(), sessions.cursors_displaced),
             gauge("groupwise_searches_refused", Vec::new(), sessions.searches_refused),

@@ -16,6 +16,9 @@ pub struct Settings {
     pub streaming_idle_minutes: u32,
     /// `accounts` (100000; 1 to 10000000): accounts of the tenant, closed ones included; beyond, no mailbox is opened.
     pub accounts: u32,
+    /// `folders` (1000000; 1000 to 100000000): folders of all accounts, those included that histories still name; beyond, a
+    /// change that names another one is rejected.
+    pub folders: u64,
     /// `ews-subscriptions` (200000; 1 to 10000000): subscriptions of all accounts; beyond, none is made.
     pub subscriptions: u32,
     /// `ews-subscriptions-per-account` (5000; 1 to 1000000): subscriptions to one mailbox.
@@ -56,6 +59,9 @@ pub struct Settings {
     /// `groupwise-sessions-per-account` (50; 1 to 10000): sessions of one account; with one more the one that was idle
     /// longest ends.
     pub sessions_per_account: u32,
+    /// `groupwise-sessions-total-bytes` (67108864; 65536 to 1073741824): what all sessions and their cursors may take, in
+    /// bytes; beyond, those end that were idle longest.
+    pub sessions_total_bytes: u64,
     /// `groupwise-cursors-per-session` (20; 1 to 1000): cursors of one session; with one more the oldest ends.
     pub cursors_per_session: u32,
     /// `groupwise-search-bytes` (16777216; 65536 to 1073741824): how much of the address book a request with a filter looks
@@ -66,6 +72,9 @@ pub struct Settings {
     pub keys_per_account: u32,
     /// `groupwise-key-bytes` (16384; 256 to 131072): what one configuration may say, in bytes; beyond, it is refused.
     pub key_bytes: u32,
+    /// `groupwise-keys-total-bytes` (67108864; 65536 to 1073741824): what the keys of all accounts may take with their
+    /// configurations, in bytes; beyond, a configuration is refused.
+    pub keys_total_bytes: u64,
     /// `groupwise-key-idle-days` (20; 1 to 365): how long a key lives without being used.
     pub key_idle_days: u32,
     /// `groupwise-persistence-days` (20; 1 to 365): the longest that a configuration may have records kept.
@@ -131,6 +140,7 @@ impl Default for Settings {
             heartbeat_seconds: 25,
             streaming_idle_minutes: 1440,
             accounts: 100_000,
+            folders: 1_000_000,
             subscriptions: 200_000,
             subscriptions_per_account: 5000,
             streams_per_account: 10,
@@ -148,10 +158,12 @@ impl Default for Settings {
             book_deltas: 100_000,
             session_idle_minutes: 30,
             sessions_per_account: 50,
+            sessions_total_bytes: 64 << 20,
             cursors_per_session: 20,
             search_bytes: 16 << 20,
             keys_per_account: 100,
             key_bytes: 16_384,
+            keys_total_bytes: 64 << 20,
             key_idle_days: 20,
             persistence_days: 20,
             records_account_bytes: 8 << 20,
@@ -234,6 +246,7 @@ impl Settings {
             "ews-heartbeat-seconds" => self.heartbeat_seconds = small(key, value, 1, 300)?,
             "ews-streaming-idle-minutes" => self.streaming_idle_minutes = small(key, value, 1, 525_600)?,
             "accounts" => self.accounts = small(key, value, 1, 10_000_000)?,
+            "folders" => self.folders = number(key, value, 1000, 100_000_000)?,
             "ews-subscriptions" => self.subscriptions = small(key, value, 1, 10_000_000)?,
             "ews-subscriptions-per-account" => self.subscriptions_per_account = small(key, value, 1, 1_000_000)?,
             "ews-streams-per-account" => self.streams_per_account = small(key, value, 1, 1_000_000)?,
@@ -251,10 +264,12 @@ impl Settings {
             "book-deltas" => self.book_deltas = small(key, value, 1, 10_000_000)?,
             "groupwise-session-idle-minutes" => self.session_idle_minutes = small(key, value, 1, 1440)?,
             "groupwise-sessions-per-account" => self.sessions_per_account = small(key, value, 1, 10_000)?,
+            "groupwise-sessions-total-bytes" => self.sessions_total_bytes = number(key, value, 65_536, 1 << 30)?,
             "groupwise-cursors-per-session" => self.cursors_per_session = small(key, value, 1, 1000)?,
             "groupwise-search-bytes" => self.search_bytes = number(key, value, 65_536, 1 << 30)?,
             "groupwise-keys-per-account" => self.keys_per_account = small(key, value, 1, 100_000)?,
             "groupwise-key-bytes" => self.key_bytes = small(key, value, 256, 131_072)?,
+            "groupwise-keys-total-bytes" => self.keys_total_bytes = number(key, value, 65_536, 1 << 30)?,
             "groupwise-key-idle-days" => self.key_idle_days = small(key, value, 1, 365)?,
             "groupwise-persistence-days" => self.persistence_days = small(key, value, 1, 365)?,
             "groupwise-events-account-bytes" => self.records_account_bytes = number(key, value, 4096, 1 << 30)?,

@@ -9,7 +9,7 @@ use crate::book::Book;
 use crate::contract::{Account, CallId, Instant, Moment, RequestId};
 use crate::ews::codes::Code;
 use crate::ews::streams::Stream;
-use crate::groupwise::Sessions;
+use crate::groupwise::{SessionNo, Sessions};
 use crate::groupwise::events::Events;
 use crate::history::{Entry, Position};
 use crate::ids::{Keys, subscription_text};
@@ -33,6 +33,8 @@ pub enum Timer {
 pub struct Refused {
     /// By the setting `accounts`.
     pub accounts: u64,
+    /// By the setting `folders`.
+    pub folders: u64,
     /// By the setting `ews-subscriptions`.
     pub subscriptions: u64,
 }
@@ -269,6 +271,14 @@ impl State {
         turn.changed |= self.book.cut(turn.at.now, &self.settings) || !cut.is_empty();
         turn.changed |= self.events.cut(&self.settings);
         cut.into_iter().for_each(|mailbox| self.miss_what_was_cut(mailbox));
+    }
+
+    /// Ends GroupWise's sessions while they take more than they may, but not this one. Where it was forgotten who owes, the
+    /// address book's sequences begin anew, so that everybody reads the whole.
+    pub fn cut_sessions(&mut self, but: Option<SessionNo>, now: Instant) {
+        if self.sessions.cut(but, &self.settings) {
+            self.book.begin_anew(now);
+        }
     }
 
     /// Every subscription to a mailbox has missed what was pending, and perhaps more.

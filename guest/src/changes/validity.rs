@@ -2,7 +2,6 @@
 
 use super::Applied;
 use crate::contract::{Account, BookChange, Change, Folder, Happening, Item};
-use crate::mailboxes::Mailbox;
 
 /// How long an id or a name may be, in bytes.
 const MAX_NAME: usize = 1024;
@@ -33,28 +32,28 @@ pub(super) fn change(change: &Change) -> Applied {
     }
 }
 
-/// Whether the folders that a change names can be known.
-pub(super) fn room(mailbox: &Mailbox, change: &Change) -> Applied {
-    let has_room = |folder: &Folder| mailbox.has_room(&folder.id) && mailbox.has_room(&folder.parent);
-    let counted = change.counts.iter().all(|counts| mailbox.has_room(&counts.folder));
+/// Whether all folders that a change names are such.
+pub(super) fn names_only(change: &Change, are_such: impl Fn(&str) -> bool) -> bool {
+    let both = |folder: &Folder| are_such(&folder.id) && are_such(&folder.parent);
+    let counted = change.counts.iter().all(|counts| are_such(&counts.folder));
     let named = match &change.what {
         Happening::MessageDelivered(item)
         | Happening::ItemCreated(item)
         | Happening::ItemDeleted(item)
-        | Happening::FreeBusyChanged(item) => mailbox.has_room(&item.folder),
-        Happening::ItemModified(alteration) => mailbox.has_room(&alteration.item.folder),
+        | Happening::FreeBusyChanged(item) => are_such(&item.folder),
+        Happening::ItemModified(alteration) => are_such(&alteration.item.folder),
         Happening::ItemMoved(relocation) | Happening::ItemCopied(relocation) => {
-            mailbox.has_room(&relocation.before.folder) && mailbox.has_room(&relocation.after.folder)
+            are_such(&relocation.before.folder) && are_such(&relocation.after.folder)
         }
-        Happening::Baseline(folders) => folders.iter().all(has_room),
-        Happening::FolderCreated(folder) | Happening::FolderDeleted(folder) => has_room(folder),
-        Happening::FolderModified(alteration) => has_room(&alteration.folder),
+        Happening::Baseline(folders) => folders.iter().all(both),
+        Happening::FolderCreated(folder) | Happening::FolderDeleted(folder) => both(folder),
+        Happening::FolderModified(alteration) => both(&alteration.folder),
         Happening::FolderMoved(relocation) | Happening::FolderCopied(relocation) => {
-            has_room(&relocation.before) && has_room(&relocation.after)
+            both(&relocation.before) && both(&relocation.after)
         }
         _ => true,
     };
-    if counted && named { Ok(()) } else { Err("the account has too many folders") }
+    counted && named
 }
 
 /// Whether a change of the address book says what it must.

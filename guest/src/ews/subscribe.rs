@@ -7,7 +7,7 @@
 use crate::contract::{Account, AccountName, Reply, Request};
 use crate::history::Position;
 use crate::ids;
-use crate::mailboxes::{Condition, FolderNo, Mailbox, MailboxNo};
+use crate::mailboxes::{Condition, FolderNo, MailboxNo};
 use crate::reply::Text;
 use crate::soap::{Document, Fields, MAX_TEXT, Node, Violation};
 use crate::state::State;
@@ -95,7 +95,7 @@ fn subscribe(
         return Err(Code::ErrorExceededSubscriptionCount);
     }
     let mailbox = state.mailbox_named(account, turn).ok_or(Code::ErrorExceededSubscriptionCount)?;
-    let folders = numbers(state.mailboxes.get_mut(mailbox), &folders)?;
+    let folders = numbers(state, mailbox, &folders)?;
     let history = &state.mailboxes.get(mailbox).history;
     let mut subscription = Subscription {
         id: state.keys.subscription(request.id),
@@ -169,12 +169,23 @@ fn folders<'w>(state: &State, mailbox: Option<MailboxNo>, wanted: &'w Wanted) ->
 }
 
 /// The numbers of folders, ascending; none: all.
-fn numbers(mailbox: &mut Mailbox, folders: &[Found<'_>]) -> Result<Option<Vec<FolderNo>>, Code> {
-    let number = |folder: &Found<'_>| match folder {
+fn numbers(state: &mut State, mailbox: MailboxNo, folders: &[Found<'_>]) -> Result<Option<Vec<FolderNo>>, Code> {
+    let State { mailboxes, settings, refused, .. } = state;
+    let mut number = |folder: &Found<'_>| match folder {
         Found::Known(number) => Ok(*number),
-        Found::Promised(name) => mailbox.promise(name).ok_or(Code::ErrorFolderNotFound),
+        Found::Promised(name) => match mailboxes.get(mailbox).find_role(name) {
+            Some(number) => Ok(number),
+            None if mailboxes.folders() >= settings.folders => {
+                refused.folders += 1;
+                Err(Code::ErrorExceededSubscriptionCount)
+            }
+            None => {
+                let promised = mailboxes.with_folders(mailbox, |mailbox| mailbox.promise(name));
+                promised.ok_or(Code::ErrorFolderNotFound)
+            }
+        },
     };
-    let mut numbers = folders.iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    let mut numbers = folders.iter().map(&mut number).collect::<Result<Vec<_>, _>>()?;
     numbers.sort_unstable();
     numbers.dedup();
     Ok(if numbers.is_empty() { None } else { Some(numbers) })

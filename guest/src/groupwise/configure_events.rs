@@ -3,6 +3,7 @@
 
 use super::asked::text_of;
 use super::events::configuration::{Configuration, Containers, DEFAULT_PERSISTENCE, Definition, words};
+use super::events::key::Key;
 use super::events::times;
 use super::events::words::{EventType, Field, ItemType};
 use super::status::Status;
@@ -33,7 +34,9 @@ pub fn answer(call: Call<'_>) -> Answer {
     if state.mailboxes.get(mailbox).condition == Condition::Closed {
         return Err(Status::InvalidSession);
     }
-    match state.events.find(mailbox, name).and_then(|number| state.events.get(number)) {
+    let known = state.events.find(mailbox, name).and_then(|number| state.events.get(number));
+    let taken = known.map_or(0, Key::weight);
+    match known {
         Some(key) if configuration.definition.is_none() => {
             configuration.definition = key.valid_configuration().and_then(|known| known.definition.clone());
         }
@@ -43,6 +46,11 @@ pub fn answer(call: Call<'_>) -> Answer {
             return Err(Status::TooManyKeys);
         }
         None => {}
+    }
+    let more = Key::weight_of(name, Some(&configuration)).saturating_sub(taken);
+    if more > 0 && state.events.key_bytes() + more > state.settings.keys_total_bytes {
+        state.events.counts.keys_refused += 1;
+        return Err(Status::TooManyKeys);
     }
     state.events.configure(mailbox, name, configuration, turn.at.now);
     Ok(Vec::new())

@@ -17,10 +17,12 @@ pub fn answer(call: Call<'_>) -> Answer {
         return Err(Status::BadParameter);
     }
     let Call { state, turn, session, .. } = call;
-    let session = state.sessions.get_mut(session).ok_or(Status::InvalidSession)?;
     let most = state.settings.cursors_per_session;
-    let (number, closed) = session.cursors.open(Cursor { at: Gap::Start, view, filter }, most);
+    let cursor = Cursor { at: Gap::Start, view, filter };
+    let opened = state.sessions.with_cursors(session, |cursors| cursors.open(cursor, most));
+    let (number, closed) = opened.ok_or(Status::InvalidSession)?;
     state.sessions.cursors_displaced += closed;
+    state.cut_sessions(Some(session), turn.at.now);
     turn.changed = true;
     let mut out = Vec::with_capacity(64);
     out.raw("<m:cursor>");

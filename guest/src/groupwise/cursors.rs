@@ -12,6 +12,9 @@ use super::filter::{Filter, Search};
 use super::status::Status;
 use crate::book::{Entries, Found};
 
+/// What a cursor takes without its view and its filter, in bytes: it stands beside an id.
+const WEIGHT: u64 = 1280;
+
 /// A cursor's number: an xs:int.
 pub type CursorNo = i32;
 
@@ -118,6 +121,15 @@ impl Cursors {
         let surplus = self.open.len().saturating_sub(most as usize);
         (0..surplus).for_each(|_| drop(self.open.pop_first()));
         (self.last, surplus as u64)
+    }
+
+    /// What they take, in bytes.
+    pub fn weight(&self) -> u64 {
+        let weight = |cursor: &Cursor| {
+            let view = cursor.view.as_ref().map_or(0, |view| view.len() as u64);
+            WEIGHT + view + cursor.filter.as_ref().map_or(0, Filter::weight)
+        };
+        self.open.values().map(weight).sum()
     }
 
     /// A cursor.

@@ -7,8 +7,8 @@ use super::{Answer, Call};
 pub fn answer(call: Call<'_>) -> Answer {
     call.must_be_the_book()?;
     let number = call.cursor()?;
-    let session = call.state.sessions.get_mut(call.session).ok_or(Status::InvalidSession)?;
-    if !session.cursors.close(number) {
+    let closed = call.state.sessions.with_cursors(call.session, |cursors| cursors.close(number));
+    if !closed.ok_or(Status::InvalidSession)? {
         return Err(Status::InvalidCursor);
     }
     call.turn.changed = true;

@@ -12,6 +12,9 @@ use super::status::Status;
 /// How many comparisons and groups a filter may have.
 const MAX_PARTS: usize = 64;
 
+/// What a comparison or a group takes without its texts, in bytes.
+const WEIGHT: u64 = 64;
+
 /// How long a name or value may be, in bytes.
 const MAX_TEXT: usize = 1024;
 
@@ -105,6 +108,15 @@ impl Filter {
     pub fn read(document: &Document<'_>, filter: Node) -> Result<Option<Self>, Status> {
         let mut parts = 0;
         document.child(filter, "element").map(|element| part(document, element, &mut parts)).transpose()
+    }
+
+    /// What it takes, in bytes.
+    pub fn weight(&self) -> u64 {
+        let inner = match self {
+            Self::And(parts) | Self::Or(parts) | Self::Not(parts) => parts.iter().map(Self::weight).sum(),
+            Self::Entry { field, value, .. } => (field.len() + value.len()) as u64,
+        };
+        WEIGHT + inner
     }
 
     /// Whether an entry passes.

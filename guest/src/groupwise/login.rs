@@ -51,6 +51,7 @@ pub fn answer(state: &mut State, turn: &mut Turn, asked: &Asked<'_>) -> Answer {
     }
     let program = Program::of(&grant.account.id, asked.text("application").unwrap_or(""));
     state.sessions.begin(grant.visit.clone(), program, turn.at.now, &state.settings);
+    state.cut_sessions(state.sessions.find(&grant.visit), turn.at.now);
     turn.changed = true;
     let mut out = Vec::with_capacity(700);
     out.raw("<m:session>");

@@ -20,6 +20,12 @@ pub type SessionNo = u32;
 /// How much of an application's name is kept, in characters.
 const MAX_APPLICATION: usize = 64;
 
+/// What a session takes without its texts and its cursors, in bytes.
+const SESSION_WEIGHT: u64 = 512;
+
+/// What a program that owes takes without its texts, in bytes.
+const OWING_WEIGHT: u64 = 128;
+
 /// A client program of one account: what the same one says each time that it logs in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Program {
@@ -33,6 +39,10 @@ impl Program {
     /// What a login says.
     pub fn of(account: &str, application: &str) -> Self {
         Self { account: account.to_owned(), application: application.chars().take(MAX_APPLICATION).collect() }
+    }
+
+    fn weight(&self) -> u64 {
+        OWING_WEIGHT + self.account.len() as u64 + self.application.len() as u64
     }
 }
 
@@ -52,7 +62,14 @@ pub struct Session {
     pub skipped: Option<Sequence>,
 }
 
-/// All sessions.
+impl Session {
+    fn weight(&self) -> u64 {
+        // Its program stands in an index, too.
+        SESSION_WEIGHT + self.visit.len() as u64 * 2 + self.program.weight() * 2 + self.cursors.weight()
+    }
+}
+
+/// All sessions. The sums follow from the rest.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions {
     all: BTreeMap<SessionNo, Session>,
@@ -62,7 +79,9 @@ pub struct Sessions {
     by_deadline: BTreeSet<(Instant, SessionNo)>,
     /// Programs without a session that skipped deltas in an earlier one.
     owing: BTreeSet<Program>,
-    /// How many ended because their account began too many.
+    bytes: u64,
+    owing_bytes: u64,
+    /// How many ended because there were too many of their account, or they took too much with all others.
     pub displaced: u64,
     /// How many cursors were closed because their session opened too many.
     pub cursors_displaced: u64,
@@ -81,6 +100,7 @@ impl Sessions {
             self.displaced += 1;
         }
         let owed = self.owing.remove(&program).then_some(0);
+        self.owing_bytes -= owed.map_or(0, |_| program.weight());
         let skipped = owed.or_else(|| self.of_program(&program).find_map(|session| session.skipped));
         let (deadline, cursors) = (deadline(now, settings), Cursors::default());
         self.insert(self.next, Session { visit, program, deadline, cursors, skipped });
@@ -100,24 +120,52 @@ impl Sessions {
 
     /// Ends a session. What its program owes is remembered, for as many programs of an account as it may have sessions.
     pub fn end(&mut self, number: SessionNo, settings: &Settings) {
-        let Some(Session { visit, program, deadline, skipped, .. }) = self.all.remove(&number) else {
+        let Some(session) = self.all.remove(&number) else {
             return;
         };
+        self.bytes -= session.weight();
+        let Session { visit, program, deadline, skipped, .. } = session;
         self.by_visit.remove(&visit);
         self.by_deadline.remove(&(deadline, number));
         self.by_program.remove(&(program.clone(), number));
         let theirs = self.owing.range(Program::of(&program.account, "")..);
         let count = theirs.take_while(|it| it.account == program.account).count();
         if skipped.is_some() && count < settings.sessions_per_account as usize {
-            self.owing.insert(program);
+            self.insert_owing(program);
         }
+    }
+
+    /// Ends sessions, those first that were idle longest and never this one, until all take no more than they may. What their
+    /// programs owe counts, too: where that is most of it, it is forgotten. Whether it was: then every program owes.
+    #[must_use]
+    pub fn cut(&mut self, but: Option<SessionNo>, settings: &Settings) -> bool {
+        let mut forgotten = false;
+        while self.bytes + self.owing_bytes > settings.sessions_total_bytes {
+            if self.owing_bytes > settings.sessions_total_bytes / 2 {
+                self.owing.clear();
+                self.owing_bytes = 0;
+                forgotten = true;
+                continue;
+            }
+            let Some((_, idlest)) = self.by_deadline.iter().find(|(_, number)| Some(*number) != but).copied() else {
+                break;
+            };
+            self.end(idlest, settings);
+            self.displaced += 1;
+        }
+        forgotten
     }
 
     /// An account is closed: its sessions end, and nothing of it is remembered.
     pub fn close(&mut self, account: &str, settings: &Settings) {
         let theirs: Vec<_> = self.of_account(account).collect();
         theirs.into_iter().for_each(|number| self.end(number, settings));
-        self.owing.retain(|program| program.account != account);
+        let owing_bytes = &mut self.owing_bytes;
+        self.owing.retain(|program| {
+            let stays = program.account != account;
+            *owing_bytes -= if stays { 0 } else { program.weight() };
+            stays
+        });
     }
 
     /// When the next one ends.
@@ -150,9 +198,23 @@ impl Sessions {
         self.all.get(&number)
     }
 
-    /// A session, to be altered: its cursors and what it owes, nothing else.
+    /// A session, to be altered: where its cursors stand and what it owes, nothing else.
     pub fn get_mut(&mut self, number: SessionNo) -> Option<&mut Session> {
         self.all.get_mut(&number)
+    }
+
+    /// Opens or closes cursors of a session.
+    pub fn with_cursors<T>(&mut self, number: SessionNo, alter: impl FnOnce(&mut Cursors) -> T) -> Option<T> {
+        let session = self.all.get_mut(&number)?;
+        let before = session.weight();
+        let given = alter(&mut session.cursors);
+        self.bytes = self.bytes - before + session.weight();
+        Some(given)
+    }
+
+    /// What all of them take, and what is remembered of those that have ended, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes + self.owing_bytes
     }
 
     /// How many there are.
@@ -185,7 +247,8 @@ impl Sessions {
 
     /// Puts such a program in its place.
     pub fn insert_owing(&mut self, program: Program) {
-        self.owing.insert(program);
+        let weight = program.weight();
+        self.owing_bytes += if self.owing.insert(program) { weight } else { 0 };
     }
 
     /// Puts a session in its place.
@@ -193,6 +256,7 @@ impl Sessions {
         self.by_visit.insert(session.visit.clone(), number);
         self.by_deadline.insert((session.deadline, number));
         self.by_program.insert((session.program.clone(), number));
+        self.bytes += session.weight();
         self.all.insert(number, session);
     }
 

@@ -160,9 +160,19 @@ impl Mailbox {
         found.or_else(|| matches!(role, "root" | "msgfolderroot").then_some(ROOT))
     }
 
+    /// Whether a folder with this id is known, or was and is not forgotten.
+    pub fn knows(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// How many folders there are, the root and those included that are gone and not forgotten.
+    pub fn count_folders(&self) -> usize {
+        self.folders.len()
+    }
+
     /// Whether a folder with this id could be made known.
     pub fn has_room(&self, id: &str) -> bool {
-        self.by_id.contains_key(id) || self.folders.len() < MAX_FOLDERS
+        self.knows(id) || self.folders.len() < MAX_FOLDERS
     }
 
     /// The folder with this id. One that is not known comes to be below the root, with the role that its id says.
@@ -277,7 +287,8 @@ impl Mailbox {
         found.and_then(|at| self.moved_away.remove(at)).is_some()
     }
 
-    /// Forgets the folders that are gone and that the history no longer names.
+    /// Forgets the folders that are gone and that the history no longer names, and as many moves as it has events fewer: so
+    /// what bounds all histories bounds these too.
     pub(super) fn forget_gone(&mut self) {
         while let Some((position, number)) = self.gone.front().copied() {
             if position > self.history.floor() {
@@ -290,6 +301,8 @@ impl Mailbox {
                 self.numbers.forget(number);
             }
         }
+        let moves = usize::try_from(self.history.events()).unwrap_or(usize::MAX);
+        self.moved_away.drain(..self.moved_away.len().saturating_sub(moves));
     }
 
     /// Makes the index of folders from the folders.

@@ -119,6 +119,50 @@ fn accounts_of_a_tenant_are_limited() {
     assert_eq!((world.gauge("accounts", ""), world.gauge("refused", "accounts")), (1.0, 2.0));
 }
 
+/// Those count that a history still names: there is room again once it has forgotten them.
+#[test]
+fn folders_of_a_tenant_are_limited() {
+    let mut world = World::with(&[("folders", "1000"), ("ews-history-events", "10")]);
+    let made = |number: usize| change(START, Happening::FolderCreated(folder(&format!("f{number}"))));
+    assert!(world.changes("alice@example.org", (1..997).map(made).collect()).rejections.is_empty());
+    assert_eq!(world.gauge("folders", ""), 1000.0, "the root is one, and three there were");
+    let known = world.changes("alice@example.org", vec![change(START, delivered("f7", "m1")), made(1000)]);
+    let reasons: Vec<_> = known.rejections.iter().map(|rejection| rejection.reason.as_str()).collect();
+    assert_eq!(reasons, ["the tenant has as many folders as it may have"]);
+    let refused = world.post_as("bob@example.org", &subscribe_pull(&named("drafts"), 10));
+    assert_eq!(code(&refused.body()), "ErrorExceededSubscriptionCount");
+    assert!(known.changed && refused.reaction.changed, "both are counted");
+    assert_eq!(world.gauge("refused", "folders"), 2.0);
+    assert_eq!(code(&world.post_as("bob@example.org", &subscribe_streaming("")).body()), "NoError", "it promises no folder");
+
+    let gone = (1..100).map(|number| change(START, Happening::FolderDeleted(folder(&format!("f{number}")))));
+    world.changes("alice@example.org", gone.collect());
+    let delivered = (0..10).map(|number| change(START, delivered("f500", &format!("n{number}"))));
+    world.changes("alice@example.org", delivered.collect());
+    assert_eq!(world.gauge("folders", ""), 1000.0 - 99.0 + 1.0, "bob has a root");
+    assert!(world.changes("alice@example.org", vec![made(1000)]).rejections.is_empty());
+    let before = world.gauge("folders", "");
+    world.notify = loaded(&mut world);
+    assert_eq!(world.gauge("folders", ""), before, "it is counted anew");
+}
+
+/// Its events, and the moves that are remembered to recognise deletions which repeat them, go together.
+#[test]
+fn moves_are_remembered_no_longer_than_the_history() {
+    let mut world = World::new();
+    let (id, watermark) = world.pull();
+    world.happens(moved(("inbox", "m1"), ("drafts", "m2")));
+    world.happens(Happening::ItemDeleted(item("inbox", "m1")));
+    assert!(!world.post(&get_events(&id, &watermark)).body().contains("DeletedEvent"), "it only repeats the move");
+    let mut world = World::with(&[("ews-history-total-bytes", "65536")]);
+    let long = |name: &str, number: u64| format!("{name}{number}{}", "x".repeat(900));
+    for number in 0..2_000 {
+        world.happens(moved(("inbox", &long("m", number)), ("drafts", &long("n", number))));
+    }
+    let saved = world.saved().concat().len();
+    assert!(saved < 200_000, "{saved}");
+}
+
 #[test]
 fn an_account_that_was_opened_by_its_name_gets_its_id() {
     let mut world = World::new();

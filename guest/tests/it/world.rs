@@ -155,6 +155,15 @@ impl Answer {
     }
 }
 
+/// The logic after what it saves was loaded.
+pub fn loaded(world: &mut World) -> Notify {
+    let (saved, mut notify) = (world.saved(), Notify::default());
+    for (number, part) in (1..).zip(&saved) {
+        notify.load(&postbell_notify::describe().state_formats[0], part, number < saved.len()).expect("it was saved");
+    }
+    notify
+}
+
 pub fn text(reply: &Reply) -> String {
     String::from_utf8(reply.body.clone()).expect("answers are UTF-8")
 }

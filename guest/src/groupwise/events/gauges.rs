@@ -11,6 +11,7 @@ impl Events {
         let gauge = |name: &str, labels, value: u64| Gauge { name: name.to_owned(), labels, value: value as f64 };
         vec![
             gauge("groupwise_keys", Vec::new(), self.count() as u64),
+            gauge("groupwise_key_bytes", Vec::new(), self.key_bytes()),
             gauge("groupwise_event_bytes", Vec::new(), self.bytes()),
             gauge("groupwise_event_reads", Vec::new(), self.reading().count() as u64),
             gauge("groupwise_keys_ended", labelled("why", "gap"), counts.lost_by_gap),

@@ -13,6 +13,9 @@ use crate::mailboxes::MailboxNo;
 /// A key; never reused.
 pub type KeyNo = u32;
 
+/// What a key takes without its texts, in bytes.
+const WEIGHT: u64 = 512;
+
 /// A day, in milliseconds: keys and records end at midnight (UTC), as GroupWise's nightly maintenance has it.
 pub const DAY: u64 = 86_400_000;
 
@@ -56,6 +59,17 @@ impl Key {
             lost: false,
             seen: 0,
         }
+    }
+
+    /// What it takes with its configuration, without its records, in bytes.
+    pub fn weight(&self) -> u64 {
+        Self::weight_of(&self.name, self.configuration.as_ref())
+    }
+
+    /// What a key with this name and this configuration would take.
+    pub fn weight_of(name: &str, configuration: Option<&Configuration>) -> u64 {
+        // The name stands in an index, too, and containers are kept as they were said and as sources say them.
+        WEIGHT + name.len() as u64 * 2 + configuration.map_or(0, |it| it.bytes() as u64 * 3)
     }
 
     /// Its configuration, unless it is lost.

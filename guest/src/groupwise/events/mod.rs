@@ -10,7 +10,7 @@
 
 pub mod configuration;
 mod gauges;
-mod key;
+pub mod key;
 mod lines;
 mod log;
 mod maintenance;

@@ -30,7 +30,7 @@ pub struct Counts {
     pub lost_as_full: u64,
     /// Keys that ended because nobody read their records, or used them.
     pub expired: u64,
-    /// Configurations that were refused because their account had too many keys.
+    /// Configurations that were refused because their account had too many keys, or all keys took too much.
     pub keys_refused: u64,
     /// Configurations that were refused because they said too much.
     pub configurations_refused: u64,
@@ -62,6 +62,7 @@ pub struct Events {
     pub(super) idle: BTreeSet<(Instant, KeyNo)>,
     by_name: BTreeMap<(MailboxNo, String), KeyNo>,
     pub(super) bytes: u64,
+    key_bytes: u64,
 }
 
 impl Events {
@@ -94,6 +95,11 @@ impl Events {
     /// What all records count for, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What all keys take with their configurations, without their records, in bytes.
+    pub fn key_bytes(&self) -> u64 {
+        self.key_bytes
     }
 
     /// What has happened in a mailbox that has keys.
@@ -297,12 +303,13 @@ impl Events {
             return Marks::default();
         };
         let oldest = key.records.front().map(|uid| self.logs[&key.mailbox].get(*uid).heard);
-        Marks { used: Some(key.used), ends: oldest.map(|heard| key.ends(heard)), due: key.due() }
+        Marks { used: Some(key.used), ends: oldest.map(|heard| key.ends(heard)), due: key.due(), bytes: key.weight() }
     }
 
     /// Makes a key's places in the indices those that it has now.
     fn index(&mut self, number: KeyNo, before: Marks) {
         let now = self.marks(number);
+        self.key_bytes = self.key_bytes - before.bytes + now.bytes;
         if before.used != now.used {
             before.used.map(|used| self.idle.remove(&(used, number)));
             self.idle.extend(now.used.map(|used| (used, number)));
@@ -324,4 +331,5 @@ struct Marks {
     used: Option<Instant>,
     ends: Option<Instant>,
     due: Option<Target>,
+    bytes: u64,
 }

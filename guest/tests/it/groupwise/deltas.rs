@@ -89,7 +89,7 @@ fn a_rebuild_begins_anew_when_it_is_finished() {
 }
 
 /// As Evolution asks: it takes all that there is for read, though it reads 100.
-fn evolutions(world: &mut World, session: &str, first: u64) -> String {
+pub fn evolutions(world: &mut World, session: &str, first: u64) -> String {
     let info = format!("<firstSequence>{first}.000000</firstSequence><count>100</count>");
     let rest = format!("<deltaInfo>{info}</deltaInfo><view>name email sync</view>");
     short(&on_book(world, session, "getDeltas", &rest))

@@ -103,6 +103,60 @@ fn with_one_cursor_too_many_the_oldest_closes() {
     assert_eq!(status(&on_book(&mut world, &other, "readCursor", "<cursor>2</cursor>")), 59909, "it is not theirs");
 }
 
+/// Sessions that were idle longest end, and the one that asks never.
+#[test]
+fn what_all_sessions_take_is_bounded() {
+    let mut world = World::with(&[("groupwise-sessions-total-bytes", "65536"), ("groupwise-sessions-per-account", "1000")]);
+    let first = log_in(&mut world);
+    world.wait(1_000);
+    let last = log_in(&mut world);
+    let bytes = |world: &World| world.gauge("groupwise_session_bytes", "");
+    let before = bytes(&world);
+    let view = format!("<view>{}</view>", "x".repeat(1000));
+    let cursors: Vec<_> = (0..20).map(|_| element(&on_book(&mut world, &first, "createCursor", &view), "cursor")).collect();
+    assert!(bytes(&world) > before + 20_000.0);
+    for cursor in cursors {
+        assert_eq!(status(&on_book(&mut world, &first, "destroyCursor", &format!("<cursor>{cursor}</cursor>"))), 0);
+    }
+    assert_eq!(bytes(&world), before);
+    for _ in 0..20 {
+        on_book(&mut world, &last, "createCursor", &view);
+    }
+    let many: Vec<_> = (0..100).map(|_| log_in(&mut world)).collect();
+    assert!(bytes(&world) <= 65_536.0, "{}", bytes(&world));
+    assert_eq!(world.gauge("groupwise_sessions", ""), 102.0 - world.gauge("groupwise_sessions_displaced", ""));
+    let alive = |world: &mut World, session: &str| status(&on_book(world, session, "getDeltaInfo", "")) == 0;
+    assert!(!alive(&mut world, &first) && !alive(&mut world, &last), "others were idle less long");
+    assert!(alive(&mut world, &many[99]));
+    let before = bytes(&world);
+    world.notify = crate::world::loaded(&mut world);
+    assert_eq!(bytes(&world), before, "it is counted anew");
+}
+
+/// Who was to read the whole book is not remembered for ever: if there are too many, everybody is.
+#[test]
+fn what_ended_sessions_owe_is_bounded_and_never_lost() {
+    let mut world = World::with(&[
+        ("groupwise-sessions-total-bytes", "65536"),
+        ("groupwise-sessions-per-account", "10000"),
+        ("book-deltas", "2"),
+    ]);
+    book(&mut world, ["a", "b", "c", "d"].map(|id| BookChange::Added(entry("contact", id, id))).into());
+    let rebuilt = |world: &mut World, session: &str| element(&on_book(world, session, "getDeltaInfo", ""), "lastTimePORebuild");
+    let watcher = log_in(&mut world);
+    let before = rebuilt(&mut world, &watcher);
+    world.wait(2_000);
+    for number in 0..1_000 {
+        let session = log_in_with(&mut world, &format!("{number}{}", "x".repeat(60)));
+        // Its deltas are gone, and it is told so: it owes the whole book.
+        super::deltas::evolutions(&mut world, &session, 1);
+        send(&mut world, &soap(&session, "<logoutRequest/>"));
+    }
+    assert!(world.gauge("groupwise_session_bytes", "") <= 65_536.0);
+    let session = log_in_with(&mut world, "another");
+    assert_ne!(rebuilt(&mut world, &session), before, "everybody is to read the whole");
+}
+
 #[test]
 fn lists_views_and_filters_have_bounds() {
     let mut world = World::new();

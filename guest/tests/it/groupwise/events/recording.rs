@@ -339,3 +339,28 @@ fn what_is_wrong_is_refused() {
     let gone = exchange(&mut site.world, &soap("", &get_events("a", "")));
     assert_eq!(status(&text(&gone.replies[0])), 59920);
 }
+
+/// A key with its configuration counts for a bound of all accounts together; what replaces one counts for the difference.
+#[test]
+fn what_all_keys_take_is_bounded() {
+    let mut site = Site::with(&[("groupwise-keys-total-bytes", "65536"), ("groupwise-keys-per-account", "1000")]);
+    let containers: String = (0..50).map(|number| format!("<container>{number}{}@16</container>", "x".repeat(60))).collect();
+    let large = definition("FolderItemAdd", &format!("<containers>{containers}</containers>"));
+    let small = definition("FolderItemAdd", "");
+    let taken = |site: &Site| site.world.gauge("groupwise_key_bytes", "");
+    let made = (0..100).take_while(|number| site.configure(&format!("k{number}"), &large) == 0).count();
+    assert!((2..10).contains(&made), "{made}");
+    assert!(taken(&site) <= 65_536.0, "{}", taken(&site));
+    assert_eq!(site.configure("another", &large), 53531);
+    assert_eq!(site.configure("k0", &large), 0, "it takes no more than it took");
+    assert_eq!(site.configure("k0", &small), 0);
+    assert_eq!(site.configure("another", &large), 0, "there is room again");
+    let before = taken(&site);
+    site.world.notify = crate::world::loaded(&mut site.world);
+    assert_eq!(taken(&site), before, "it is counted anew");
+    let keys: Vec<_> = (0..made).map(|number| format!("k{number}")).chain(["another".into()]).collect();
+    for key in keys {
+        assert_eq!(site.status(&format!("<removeEventConfigurationRequest><key>{key}</key></removeEventConfigurationRequest>")), 0);
+    }
+    assert_eq!(taken(&site), 0.0);
+}
