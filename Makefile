@@ -1,6 +1,6 @@
 # What there is to do here; each line of work is one command. `make help` lists them.
 
-.PHONY: help setup build run test torture fuzz advisories test-schemas bench component lint
+.PHONY: help setup build run test torture fuzz advisories test-schemas bench component release deb container-root lint
 
 # One build for everything below: cargo would otherwise build wasmtime a second time, with and without the features that
 # tests ask of what it shares with them.
@@ -47,6 +47,15 @@ bench: setup ## measure native code and component, journal and bare store, waiti
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm
+
+release: setup ## build the program for use: target/release/postbell
+	cargo build --release --package postbell --bin postbell
+
+deb: setup ## make a Debian package: target/debian/postbell_*.deb
+	@scripts/deb
+
+container-root: setup ## make the root of a container: target/container-root (packaging/Containerfile copies it)
+	@scripts/container-root target/container-root
 
 lint: setup ## check format, lints, and the licences and origin of dependencies, as CI does
 	cargo fmt --all --check

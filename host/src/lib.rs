@@ -88,8 +88,8 @@ use outbound::{NoCalls, Outbound};
 use plugin::{Compiler, Library, Plugin, PluginError, PluginLimits, Verify};
 pub use statistics::{HistogramFigures, Statistics, Timings};
 use tenant::{
-    Actor, ActorParts, Background, Beginning, Choice, Lease, Limits, Mailbox, OwnThreads, Running, Shard, Tenant,
-    UnreadTotal, first_request,
+    Actor, ActorParts, Background, Beginning, Choice, Lease, Limits, Mailbox, OwnThreads, Running, Scheduling, Shard,
+    Tenant, UnreadTotal, first_request,
 };
 
 /// Engine, threads, journal and clock, shared by all tenants. Cheap to clone; when the last handle is dropped its
@@ -262,8 +262,8 @@ impl Host {
         let shard = |number| Shard::start(number, options.clock.clone(), most_awake, own_threads.clone());
         let shards = (0..options.shards.max(1)).map(shard).collect();
         let committer = Committer::start(options.journal.clone(), options.clock.clone());
-        let background = Background::start("postbell-pure", options.shards.max(2));
-        let followers = Background::start("postbell-follow", options.shards.max(2));
+        let background = Background::start("postbell-pure", options.shards.max(2), Scheduling::Ordinary);
+        let followers = Background::start("postbell-follow", options.shards.max(2), Scheduling::Batch);
         let unread = UnreadTotal::new(options.unread_bytes);
         let (timings, open) = (Arc::default(), Mutex::default());
         let inner =

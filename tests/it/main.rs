@@ -27,6 +27,7 @@ mod live_sources;
 mod logins;
 mod model;
 mod outbound;
+mod packaging;
 mod parity;
 mod parked;
 mod plugin_authors;

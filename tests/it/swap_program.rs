@@ -280,6 +280,32 @@ fn a_difference_that_is_wanted_is_only_reported() -> Result<()> {
     Ok(())
 }
 
+/// Neither when a tenant begins with it, nor when a server starts again whose file was replaced.
+#[test]
+fn nothing_starts_with_an_unsigned_component_where_keys_are_trusted() -> Result<()> {
+    let keys = minisign::KeyPair::generate_unencrypted_keypair()?;
+    let sign = |component: &[u8]| {
+        minisign::sign(Some(&keys.pk), &keys.sk, component, None, None).map(|signature| signature.to_string())
+    };
+    let trusted = format!("[plugins]\ntrusted-keys = ['{}']\n", keys.pk.to_base64());
+    let start = served(&trusted)?;
+    let refused = |start: &Start, why: &str| -> Result<()> {
+        let configuration = start.folder().join("postbell.toml");
+        let finished = run(PROGRAM, ["serve".as_ref(), "--config".as_ref(), configuration.as_os_str()])?;
+        ensure!(finished.code == 3 && finished.stderr.contains(why) && finished.stdout.is_empty(), "{finished:?}");
+        Ok(())
+    };
+    refused(&start, "trusted-keys asks for one")?;
+    write(start.folder(), "first.wasm.minisig", sign(&guest("second"))?.as_bytes())?;
+    refused(&start, "no trusted key made it")?;
+    write(start.folder(), "first.wasm.minisig", sign(&guest("first"))?.as_bytes())?;
+    let server = start.start()?;
+    let again = server.again();
+    server.stop()?;
+    write(again.folder(), "first.wasm", &guest("second"))?;
+    refused(&again, "no trusted key made it")
+}
+
 #[test]
 fn only_signed_components_take_over_where_keys_are_trusted() -> Result<()> {
     let keys = minisign::KeyPair::generate_unencrypted_keypair()?;

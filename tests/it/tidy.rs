@@ -79,8 +79,23 @@ fn every_test_that_the_map_names_is_there() -> Result<()> {
     let map = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
     let (_, invariants) = map.split_once("## Invariants").context("a section on invariants")?;
     let (invariants, _) = invariants.split_once("\n## ").context("a section after it")?;
-    let named: Vec<_> = invariants.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
-    ensure!(named.len() > 5, "these are all tests that the map names: {named:?}");
+    are_there(invariants)
+}
+
+/// SECURITY.md names the test of each promise.
+#[test]
+fn every_test_that_a_promise_names_is_there() -> Result<()> {
+    let promises = std::fs::read_to_string(root().join("SECURITY.md"))?;
+    for path in promises.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.contains(' ')) {
+        ensure!(root().join(path).exists(), "there is no {path}");
+    }
+    are_there(&promises)
+}
+
+/// Whether all tests that a text names are there.
+fn are_there(text: &str) -> Result<()> {
+    let named: Vec<_> = text.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
+    ensure!(named.len() > 5, "these are all tests that it names: {named:?}");
     for (module, test) in named {
         let text = std::fs::read_to_string(root().join(format!("tests/it/{module}.rs"))).context(module.to_owned())?;
         ensure!(text.contains(&format!("fn {test}()")), "there is no {module}::{test}");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, journal, logins, metrics, plugins, tenants};
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, console, journal, logins, metrics, plugins, tenants};
 use crate::ingest::users::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
@@ -41,6 +41,7 @@ pub(super) fn router(state: State) -> Router {
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(get_ready))
+        .merge(console::routes())
         .fallback(async || Refusal::path())
         .method_not_allowed_fallback(async || Refusal::method())
         .with_state(state)

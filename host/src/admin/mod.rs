@@ -9,12 +9,14 @@
 //! - `GET /v1/tenants`, `GET`, `PUT` and `DELETE /v1/tenants/{tenant}`: the tenants themselves, with the server's admin
 //!   key; one of its own for `GET`.
 //! - `DELETE /v1/tenants/{tenant}/logins`: ends logins of the tenant's clients, with an admin key.
+//! - `/console/`: pages for operators, after a login with an admin key.
 //! - `GET /metrics`, `GET /healthz` and `GET /readyz`: without one, as monitoring expects it; they tell the names of tenants and
 //!   counts, so this listener belongs on loopback or on a network of the operator's.
 //!
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
 
 mod api;
+mod console;
 pub mod journal;
 mod keys;
 mod logins;
@@ -36,10 +38,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::console::Console;
 use self::keys::{Key, bearer};
 use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
 use crate::Host;
+use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::program::admission::Admission;
 use crate::program::tenants::{Changed, Tenants as Managed};
@@ -114,6 +118,8 @@ struct Shared {
     /// How often the configuration was read again, and taken or not.
     reloads: [AtomicU64; 2],
     stopping: AtomicBool,
+    clock: Arc<dyn Clock>,
+    console: Console,
 }
 
 /// The tenants by their names.
@@ -135,6 +141,13 @@ struct Seat {
     shown: bool,
 }
 
+impl Seat {
+    /// Whether a key gives this right to the tenant.
+    fn gives(&self, key: &str, right: Right) -> bool {
+        self.keys.iter().any(|(its, own)| *its >= right && own.matches(key))
+    }
+}
+
 /// What the admin listener is made of.
 pub struct AdminParts {
     /// The tenants.
@@ -149,6 +162,8 @@ pub struct AdminParts {
     pub host: Host,
     /// Which components may take over.
     pub admission: Admission,
+    /// The time of the console's sessions.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What a key allows; the greater right includes the lesser.
@@ -161,7 +176,7 @@ enum Right {
 impl State {
     /// Serves these.
     pub fn new(parts: AdminParts) -> State {
-        let AdminParts { tenants, admin_key, metrics_tenants, clients, host, admission } = parts;
+        let AdminParts { tenants, admin_key, metrics_tenants, clients, host, admission, clock } = parts;
         let state = State(Arc::new(Shared {
             admin_key: admin_key.as_deref().map(Key::of),
             tenants: RwLock::default(),
@@ -175,6 +190,8 @@ impl State {
             managed: OnceLock::new(),
             reloads: Default::default(),
             stopping: AtomicBool::new(false),
+            clock,
+            console: Console::default(),
         }));
         for tenant in tenants {
             state.insert(tenant);
@@ -251,13 +268,17 @@ impl State {
 
     /// The tenant, if the request's key has this right to it.
     fn authorize(&self, headers: &HeaderMap, tenant: &str, right: Right) -> Result<Arc<Seat>, Refusal> {
-        let key = bearer(headers).ok_or_else(|| Refusal::key(right))?;
-        let has = |seat: &Seat, right| seat.keys.iter().any(|(its, own)| *its >= right && own.matches(key));
+        self.authorize_key(bearer(headers), tenant, right)
+    }
+
+    /// The tenant, if a key has this right to it.
+    fn authorize_key(&self, key: Option<&str>, tenant: &str, right: Right) -> Result<Arc<Seat>, Refusal> {
+        let key = key.ok_or_else(|| Refusal::key(right))?;
         let for_all = self.is_administrator(key);
         let tenants = self.tenants();
         match tenants.seats.get(tenant) {
-            Some(seat) if for_all || has(seat, right) => Ok(seat.clone()),
-            None if for_all || tenants.seats.values().any(|seat| has(seat, Right::Ingest)) => {
+            Some(seat) if for_all || seat.gives(key, right) => Ok(seat.clone()),
+            None if for_all || tenants.seats.values().any(|seat| seat.gives(key, Right::Ingest)) => {
                 Err(Refusal::tenant(tenant))
             }
             _ => Err(Refusal::key(right)),

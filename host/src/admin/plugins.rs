@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use self::line::{Line, Wrong};
 use super::api::{Named, aside, body};
+use super::keys::bearer;
 use super::refusal::Refusal;
 use super::{COMPONENT_BYTES, Right, State};
 use crate::plugin::Plugin;
@@ -65,7 +66,7 @@ pub struct TenantListing {
 }
 
 impl TenantListing {
-    fn of(tenant: &Tenant) -> TenantListing {
+    pub(super) fn of(tenant: &Tenant) -> TenantListing {
         let Version { plugin, tenure, faults } = tenant.version();
         TenantListing {
             tenant: tenant.name().to_owned(),
@@ -95,8 +96,20 @@ pub(super) async fn put_plugin(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let key = bearer(request.headers()).map(str::to_owned);
+    swap(state, key.as_deref(), tenant, query, request).await
+}
+
+/// As the request has it, for whoever has this key.
+pub(super) async fn swap(
+    state: State,
+    key: Option<&str>,
+    tenant: Named<String>,
+    query: Option<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let seat = state.authorize(request.headers(), &tenant, Right::Administer)?;
+    let seat = state.authorize_key(key, &tenant, Right::Administer)?;
     let (options, signature) = (options(query.as_deref().unwrap_or_default())?, signature(request.headers())?);
     let component = body(request, COMPONENT_BYTES, Refusal::component_too_large).await?;
     let (tenant, admission) = (seat.tenant.clone(), state.0.admission.clone());
@@ -124,8 +137,13 @@ pub(super) async fn post_rollback(
     tenant: Named<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    roll_back(state, bearer(&headers), tenant)
+}
+
+/// Lets the version before come back, for whoever has this key.
+pub(super) fn roll_back(state: State, key: Option<&str>, tenant: Named<String>) -> Result<Response, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let tenant = state.authorize(&headers, &tenant, Right::Administer)?.tenant.clone();
+    let tenant = state.authorize_key(key, &tenant, Right::Administer)?.tenant.clone();
     Ok(lines(async move |out: Out| {
         out.line(SwapEvent::Step(Step::Prepare).into()).await?;
         match tenant.roll_back().await {

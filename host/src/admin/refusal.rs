@@ -94,6 +94,10 @@ impl Refusal {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
+    pub fn form_too_large() -> Refusal {
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "that is no key")
+    }
+
     pub fn archives() -> Refusal {
         Refusal::unavailable("busy", format!("{ARCHIVES} archives are being made already"), 10)
     }

@@ -209,6 +209,7 @@ struct FileTable {
     plugins: PluginsTable,
     #[serde(default)]
     limits: LimitsTable,
+    #[serde(default)]
     tenant: Vec<TenantTable>,
 }
 

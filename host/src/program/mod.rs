@@ -15,6 +15,7 @@ pub mod history;
 pub mod inspect;
 pub mod journal;
 pub mod logging;
+pub mod manual;
 pub mod new_plugin;
 pub mod opening;
 pub mod output;
@@ -22,6 +23,7 @@ pub mod pack;
 pub mod plugins;
 pub mod replay;
 pub mod serve;
+pub mod service;
 pub mod shown;
 pub mod signatures;
 pub mod source;
@@ -34,7 +36,7 @@ pub mod users;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::journal::JetStreamError;
 use crate::journal::archive::ArchiveError;
@@ -145,6 +147,10 @@ enum Command {
     /// Manage a users file. A server reads the file when it starts.
     #[command(subcommand)]
     User(users::UserCommand),
+    #[command(after_help = EXIT_CODES)]
+    Man(manual::ManArgs),
+    #[command(after_help = EXIT_CODES)]
+    Completions(manual::CompletionsArgs),
     /// What `serve` starts to compile a plugin under limits.
     #[command(hide = true)]
     CompileComponent(CompileArgs),
@@ -211,6 +217,8 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Plugin(PluginCommand::Check(args)) => check::run(&args),
         Command::Plugin(PluginCommand::Extract { file }) => inspect::extract(&file).map(|()| 0),
         Command::User(command) => users::run(command).map(|()| 0),
+        Command::Man(args) => manual::man(CommandLine::command(), &args).map(|()| 0),
+        Command::Completions(args) => manual::completions(CommandLine::command(), &args).map(|()| 0),
         Command::CompileComponent(args) => Ok(compile_component(&args)),
     }
 }
@@ -233,7 +241,6 @@ fn compile_component(args: &CompileArgs) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -265,6 +272,8 @@ mod tests {
             "plugin pack",
             "plugin extract",
             "user add",
+            "man",
+            "completions",
         ];
         for path in commands {
             for flag in ["--help", "--version"] {

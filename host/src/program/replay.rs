@@ -17,6 +17,7 @@ use super::history::{History, Origin};
 use super::output::{self, Output};
 use super::{Failure, inspect};
 use crate::journal::{Journal, Seat, SeatFacts, records};
+use crate::contract::types::Reaction;
 use crate::plugin::Plugin;
 use crate::{Host, HostOptions};
 
@@ -125,6 +126,23 @@ fn part(args: &ReplayArgs, history: &History, journal: Arc<dyn Journal>, plugin:
         return Err(Failure::Usage(message));
     }
     Ok(Part { journal, seat, facts, from, to })
+}
+
+/// What a plugin makes of one input of a seat, after all before it; in words why that cannot be said. Blocks.
+///
+/// # Errors
+///
+/// The history does not reach back far enough, or the plugin fails.
+pub fn caused(journal: Arc<dyn Journal>, seat: Seat, plugin: &Plugin, sequence: u64) -> Result<Reaction, String> {
+    let facts = journal.facts(&seat).map_err(|error| error.to_string())?.ok_or("there is no history")?;
+    let part = Part { journal, seat, facts, from: sequence, to: sequence };
+    let mut run = Run::begin(&("the plugin".to_owned(), plugin.clone()), &part).map_err(|error| error.to_string())?;
+    let mut caused = None;
+    for record in records(&*part.journal, &part.seat, run.next(), sequence) {
+        let record = record.map_err(|error| error.to_string())?;
+        caused = run.feed(&record).map_err(|error| error.to_string())?;
+    }
+    caused.ok_or_else(|| "there is no such input".to_owned())
 }
 
 fn replay(part: &Part, mut run: Run, mut judge: Judge, failed: impl Fn(RunError) -> Failure) -> Result<u8, Failure> {

@@ -21,6 +21,7 @@ use super::config::{Config, Fixed, Limits, PushConfig, Setting, TenantConfig};
 use super::data::DataDirectory;
 use super::logging::{self, LogFormat};
 use super::opening::{self, Wanted};
+use super::service::{self, Progress};
 use super::signatures::TrustedKeys;
 use super::tenants::{Tenants, TenantsParts, client_tenant};
 use super::{Failure, demo, demo_config, inspect};
@@ -281,7 +282,7 @@ async fn serve(
         admission: admission.clone(),
         front: front.clone(),
         gate,
-        clock,
+        clock: clock.clone(),
         config: &config,
         tenants: tenants.clone(),
     };
@@ -293,6 +294,7 @@ async fn serve(
         clients: front.counters.clone(),
         host: host.clone(),
         admission,
+        clock,
     });
     state.manage(managed.clone());
 
@@ -302,6 +304,7 @@ async fn serve(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let clients_url = format!("{scheme}://{client_address}");
     announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
+    service::tell(Progress::Ready);
     let mut background = JoinSet::new();
     if let Some(tls) = tls {
         background.spawn(tls.watch());
@@ -315,6 +318,7 @@ async fn serve(
     }
     background.abort_all();
     tracing::info!("stopping");
+    service::tell(Progress::Stopping);
     state.stop();
     let tenants: Vec<Tenant> = managed.known().await.values().map(|(_, tenant)| tenant.clone()).collect();
     finish(&tenants, listeners, &limits, &mut signals).await;
@@ -323,6 +327,7 @@ async fn serve(
 
 /// Reads the configuration again. What is wrong with it is said, and nothing changes.
 async fn reload(managed: Tenants, state: admin::State, begun_with: Fixed) {
+    service::tell(Progress::Reloading);
     match managed.reload(&begun_with).await {
         Ok(changed) => {
             state.publish(changed);
@@ -333,6 +338,7 @@ async fn reload(managed: Tenants, state: admin::State, begun_with: Fixed) {
             state.reloaded(false);
         }
     }
+    service::tell(Progress::Ready);
 }
 
 /// Both listeners. The operators' ends last: it tells that the server stops.

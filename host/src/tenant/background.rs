@@ -3,9 +3,33 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// How the system shares the processor among a queue's threads and all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheduling {
+    /// As it does among all.
+    Ordinary,
+    /// As work that nobody waits for: who wakes such a thread keeps the processor. A shard that hands over an old instance at
+    /// a cut-over would otherwise lose it for a millisecond, in the midst of its tenant's inputs.
+    Batch,
+}
+
+impl Scheduling {
+    /// Applies it to the calling thread.
+    fn apply(self) {
+        if self == Scheduling::Batch {
+            let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+            // The priority says the niceness, which may not be made less than that of the whole process: an error means
+            // that, and the policy holds nevertheless.
+            let nice = ThreadPriority::Os(Default::default());
+            let _ = thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), nice, policy);
+        }
+    }
+}
 
 /// Hands jobs to the threads, which end when the last handle is gone; jobs that wait then are dropped.
 #[derive(Clone)]
@@ -35,14 +59,17 @@ struct Waiting {
 
 impl Background {
     /// Starts `threads` threads that are called `name`.
-    pub(crate) fn start(name: &str, threads: usize) -> Background {
+    pub(crate) fn start(name: &str, threads: usize, scheduling: Scheduling) -> Background {
         let most_of_one = threads.saturating_sub(1).max(1);
         let queue = Arc::new(Queue { waiting: Mutex::default(), changed: Condvar::new(), most_of_one });
         for _ in 0..threads {
             let queue = queue.clone();
             std::thread::Builder::new()
                 .name(name.into())
-                .spawn(move || queue.work())
+                .spawn(move || {
+                    scheduling.apply();
+                    queue.work();
+                })
                 .expect("the operating system gives a thread at start");
         }
         Background { handle: Arc::new(Handle(queue)) }
@@ -151,7 +178,7 @@ mod tests {
 
     #[test]
     fn who_is_in_a_hurry_comes_first() {
-        let background = Background::start("test", 1);
+        let background = Background::start("test", 1, Scheduling::Ordinary);
         let (begin, began) = channel();
         let (done, dones) = channel();
         background.submit(0, move || began.recv().expect("the test says when"));
@@ -166,8 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn each_queue_has_threads_of_its_scheduling() {
+        let policy = |scheduling| {
+            let (said, says) = channel();
+            let background = Background::start("test", 1, scheduling);
+            background.submit(0, move || said.send(thread_priority::thread_schedule_policy()).expect("the test listens"));
+            says.recv().expect("it says").expect("the system says")
+        };
+        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        assert_eq!(policy(Scheduling::Batch), batch);
+        assert_ne!(policy(Scheduling::Ordinary), batch);
+    }
+
+    #[test]
     fn one_tenant_never_has_all_threads() {
-        let background = Background::start("test", 2);
+        let background = Background::start("test", 2, Scheduling::Ordinary);
         let (ends, ended) = channel::<()>();
         let (done, dones) = channel();
         background.submit(1, move || _ = ended.recv());

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
 pub use answer::{Answer, Body, Closed, Parts, Receipt};
-pub(crate) use background::Background;
+pub(crate) use background::{Background, Scheduling};
 pub use follower::Retention;
 pub(crate) use guard::{Guard, is_header};
 pub use lease::Lease;

@@ -1,17 +1,21 @@
-//! The ceiling of one tenant: what it takes with as many accounts, subscriptions and events as its settings let it have.
+//! The ceiling of one tenant: what it takes with as much of everything as its settings let it have.
 
-use postbell::contract::changes::Batch;
-use postbell::contract::requests::Access;
+use postbell::contract::changes::{Batch, BookChange, Entry, Field};
+use postbell::contract::requests::{Rank, Request as Asked};
 use postbell::tenant::{Body, Limits, Request, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::gauge;
+use postbell_tests::groupwise::{self, login};
 use postbell_tests::histories::{self, delivery, subscribe_pull};
+use postbell_tests::zimbra;
 
 use crate::scene;
 
 /// What the settings let one tenant have, if nobody sets them.
 const ACCOUNTS: usize = 100_000;
 const SUBSCRIPTIONS: usize = 200_000;
+const WAIT_SETS: usize = 100_000;
+const MEMBERS: usize = 2_000_000;
 
 /// How many accounts a batch names.
 const BATCH: usize = 1_000;
@@ -29,19 +33,38 @@ pub fn run() {
         for number in 0..SUBSCRIPTIONS {
             assert!(subscribe(&tenant, number % ACCOUNTS).await.contains("NoError"));
         }
-        said(&tenant, "subscriptions");
         assert!(subscribe(&tenant, 0).await.contains("ErrorExceededSubscriptionCount"));
-        // Until the oldest events go because there are too many.
+        said(&tenant, "subscriptions");
+        for number in 0..WAIT_SETS {
+            assert!(wait_set(&tenant, number).await.contains("CreateWaitSetResponse"));
+        }
+        assert!(wait_set(&tenant, 0).await.contains("MAINTENANCE_MODE"));
+        said(&tenant, "WaitSets");
+        fill_book(&tenant).await;
+        said(&tenant, "address book");
+        let mut recorded = 0;
+        for number in 0..ACCOUNTS {
+            let visit = format!("visit{number}");
+            log_in(&tenant, number, &visit).await;
+            recorded += usize::from(record(&tenant, number, &visit).await);
+        }
+        said(&tenant, &format!("sessions, {recorded} keys"));
+        // Until the oldest events go because there are too many, and keys are lost because their records are.
         let (id, mut round, mut before) = ("x".repeat(200), 1, 0.0);
-        while before < gauge(&tenant, "history_bytes").await {
-            before = gauge(&tenant, "history_bytes").await;
+        while before < held(&tenant).await {
+            before = held(&tenant).await;
             deliver(&tenant, round, &id).await;
             round += 1;
         }
-        said(&tenant, "events");
+        said(&tenant, "events and records");
         assert!(tenant.statistics().faults.is_empty(), "{:?}", tenant.statistics().faults);
         tenant.close().await;
     });
+}
+
+/// Bytes of events and records.
+async fn held(tenant: &Tenant) -> f64 {
+    gauge(tenant, "history_bytes").await + gauge(tenant, "groupwise_event_bytes").await
 }
 
 /// One message for each account.
@@ -54,11 +77,55 @@ async fn deliver(tenant: &Tenant, round: u64, id: &str) {
     }
 }
 
+/// Small entries, until one has no room.
+async fn fill_book(tenant: &Tenant) {
+    for first in (0..).step_by(BATCH) {
+        let entry = |number: usize| {
+            let field = |name: &str, value| Field { name: name.into(), label: String::new(), value };
+            let fields = vec![field("name", format!("Name {number}")), field("emailList/email", account(number))];
+            let id = format!("entry{number}");
+            BookChange::Added(Entry { id, uuid: None, kind: "contact".into(), fields, members: vec![] })
+        };
+        let batch = Batch { accounts: vec![], book: (first..first + BATCH).map(entry).collect() };
+        let done = tenant.ingest(batch, None).await.expect("it is taken");
+        if let Some(rejection) = done.rejections.first() {
+            assert_eq!(rejection.reason, "the address book is larger than book-bytes");
+            return;
+        }
+    }
+}
+
 async fn subscribe(tenant: &Tenant, number: usize) -> String {
-    let request = histories::request(0, &account(number), subscribe_pull("inbox"));
-    let (head, body) = (request.head, request.body.into());
-    let access: Access = request.access;
-    let answer = tenant.request(Request { head, body, access, act_as: None, accounts: vec![] }).await;
+    ask(tenant, histories::request(0, &account(number), subscribe_pull("inbox"))).await
+}
+
+/// A set of as many members as there are for each.
+async fn wait_set(tenant: &Tenant, number: usize) -> String {
+    let share = MEMBERS / WAIT_SETS;
+    let names: Vec<_> = (0..share).map(|member| account((number * share + member) % ACCOUNTS)).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let body = zimbra::soap("*", &zimbra::create("all", "", &names));
+    ask(tenant, zimbra::request(0, "admin@example.org", Rank::Administrator, body, &names)).await
+}
+
+async fn log_in(tenant: &Tenant, number: usize, visit: &str) {
+    let body = login(&account(number), "*");
+    let said = ask(tenant, groupwise::request(0, &account(number), Rank::User, visit, body)).await;
+    assert!(said.contains("<code>0</code>"), "{said}");
+}
+
+/// A key for everything; whether there was room for it.
+async fn record(tenant: &Tenant, number: usize, visit: &str) -> bool {
+    let body = "<configureEventsRequest><events enabled=\"1\"><key>notify</key><definition><events><event>FolderItemAdd\
+                </event></events></definition></events></configureEventsRequest>";
+    let body = groupwise::soap("*", body);
+    let said = ask(tenant, groupwise::request(0, &account(number), Rank::User, visit, body)).await;
+    said.contains("<code>0</code>")
+}
+
+async fn ask(tenant: &Tenant, asked: Asked) -> String {
+    let Asked { head, body, access, accounts, .. } = asked;
+    let answer = tenant.request(Request { head, body: body.into(), access, act_as: None, accounts }).await;
     match answer.expect("an answer").body {
         Body::Whole(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Body::Parts(_) => panic!("this answer comes at once"),
@@ -70,5 +137,5 @@ fn account(number: usize) -> String {
 }
 
 fn said(tenant: &Tenant, with: &str) {
-    println!("with all its {with:<14} {:>6} MiB", tenant.statistics().memory >> 20);
+    println!("with all its {with:<26} {:>6} MiB", tenant.statistics().memory >> 20);
 }
