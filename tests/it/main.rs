@@ -8,6 +8,7 @@ mod captured;
 mod cluster;
 mod commit;
 mod component;
+mod console;
 mod conformance;
 mod damage;
 mod edge;
@@ -49,6 +50,7 @@ mod tenants;
 mod tidy;
 mod tls;
 mod tools;
+mod traces;
 mod wait_sets;
 mod wire;
 

@@ -1,6 +1,7 @@
 //! What a package brings beside the program: manual pages, completions, a unit of systemd, a sample configuration, and a
 //! root for containers.
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use postbell_tests::admin::Admin;
 use postbell_tests::ews::Client;
 use postbell_tests::program::{Process, Start, run};
 
-use crate::{PROGRAM, cheap_hash, configured};
+use crate::{PROGRAM, cheap_hash, configured, demo};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -48,6 +49,38 @@ fn commands_are_completed() -> Result<()> {
     let completed = Command::new("bash").args(["-c", &format!("{script}\n{asked}")]).output()?;
     assert_eq!(String::from_utf8_lossy(&completed.stdout), "swap\n", "{completed:?}");
     assert_eq!(run(PROGRAM, ["completions", "none"])?.code, 2);
+    Ok(())
+}
+
+/// What the dashboard and the alerts ask for is among what the program gives, labels included.
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_what_there_is() -> Result<()> {
+    let server = demo()?;
+    let metrics = Admin::source(&server).ask("GET", "/metrics", b"")?.body;
+    let kinds = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let names: BTreeSet<String> = kinds
+        .flat_map(|(name, kind)| match kind {
+            "counter" => vec![format!("{name}_total")],
+            "info" => vec![format!("{name}_info")],
+            "histogram" => vec![format!("{name}_bucket")],
+            _ => vec![name.to_owned()],
+        })
+        .collect();
+    for file in ["dashboard.json", "alerts.yml"] {
+        let text = std::fs::read_to_string(root().join("packaging/monitoring").join(file))?;
+        let asked: BTreeSet<&str> = text
+            .split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+            .filter(|word| word.starts_with("postbell_"))
+            .collect();
+        ensure!(asked.len() > 10, "{file}: {asked:?}");
+        let unknown: Vec<_> = asked.into_iter().filter(|name| !names.contains(*name)).collect();
+        ensure!(unknown.is_empty(), "{file} asks for {unknown:?}; there is {names:?}");
+    }
+    let dashboard = std::fs::read_to_string(root().join("packaging/monitoring/dashboard.json"))?;
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard)?;
+    let panels = dashboard["panels"].as_array().context("panels")?;
+    let numbers: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+    ensure!(panels.len() == numbers.len() && panels.iter().all(|panel| panel["targets"][0]["expr"].is_string()));
     Ok(())
 }
 

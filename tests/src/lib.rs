@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod browser;
 pub mod component;
 pub mod conformance;
 pub mod embedded;

@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::{Value, json};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
@@ -145,6 +147,13 @@ async fn deliver(
     origin: Option<(String, u64)>,
 ) -> Result<Json<Value>, Refusal> {
     let all = units.len() as u64;
+    let trace = tracing::debug_span!(
+        target: "postbell::request", "ingest", tenant = seat.tenant.name(), source = Empty, offset = Empty, units = all,
+        sequence = Empty,
+    );
+    if let Some((source, offset)) = &origin {
+        trace.record("source", &**source).record("offset", offset);
+    }
     let (mut units, mut skipped) = (units, 0);
     loop {
         let span = origin.as_ref().map(|(source, offset)| SourceSpan {
@@ -153,8 +162,9 @@ async fn deliver(
             length: all - skipped,
         });
         let (batch, ledger) = gather(units);
-        match seat.tenant.ingest(batch, span).await {
+        match seat.tenant.ingest(batch, span).instrument(trace.clone()).await {
             Ok(Ingested { rejections, sequence, repeated }) => {
+                trace.record("sequence", sequence);
                 let rejected = if repeated { Vec::new() } else { ledger.rejected(&rejections) };
                 let refused = distinct(&rejected);
                 let repeated = if repeated { all } else { skipped };

@@ -57,14 +57,15 @@ pub(super) fn compile(
     compiler: &Compiler,
     cache: Option<&Path>,
 ) -> Result<Compiled, PluginError> {
-    let cached_file = cache.and_then(|folder| trusted(folder).then(|| folder.join(file_name(engine, sha256))));
+    let folder = cache.filter(|folder| trusted(folder));
+    let cached_file = folder.map(|folder| folder.join(file_name(engine, sha256)));
     if let Some(code) = cached_file.as_deref().and_then(read_cached) {
         return Ok(Compiled { code, time: Duration::ZERO, cached: true });
     }
     let (code, time) = clock::timed(|| match compiler {
         Compiler::InProcess => engine.precompile_component(bytes).map_err(failed),
         Compiler::Child { program, memory_bytes, cpu_seconds } => {
-            compile_in_child(bytes, program, *memory_bytes, *cpu_seconds)
+            compile_in_child(bytes, folder, program, *memory_bytes, *cpu_seconds)
         }
     });
     let code = code?;
@@ -94,8 +95,16 @@ pub fn compile_child(input: &Path, output: &Path, memory_bytes: u64, cpu_seconds
     std::fs::write(output, code).map_err(failed_file(output))
 }
 
-fn compile_in_child(bytes: &[u8], program: &Path, memory_bytes: u64, cpu_seconds: u64) -> Result<Vec<u8>, PluginError> {
-    let folder = tempfile::tempdir().map_err(|error| PluginError::Compile(format!("temporary folder: {error}")))?;
+/// What the two hand each other lies beside the cache: that may be all that can be written to.
+fn compile_in_child(
+    bytes: &[u8],
+    beside: Option<&Path>,
+    program: &Path,
+    memory_bytes: u64,
+    cpu_seconds: u64,
+) -> Result<Vec<u8>, PluginError> {
+    let folder = beside.map_or_else(tempfile::tempdir, tempfile::tempdir_in);
+    let folder = folder.map_err(|error| PluginError::Compile(format!("temporary folder: {error}")))?;
     let (input, output) = (folder.path().join("component.wasm"), folder.path().join("code"));
     std::fs::write(&input, bytes).map_err(failed_file(&input))?;
     let child = Command::new(program)

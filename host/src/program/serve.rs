@@ -93,7 +93,7 @@ fn setting(text: &str) -> Result<Setting, String> {
 /// A mistake in the configuration, a plugin or data directory that cannot be used, a listener that cannot be had.
 /// Nothing is served then.
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
-    logging::start(args.log_format);
+    let _logging = logging::start(args.log_format);
     let traffic = args.demo && !args.no_traffic;
     let demo = args.demo;
     let mut config = match &args.config {

@@ -19,6 +19,9 @@ use super::logins::Logins;
 use super::proxies::{Origin, Proxies};
 use super::receive::{self, BodyLimits, Received, Unreceived};
 use super::room::Room;
+use tracing::Instrument;
+use tracing::field::Empty;
+
 use crate::clock::Clock;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Denial, Refusal};
@@ -123,12 +126,17 @@ impl Exchange {
         let origin = self.proxies.origin(connection, request.headers_mut());
         request.extensions_mut().insert(origin);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        // Without the query, which may hold a secret. The rest is said by whoever learns it.
+        let trace = tracing::debug_span!(
+            target: "postbell::request", "request", client = %origin.address, %method, path, tenant = Empty,
+            request = Empty, sequence = Empty, status = Empty,
+        );
         let began = self.clock.monotonic();
-        let response = self.respond(request, origin).await;
+        let response = self.respond(request, origin).instrument(trace.clone()).await;
         let (status, ms) = (response.status().as_u16(), self.clock.monotonic() - began);
         self.counters.responded(status);
-        // Without the query, which may hold a secret.
-        tracing::debug!(client = %origin.address, %method, path, status, ms, "answered");
+        trace.record("status", status);
+        trace.in_scope(|| tracing::debug!(client = %origin.address, %method, path, status, ms, "answered"));
         response
     }
 

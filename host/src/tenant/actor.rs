@@ -273,7 +273,7 @@ impl Actor {
     fn take(&mut self, command: Command) {
         match command {
             Command::Ingest { batch, span, accepted, respond } => self.ingest(batch, span, accepted, respond),
-            Command::Request { request, respond } => self.request(request, respond),
+            Command::Request { request, respond, trace } => self.request(request, respond, &trace),
             Command::SourceOffset { source, respond } => self.source_offset(&source, respond),
             Command::Inspect { respond } => drop(respond.send(self.inspect())),
             Command::Configure { settings, respond } => self.configure(settings, respond),
@@ -404,25 +404,28 @@ impl Actor {
         Some(if known >= span.length { Ok(()) } else { Err(IngestError::Overlap { known }) })
     }
 
-    fn request(&mut self, request: Box<Request>, respond: Respond) {
+    fn request(&mut self, request: Box<Request>, respond: Respond, trace: &tracing::Span) {
         let limit = match () {
             () if self.open.unanswered() >= self.parts.limits.open_requests => "open-requests",
             () => match self.full() {
                 Some(limit) => limit,
-                None => return self.answer(request, respond),
+                None => return self.answer(request, respond, trace),
             },
         };
         self.statistics().refusal(limit);
         drop(respond.send(Err(RequestError::Refused(Refusal::Busy))));
     }
 
-    fn answer(&mut self, request: Box<Request>, respond: Respond) {
+    fn answer(&mut self, request: Box<Request>, respond: Respond, trace: &tracing::Span) {
         let id = request.id;
         let routes = &self.parts.history.plugin.manifest().routes;
         let parked = route(routes, &request.head.path).map_or(0, |route| route.park_ms);
         let at_most = self.time.read(&*self.parts.clock).saturating_add(parked);
-        match self.feed(Input::Answer(request)) {
+        // What the host says of it meanwhile belongs to it, too.
+        let fed = trace.in_scope(|| self.feed(Input::Answer(request)));
+        match fed {
             Ok(Ok(reaction)) => {
+                trace.record("sequence", self.sequence);
                 self.open.open(id, respond, at_most);
                 self.outbox.push(self.sequence, Release::Reaction(reaction));
             }

@@ -356,7 +356,9 @@ impl Tenant {
         let receipt = Receipt::new(id, self.inner.mailbox.clone());
         let Request { head, body, access, act_as, accounts } = request;
         let request = requests::Request { id, head, body: body.into(), access, act_as, accounts };
-        self.send(Command::Request { request: Box::new(request), respond });
+        let trace = tracing::Span::current();
+        trace.record("tenant", self.name()).record("request", id);
+        self.send(Command::Request { request: Box::new(request), respond, trace });
         match response.await {
             // Much time may have passed since it was released: the process slept.
             Ok(Ok(_)) if !self.may_speak() => Err(RequestError::Refused(Refusal::Moved)),

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Request {
         request: Box<Request>,
         respond: Respond,
+        /// What is said of it while it is on its way.
+        trace: tracing::Span,
     },
     /// The reader of an answer has the first `parts` of its confirmed parts.
     Acknowledged {

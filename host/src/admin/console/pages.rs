@@ -99,11 +99,11 @@ pub(super) fn problem(title: &str, why: &str) -> Markup {
 pub(super) fn overview(rows: &[Row], selection: &Selection, waited: &[Waited]) -> Markup {
     let Selection { search, after, all } = selection;
     page("Tenants", Some("Tenants"), html! {
+        h1 { "Tenants" }
         section data-live="waiting" {
             h2 { "From a change to the client that waited for it" }
             (plot::waited(waited))
         }
-        h1 { "Tenants" }
         form.search role="search" {
             label for="search" { "Name contains" }
             input type="search" id="search" name="search" value=(search);
@@ -141,7 +141,7 @@ fn tenant_row(row: &Row) -> Markup {
     html! {
         tr {
             th scope="row" data-label="Tenant" { a id=(format!("tenant {}", runs.tenant)) href=(path(&runs.tenant, "")) { (runs.tenant) } }
-            td data-label="Plugin" { (runs.plugin) " " (runs.version) " " code { (runs.sha256[..DIGITS]) } }
+            td data-label="Plugin" { span { (runs.plugin) " " (runs.version) " " code { (runs.sha256[..DIGITS]) } } }
             td data-label="State" { (state(row)) }
             td.number data-label="Parked" { (row.parked) }
             td.number data-label="Batches/s" { (rate(row.rates.map(|it| it.batches))) }
@@ -214,7 +214,7 @@ fn figures(detail: &Detail) -> Markup {
             @for (limit, count) in refusals { dt { "Refused by " code { (limit) } } dd { (count) } }
         }
         @if !gauges.is_empty() {
-            details id="gauges" { summary { "What the plugin says of itself" }
+            details id="gauges" { summary id="gauges-summary" { "What the plugin says of itself" }
                 dl { @for (name, value) in gauges { dt { (name) } dd { (value) } } }
             }
         }

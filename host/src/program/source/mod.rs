@@ -98,7 +98,7 @@ fn forward(
     format: &'static str,
     open: impl FnOnce() -> anyhow::Result<Reader>,
 ) -> Result<(), Failure> {
-    logging::start(target.log_format);
+    let _logging = logging::start(target.log_format);
     let key = target.key.or_else(|| std::env::var("POSTBELL_KEY").ok()).filter(|key| !key.is_empty());
     let missing = || Failure::Usage("a key is needed: --key or the environment variable POSTBELL_KEY".to_owned());
     let key = key.ok_or_else(missing)?;

@@ -152,7 +152,8 @@ impl Actor {
 
     pub(super) fn fault(&mut self, fault: &Fault, function: &str) {
         let tenant = &*self.parts.history.seat.tenant;
-        tracing::error!(tenant, %fault, function, "the plugin failed; its instance is rebuilt");
+        let sequence = self.sequence + 1;
+        tracing::error!(tenant, %fault, function, sequence, "the plugin failed; its instance is rebuilt");
         self.statistics().fault(fault.reason());
         self.parts.running.failed();
         self.note_fault();
