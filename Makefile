@@ -22,10 +22,10 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kills, lost power, swaps under load, a million inputs, 5,000 histories (a release build)
+torture: setup ## kills, lost power, hostile clients, swaps under load, a million inputs, 5,000 histories (a release build)
 	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
 		cargo test --workspace --release --test it -- \
-		killed:: power:: replay:: model:: swap_parked:: --nocapture
+		killed:: power:: replay:: model:: swap_parked:: edge:: --nocapture
 
 fuzz: setup ## fuzz TARGET (all of fuzz/), SECONDS each (600), and keep what reaches new code
 	@scripts/fuzz $(or $(SECONDS),600) $(TARGET)

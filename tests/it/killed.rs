@@ -33,7 +33,7 @@ fn nothing_acknowledged_is_lost_where_nats_keeps_it() -> Result<()> {
     let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(5);
     let seed = variable("POSTBELL_SEED")?.map_or_else(random, Ok)?;
     println!("NATS: POSTBELL_SEED={seed}");
-    let start = start("", &cluster)?;
+    let start = start("", &cluster, seed)?;
     let outcome = load::run(start, Promise::Everything, seed, kills.min(KILLS_A_ROUND));
     println!("{}", outcome.with_context(|| format!("NATS: play it again with POSTBELL_SEED={seed}"))?);
     Ok(())
@@ -54,7 +54,7 @@ fn a_swap_is_whole_or_never_was() -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("swaps: POSTBELL_SEED={seed}");
-        let outcome = load::run_swapping(on_disk("sync = 'always'")?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
+        let outcome = load::run_swapping(on_disk("sync = 'always'", seed)?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
         println!("{}", outcome.with_context(|| format!("swaps: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())
@@ -68,24 +68,28 @@ fn rounds(sync: &str, promise: Promise) -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("{sync}: POSTBELL_SEED={seed}");
-        let outcome = load::run(on_disk(sync)?, promise, seed, kills.min(KILLS_A_ROUND));
+        let outcome = load::run(on_disk(sync, seed)?, promise, seed, kills.min(KILLS_A_ROUND));
         println!("{}", outcome.with_context(|| format!("{sync}: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())
 }
 
 /// Where this machine's disk keeps it.
-fn on_disk(sync: &str) -> Result<Start> {
-    start(&format!("data = '{{folder}}/data'\n{sync}"), "")
+fn on_disk(sync: &str, seed: u64) -> Result<Start> {
+    start(&format!("data = '{{folder}}/data'\n{sync}"), "", seed)
 }
 
-/// A server that takes snapshots often, whose tenant sleeps whenever nothing happens for a moment, and whose limits are out
-/// of reach: who is idle while it is killed again and again has missed nothing.
-fn start(server: &str, cluster: &str) -> Result<Start> {
+/// The longest that a tenant is awake without anything happening, in milliseconds: about as long as a round has pauses.
+const LONGEST_AWAKE: u64 = 200;
+
+/// A server that takes snapshots often, whose tenant sleeps when nothing happens for a time of the seed's, and whose limits
+/// are out of reach: who is idle while it is killed again and again has missed nothing.
+fn start(server: &str, cluster: &str, seed: u64) -> Result<Start> {
+    let awake = 1 + seed / 256 % LONGEST_AWAKE;
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\n{server}\n\
          admin-key = '{ADMIN_KEY}'\nsnapshot-inputs = 20\nhistory-hours = 0\n{cluster}\n\
-         [limits]\nsleep-milliseconds = 1\n\
+         [limits]\nsleep-milliseconds = {awake}\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
          ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n"
