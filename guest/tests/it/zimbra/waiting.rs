@@ -124,6 +124,18 @@ fn settings_set_the_bounds() {
     assert_eq!(world.gauge("wait_sets_ended", "idle"), 2.0);
 }
 
+/// An account for which the tenant has no room can be waited for as little as one that is moved elsewhere.
+#[test]
+fn who_names_an_account_that_has_no_room_is_told() {
+    let mut world = World::with(&[("accounts", "1")]);
+    let set = create(&mut world, ROOT, "m", &add(&[ALICE]));
+    let answer = send(&mut world, ROOT, &soap(&wait_operation(&set, "0", "", &add(&[BOB]))));
+    assert!(answer.body().contains("MAINTENANCE_MODE") && answer.body().contains(BOB), "{}", answer.body());
+    assert_eq!(world.gauge("refused", "accounts"), 1.0);
+    world.happens(delivered("inbox", "m"));
+    assert_eq!(poll(&mut world, ROOT, &set, "1", ""), "seq=2 alice");
+}
+
 #[test]
 fn all_sets_and_all_members_together_have_limits() {
     let mut world = World::with(&[("zimbra-waitsets", "2"), ("zimbra-waitset-members", "3")]);

@@ -364,3 +364,14 @@ fn what_all_keys_take_is_bounded() {
     }
     assert_eq!(taken(&site), 0.0);
 }
+
+/// Keys are of accounts: one for which the tenant has no room has none.
+#[test]
+fn an_account_that_has_no_room_has_no_keys() {
+    let mut world = World::empty(&[("accounts", "1"), ("push-allow", "127.0.0.0/8")]);
+    world.changes("bob@example.org", vec![crate::world::change(crate::world::START, crate::world::delivered("inbox", "m"))]);
+    let session = log_in(&mut world);
+    let mut site = Site { world, session };
+    assert_eq!(site.configure("k", &definition("FolderItemAdd", "")), 53531);
+    assert_eq!(site.world.gauge("refused", "accounts"), 1.0);
+}
