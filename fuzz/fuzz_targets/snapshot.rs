@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| postbell_fuzz::snapshot(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| postbell_fuzz::logic::snapshot(bytes));

@@ -8,7 +8,7 @@ use postbell::plugin::InstanceLimits;
 use postbell::{Host, HostOptions};
 use postbell_tests::conformance::{jmap_push, report, samples, short};
 use postbell_tests::hostile::component;
-use postbell_tests::program::run;
+use postbell_tests::program::{Start, run};
 use serde_json::Value;
 
 use crate::PROGRAM;
@@ -39,6 +39,11 @@ const PROGRAMS: &[(&str, &[Rule])] = &[
     ("endless_recursion load", &[Rule::Traps]),
     ("flood_of_calls", &[Rule::Reactions]),
     ("flood_of_logs", &[Rule::Reactions]),
+    ("forgetful unanswered", &[Rule::Answers]),
+    ("forgetful unwoken", &[Rule::Outstanding]),
+    ("forgetful unsettled", &[Rule::Settlements]),
+    ("forgetful unrestarted", &[Rule::Restarts]),
+    ("forgetful unsaved", &[Rule::Determinism, Rule::Snapshots]),
     ("huge_reaction body", &[Rule::Memory]),
     ("huge_reaction lie", &[Rule::Reactions]),
     ("huge_reaction replies", &[Rule::Reactions]),
@@ -85,6 +90,15 @@ fn hostile_programs_fail_each_for_its_reason() -> Result<()> {
     }
     ensure!(wrong.is_empty(), "{wrong}");
     Ok(())
+}
+
+/// Each rule is broken by one of them, but for the two that are kept from a host by what it loads.
+#[test]
+fn every_rule_is_broken_by_somebody() {
+    let elsewhere = [Rule::Component, Rule::Imports];
+    let broken = |rule: &Rule| PROGRAMS.iter().any(|(_, rules)| rules.contains(rule));
+    let kept: Vec<_> = Rule::ALL.into_iter().filter(|rule| !elsewhere.contains(rule) && !broken(rule)).collect();
+    assert_eq!(kept, []);
 }
 
 #[test]
@@ -138,6 +152,24 @@ fn a_plugin_in_javascript_keeps_the_contract() -> Result<()> {
     for (rule, verdict) in &report.rules {
         assert!(verdict.checks > 0, "{} was not reached:\n{report}", rule.name());
     }
+    is_served_without_the_pool(&file)
+}
+
+/// By the program, too; with the pool it says what is in the way.
+fn is_served_without_the_pool(file: &Path) -> Result<()> {
+    let file = file.to_str().context("a path in UTF-8")?;
+    let quick = ["--inputs", "200", "--compared", "20"];
+    let check = |more: &[&str]| run(PROGRAM, ["plugin", "check", file].iter().chain(&quick).chain(more).copied());
+    let (with, without) = (check(&[])?, check(&["--without-pool"])?);
+    ensure!(with.code == 3 && with.stdout.contains("memories"), "{with:?}");
+    ensure!(without.code == 0, "{without:?}");
+    let serve = |pool: bool| {
+        let listen = "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'";
+        let tenant = format!("[[tenant]]\nname = 'a'\ndomains = ['a.example']\nplugin = '{file}'\n");
+        Start::configured(PROGRAM, &format!("[server]\n{listen}\npool = {pool}\n{tenant}"))
+    };
+    serve(false)?.start()?.stop()?;
+    ensure!(serve(true)?.start().is_err(), "a slot has one memory");
     Ok(())
 }
 

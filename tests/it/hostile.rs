@@ -196,6 +196,26 @@ async fn bad_save() -> Result<()> {
     scene.end().await
 }
 
+/// What it does not know of, the host does: whoever waits is told when the tenant closes, and nobody else notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetful() -> Result<()> {
+    let scene = Scene::new().await?;
+    for what in ["unanswered", "unwoken", "unsettled", "unrestarted", "unsaved"] {
+        let tenant = scene.open(&format!("forgetful {what}"), roomy())?;
+        let parked = tokio::spawn({
+            let tenant = tenant.clone();
+            async move { ask(&tenant, "/park").await }
+        });
+        until(&tenant, "a parked request", |figures| figures.open_requests == 1).await?;
+        ensure!(ask(&tenant, "/confirm").await?? == "confirm", "{what}");
+        ensure!(ask(&tenant, "/").await?.is_ok(), "{what}");
+        scene.close(tenant).await?;
+        let told = parked.await??;
+        ensure!(told.is_ok() == (what != "unanswered"), "{what}: {told:?}");
+    }
+    scene.end().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lying_changed() -> Result<()> {
     let scene = Scene::new().await?;

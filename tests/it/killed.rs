@@ -45,6 +45,21 @@ fn with_an_interval_nothing_is_lost_in_silence() -> Result<()> {
     rounds("sync = 50", Promise::UpToTheLastSync)
 }
 
+/// The same while others send what does not end and read nothing. POSTBELL_BESIEGED_KILLS says how often it is killed.
+#[test]
+fn hostile_clients_take_nothing_from_others() -> Result<()> {
+    let kills: u64 = variable("POSTBELL_BESIEGED_KILLS")?.unwrap_or(5);
+    let seed = variable("POSTBELL_SEED")?;
+    let rounds = if seed.is_some() { 1 } else { kills.div_ceil(KILLS_A_ROUND) };
+    for _ in 0..rounds {
+        let seed = seed.map_or_else(random, Ok)?;
+        println!("besieged: POSTBELL_SEED={seed}");
+        let outcome = load::run_besieged(on_disk("sync = 'always'", seed)?, seed, kills.min(KILLS_A_ROUND));
+        println!("{}", outcome.with_context(|| format!("besieged: play it again with POSTBELL_SEED={seed}"))?);
+    }
+    Ok(())
+}
+
 /// Killed at any moment of a swap, the server runs one of the two versions, and nobody can tell. POSTBELL_SWAP_SEEDS says
 /// how many rounds are played, POSTBELL_SEED which one instead.
 #[test]

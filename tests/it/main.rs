@@ -9,6 +9,7 @@ mod cluster;
 mod commit;
 mod component;
 mod console;
+mod corpora;
 mod conformance;
 mod damage;
 mod edge;

@@ -42,6 +42,9 @@ pub struct CheckArgs {
     /// A setting of the plugin, beside `domains`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
+    /// Make instances one by one, as a host with `pool = false` does: for components with more than one memory
+    #[arg(long)]
+    without_pool: bool,
     /// How long a call may run, in milliseconds
     #[arg(long, default_value_t = InstanceLimits::default().call_milliseconds, value_name = "MS")]
     call_milliseconds: u64,
@@ -59,7 +62,8 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     let component = read(&args.file)?;
     let samples = args.requests.as_deref().map(samples).transpose()?.unwrap_or_default();
     let compiler = inspect::compiler(&Limits::default())?;
-    let host = Host::new(HostOptions { compiler, instances: INSTANCES, shards: 1, ..HostOptions::default() });
+    let (instances, pool) = (INSTANCES, !args.without_pool);
+    let host = Host::new(HostOptions { compiler, instances, pool, shards: 1, ..HostOptions::default() });
     let limits = InstanceLimits {
         call_milliseconds: args.call_milliseconds,
         memory_bytes: args.memory_bytes,

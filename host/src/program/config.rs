@@ -67,6 +67,8 @@ pub struct Config {
     pub metrics_tenants: usize,
     /// See [`crate::HostOptions::instances`].
     pub instances: u32,
+    /// See [`crate::HostOptions::pool`].
+    pub pool: bool,
     /// See [`crate::HostOptions::open_tenants`].
     pub open_tenants: usize,
     /// The tenants, at least one.
@@ -282,6 +284,7 @@ struct ServerTable {
     metrics_tenants: Option<Count<0, 100_000>>,
     rollback_hours: Option<Count<0, 876_000>>,
     instances: Option<Count<8, 1_000_000>>,
+    pool: Option<bool>,
     open_tenants: Option<Count<1, 1_000_000>>,
 }
 
@@ -442,7 +445,12 @@ impl Config {
         Ok(config)
     }
 
-    fn of(file: &TomlFile) -> Result<Config, Mistake> {
+    /// What a configuration's text says, with the files that it names, and without what stands in the data directory.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in one of them.
+    pub fn of(file: &TomlFile) -> Result<Config, Mistake> {
         let FileTable { server, cluster, push, plugins, limits, tenant: tenants } = file.parse()?;
         refuse_none(file, &tenants)?;
         refuse_repeated(file, "tenant name", tenants.iter().map(|tenant| tenant.name.as_text()))?;
@@ -462,6 +470,7 @@ impl Config {
             plugin_limits: plugins.limits(),
             metrics_tenants: values::or(&server.metrics_tenants, METRICS_TENANTS as u64) as usize,
             instances: values::or(&server.instances, INSTANCES.into()) as u32,
+            pool: server.pool.unwrap_or(true),
             open_tenants: values::or(&server.open_tenants, OPEN_TENANTS as u64) as usize,
             tenants: tenants.collect::<Result<_, _>>()?,
             fixed,

@@ -21,7 +21,7 @@ pub fn inspect(file: &Path) -> Result<(), Failure> {
     let refused = |source| Failure::Plugin { origin: file.display().to_string(), source };
     let component = std::fs::read(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let imports = imports(&component).map_err(refused)?;
-    let options = HostOptions { compiler: compiler(&Limits::default())?, ..HostOptions::default() };
+    let options = HostOptions { compiler: compiler(&Limits::default())?, pool: false, ..HostOptions::default() };
     let host = Host::new(options).context("the engine")?;
     let plugin = host.load(&component).map_err(refused)?;
     let text = describe(&plugin, &imports);

@@ -122,6 +122,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         components: data.as_ref().map(DataDirectory::components),
         verify: Some(Arc::new(move |component, signature| admission::verify_kept(&trusted, component, signature))),
         instances: config.instances,
+        pool: config.pool,
         open_tenants: config.open_tenants,
         accept_divergence: args.accept_divergence,
         unread_bytes: config.limits.unread_bytes_total,

@@ -6,6 +6,7 @@
 //! server dies does not.
 
 pub mod heard;
+pub mod intruder;
 pub mod numbers;
 pub mod plan;
 pub mod pull;
@@ -20,6 +21,7 @@ use std::thread;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::heard::{Subscription, client};
+use self::intruder::Intruder;
 use self::numbers::Numbers;
 use self::plan::{ACCOUNTS, Batch, SOURCES};
 use self::pull::Poller;
@@ -48,6 +50,9 @@ pub const PASSWORD: &str = "postbell";
 /// The clients, each of which makes one subscription in each life of the server.
 const CLIENTS: usize = 2 * ACCOUNTS.len();
 
+/// How many want to do harm, where any do.
+const INTRUDERS: usize = 3;
+
 /// A life of the server ends after at most so many answers; half of the lives are much shorter.
 const MOST_ANSWERS: u64 = 400;
 
@@ -60,15 +65,29 @@ const GONE_BACK: u64 = 4;
 /// Lets the server that `start` starts be used, and killed so many times. Fails if it breaks its promise; otherwise
 /// says what happened.
 pub fn run(start: Start, promise: Promise, seed: u64, kills: u64) -> Result<String> {
-    work(start, promise, seed, kills, None)
+    work(start, promise, seed, kills, With::default())
+}
+
+/// As [`run`] with a server that keeps everything, while others want to do harm.
+pub fn run_besieged(start: Start, seed: u64, kills: u64) -> Result<String> {
+    work(start, Promise::Everything, seed, kills, With { intruders: INTRUDERS, ..With::default() })
 }
 
 /// As [`run`] with a server that keeps everything, while one version of this plugin after the other takes over.
 pub fn run_swapping(start: Start, seed: u64, kills: u64, component: &'static [u8]) -> Result<String> {
-    work(start, Promise::Everything, seed, kills, Some(component))
+    work(start, Promise::Everything, seed, kills, With { swapped: Some(component), ..With::default() })
 }
 
-fn work(start: Start, promise: Promise, seed: u64, kills: u64, swapped: Option<&'static [u8]>) -> Result<String> {
+/// What happens to the server beside its use.
+#[derive(Clone, Copy, Default)]
+struct With {
+    /// Versions of this plugin take over from each other.
+    swapped: Option<&'static [u8]>,
+    /// So many want to do harm.
+    intruders: usize,
+}
+
+fn work(start: Start, promise: Promise, seed: u64, kills: u64, with: With) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(promise), Numbers::default());
     if random.below(2) == 0 {
@@ -79,10 +98,10 @@ fn work(start: Start, promise: Promise, seed: u64, kills: u64, swapped: Option<&
     if !site.is_safe() {
         restart(&site, &mut server, &mut random, End::Stop)?;
     }
-    let mut users = Users::new(&site, &numbers, &mut random, swapped);
+    let mut users = Users::new(&site, &numbers, &mut random, with);
     users.pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
     users.swapper.iter_mut().try_for_each(Swapper::prepare)?;
-    let swapping = swapped.is_some();
+    let swapping = with.swapped.is_some();
     users.work(&site, &mut server, |server| torture(&site, server, &mut random, kills, swapping))?;
     users.judge(&site)?;
     if site.is_safe() {
@@ -99,17 +118,19 @@ struct Users<'s> {
     pollers: Vec<Poller<'s>>,
     listeners: Vec<Listener<'s>>,
     swapper: Option<Swapper<'s>>,
+    intruders: Vec<Intruder<'s>>,
 }
 
 impl<'s> Users<'s> {
-    fn new(site: &'s Site, numbers: &'s Numbers, random: &mut Random, swapped: Option<&'static [u8]>) -> Users<'s> {
+    fn new(site: &'s Site, numbers: &'s Numbers, random: &mut Random, with: With) -> Users<'s> {
         let mut fork = || Random(random.below(u64::MAX));
         let accounts = 0..ACCOUNTS.len();
         Users {
             sources: (0..SOURCES).map(|number| Source::new(site, numbers, number, fork())).collect(),
             pollers: accounts.clone().map(|account| Poller::new(site, numbers, account, fork())).collect(),
             listeners: accounts.map(|account| Listener::new(site, numbers, account, fork())).collect(),
-            swapper: swapped.map(|component| Swapper::new(site, fork(), component)),
+            swapper: with.swapped.map(|component| Swapper::new(site, fork(), component)),
+            intruders: (0..with.intruders).map(|_| Intruder::new(site, fork())).collect(),
         }
     }
 
@@ -120,14 +141,15 @@ impl<'s> Users<'s> {
         server: &mut Option<Server>,
         torture: impl FnOnce(&mut Option<Server>) -> Result<()>,
     ) -> Result<()> {
-        let swappers = usize::from(self.swapper.is_some());
+        let others = usize::from(self.swapper.is_some()) + self.intruders.len();
         thread::scope(|scope| {
             self.sources.iter_mut().for_each(|source| drop(scope.spawn(|| site.guard(|| source.run()))));
             self.pollers.iter_mut().for_each(|poller| drop(scope.spawn(|| site.guard(|| poller.run()))));
             self.listeners.iter_mut().for_each(|listener| drop(scope.spawn(|| site.guard(|| listener.run()))));
             self.swapper.iter_mut().for_each(|swapper| drop(scope.spawn(|| site.guard(|| swapper.run()))));
+            self.intruders.iter_mut().for_each(|intruder| drop(scope.spawn(|| site.guard(|| intruder.run()))));
             site.guard(|| torture(server));
-            site.guard(|| site.wait_until_done(SOURCES + CLIENTS + swappers + 1));
+            site.guard(|| site.wait_until_done(SOURCES + CLIENTS + others + 1));
             if site.has_failed() {
                 // Who still listens hears no more.
                 let log = server.take().map(Server::kill).transpose();
