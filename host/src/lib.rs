@@ -410,11 +410,9 @@ impl Host {
         open.forget_closed();
         let key = open.next;
         open.next += 1;
-        // By turns, unless many were closed on one of them.
-        let shards = &self.inner.shards;
-        let (turn, fewest) = (&shards[key as usize % shards.len()], shards.iter().min_by_key(|shard| shard.tenants()));
-        let fewest = fewest.filter(|fewest| fewest.tenants() + UNCOUNTED < turn.tenants());
-        let mailbox = fewest.unwrap_or(turn).mailbox(key);
+        // As many on each as on the others: how many may be awake is shared among them.
+        let fewest = self.inner.shards.iter().min_by_key(|shard| shard.tenants()).expect("there is a shard");
+        let mailbox = fewest.mailbox(key);
         open.mailboxes.insert(name.clone(), mailbox.clone());
         Ok(mailbox)
     }
@@ -490,9 +488,6 @@ impl std::fmt::Debug for Host {
         formatter.debug_struct("Host").field("tenants", &self.names().mailboxes.keys()).finish_non_exhaustive()
     }
 }
-
-/// So many that were just opened may not be counted by their shards yet.
-const UNCOUNTED: usize = 1_000;
 
 /// How many idle tenants of one shard may have an instance.
 fn most_awake(options: &HostOptions) -> usize {

@@ -18,7 +18,9 @@ use crate::{PROGRAM, cheap_hash};
 fn served() -> Result<Start> {
     let listen = "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{folder}/data'";
     let small = |name: &str| {
-        format!("[[tenant]]\nname = '{name}'\ndomains = ['{name}']\nplugin = '{{folder}}/first.wasm'\nadmin-key = 'of-{name}'\n")
+        format!(
+            "[[tenant]]\nname = '{name}'\ndomains = ['{name}']\nplugin = '{{folder}}/first.wasm'\nadmin-key = 'of-{name}'\n"
+        )
     };
     let configuration = format!(
         "[server]\n{listen}\nadmin-key = 'the-key'\n\
@@ -86,7 +88,9 @@ async fn an_operator_with_a_keyboard_watches_tenants_live() -> Result<()> {
     browser.tab_to("it.id === 'tenant example.org'").await?;
     browser.press(&char::from(Key::Enter).to_string()).await?;
     browser.until("document.querySelector('h1')?.textContent === 'example.org'").await?;
-    browser.until("[...document.querySelectorAll('.journal a')].some((it) => it.textContent.includes('ingest'))").await?;
+    browser
+        .until("[...document.querySelectorAll('.journal a')].some((it) => it.textContent.includes('ingest'))")
+        .await?;
 
     // The focus stays where it is while the page changes under it.
     browser.tab_to("it.tagName === 'SUMMARY'").await?;
@@ -94,7 +98,9 @@ async fn an_operator_with_a_keyboard_watches_tenants_live() -> Result<()> {
     admin.deliver("m9", 9)?;
     let last = admin_sequence(&server)?;
     browser.until(&format!("document.getElementById('input {last}')")).await?;
-    let kept = browser.ask("return [document.getElementById('gauges').open, document.activeElement.tagName === 'SUMMARY']").await?;
+    let kept = browser
+        .ask("return [document.getElementById('gauges').open, document.activeElement.tagName === 'SUMMARY']")
+        .await?;
     ensure!(kept == json!([true, true]), "{kept}");
 
     browser.tab_to(&format!("it.id === 'input {last}'")).await?;
@@ -102,7 +108,10 @@ async fn an_operator_with_a_keyboard_watches_tenants_live() -> Result<()> {
     browser.until("document.querySelectorAll('pre').length === 2").await?;
     let shown = browser.ask("return [...document.querySelectorAll('pre')].map(it => it.textContent)").await?;
     let (given, caused) = (shown[0].as_str().unwrap_or_default(), shown[1].as_str().unwrap_or_default());
-    ensure!(given.contains("m9") && caused.contains("\"replies\"") && caused.contains("NewMailEvent"), "{given}{caused}");
+    ensure!(
+        given.contains("m9") && caused.contains("\"replies\"") && caused.contains("NewMailEvent"),
+        "{given}{caused}"
+    );
     browser.close().await
 }
 
@@ -146,7 +155,8 @@ async fn a_version_is_swapped_in_compared_and_gone_back_from() -> Result<()> {
     ensure!(asked.head.status == 200, "{asked:?}");
     browser.until("document.querySelectorAll('.difference pre').length === 2").await?;
     browser.until(&outcome("it answers otherwise")).await?;
-    let texts = browser.ask("return [...document.querySelectorAll('.difference pre')].map(it => it.textContent)").await?;
+    let texts =
+        browser.ask("return [...document.querySelectorAll('.difference pre')].map(it => it.textContent)").await?;
     ensure!(texts[0] != texts[1], "{texts}");
     browser.picture(&picture("swap-dark")).await?;
     let runs = browser.ask("return document.querySelector('[data-live=plugin]').textContent").await?;
@@ -171,7 +181,9 @@ async fn pages_fit_wide_and_narrow_windows_light_and_dark() -> Result<()> {
         browser.picture(&picture(&format!("login-{scheme}"))).await?;
         readable(&browser).await.context("login")?;
         log_in(&browser, &server).await?;
-        for (width, (name, path)) in [1280, 500].into_iter().flat_map(|width| pages.iter().map(move |page| (width, page))) {
+        for (width, (name, path)) in
+            [1280, 500].into_iter().flat_map(|width| pages.iter().map(move |page| (width, page)))
+        {
             browser.client.set_window_size(width, 900).await?;
             browser.client.goto(&url(&server, path)).await?;
             browser.picture(&picture(&format!("{name}-{width}-{scheme}"))).await?;
@@ -226,15 +238,17 @@ fn a_session_may_what_its_key_may_and_as_long_as_it_may() -> Result<()> {
         let answer = get(&server, path, "postbell-console=00000000000000000000000000000000")?;
         ensure!(answer.head.status == 303 && answer.head.header("location") == Some("/console/login"), "{answer:?}");
     }
-    let log_in = |key: &str| -> Result<Answer> {
-        ask(&server, "POST", "/console/login", "", format!("key={key}").as_bytes())
-    };
+    let log_in =
+        |key: &str| -> Result<Answer> { ask(&server, "POST", "/console/login", "", format!("key={key}").as_bytes()) };
     let refused = log_in("of-c.example")?;
     ensure!(refused.head.status == 401 && refused.head.header("set-cookie").is_none(), "{refused:?}");
     ensure!(refused.head.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
     let granted = log_in("of-a.example")?;
     let cookie = granted.head.header("set-cookie").context("a cookie")?.to_owned();
-    ensure!(granted.head.status == 303 && cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains("of-a"), "{cookie}");
+    ensure!(
+        granted.head.status == 303 && cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains("of-a"),
+        "{cookie}"
+    );
     let cookie = cookie.split(';').next().context("a value")?.to_owned();
 
     let overview = get(&server, "/console/", &cookie)?.body;

@@ -69,7 +69,8 @@ fn a_swap_is_whole_or_never_was() -> Result<()> {
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("swaps: POSTBELL_SEED={seed}");
-        let outcome = load::run_swapping(on_disk("sync = 'always'", seed)?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
+        let outcome =
+            load::run_swapping(on_disk("sync = 'always'", seed)?, seed, KILLS_WHILE_SWAPPED, plugin::bundled());
         println!("{}", outcome.with_context(|| format!("swaps: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())

@@ -25,7 +25,8 @@ fn every_command_has_a_manual_page() -> Result<()> {
     let mut pages = std::fs::read_dir(folder.path())?.map(|it| Ok(it?.file_name())).collect::<Result<Vec<_>>>()?;
     pages.sort();
     let pages: Vec<_> = pages.iter().filter_map(|page| page.to_str()).collect();
-    for page in ["postbell.1", "postbell-serve.1", "postbell-swap.1", "postbell-user-add.1", "postbell-source-cyrus.1"] {
+    for page in ["postbell.1", "postbell-serve.1", "postbell-swap.1", "postbell-user-add.1", "postbell-source-cyrus.1"]
+    {
         assert!(pages.contains(&page), "{pages:?}");
     }
     assert!(!pages.iter().any(|page| page.contains("compile-component")), "nobody calls it: {pages:?}");

@@ -163,6 +163,34 @@ fn those_sleep_that_were_idle_longest() -> Result<()> {
     })
 }
 
+/// How many may be awake is shared among the threads, and so are the tenants: however these come and go, all sleep whom there
+/// is no room for, and nobody else.
+#[test]
+fn as_many_are_awake_as_may_be() -> Result<()> {
+    let journal = Arc::new(MemoryJournal::default());
+    let options = HostOptions { journal, open_tenants: 40, instances: 400, shards: 2, ..HostOptions::default() };
+    let host = Host::new(options)?;
+    let tenants = open(&host, 40)?;
+    let plugin = host.load(postbell::plugin::bundled())?;
+    Runtime::new()?.block_on(async {
+        // All of one thread.
+        for tenant in tenants.iter().step_by(2) {
+            tenant.close().await;
+        }
+        let other = |number| host.open(&format!("other{number}"), &plugin, TenantOptions::default());
+        let others = (0..20).map(other).collect::<Result<Vec<_>, _>>()?;
+        let all: Vec<_> = tenants.into_iter().skip(1).step_by(2).chain(others).collect();
+        for tenant in &all {
+            subscribe(tenant).await;
+        }
+        let figures: Vec<_> = all.iter().map(Tenant::statistics).collect();
+        ensure!(figures.iter().all(|figures| figures.asleep == 0 && figures.wakes == 0), "{figures:?}");
+        let one_more = host.open("one more", &plugin, TenantOptions::default())?;
+        subscribe(&one_more).await;
+        until_asleep(&all, 1).await
+    })
+}
+
 /// While none of those that are open can sleep, because what they were fed is not committed, further ones wait.
 #[test]
 fn a_tenant_opens_once_there_is_room() -> Result<()> {

@@ -17,7 +17,8 @@ const SECRET: &str = "a-word-that-must-be-nowhere";
 
 #[test]
 fn a_request_is_logged_with_its_tenant_number_and_sequence() -> Result<()> {
-    let server = configured("")?.environment("POSTBELL_LOG", "info,postbell::request=debug,postbell::serve=debug").start()?;
+    let server =
+        configured("")?.environment("POSTBELL_LOG", "info,postbell::request=debug,postbell::serve=debug").start()?;
     let alice = Client::at(server.clients, "alice@example.org", "postbell");
     alice.subscribe_pull()?;
     let refused = Client::at(server.clients, "alice@example.org", SECRET).subscribe_pull();

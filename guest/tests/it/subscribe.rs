@@ -133,7 +133,11 @@ fn folders_of_a_tenant_are_limited() {
     assert_eq!(code(&refused.body()), "ErrorExceededSubscriptionCount");
     assert!(known.changed && refused.reaction.changed, "both are counted");
     assert_eq!(world.gauge("refused", "folders"), 2.0);
-    assert_eq!(code(&world.post_as("bob@example.org", &subscribe_streaming("")).body()), "NoError", "it promises no folder");
+    assert_eq!(
+        code(&world.post_as("bob@example.org", &subscribe_streaming("")).body()),
+        "NoError",
+        "it promises no folder"
+    );
 
     let gone = (1..100).map(|number| change(START, Happening::FolderDeleted(folder(&format!("f{number}")))));
     world.changes("alice@example.org", gone.collect());

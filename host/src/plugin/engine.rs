@@ -83,9 +83,10 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
     pool.max_tables_per_component(2);
     pool.max_core_instance_size(1 << 20);
     pool.max_component_instance_size(1 << 20);
-    // Pages that stay with a slot spare the next instance in it the page faults: 3 us an instance instead of 10.
-    pool.linear_memory_keep_resident(256 << 10);
-    pool.table_keep_resident(16 << 10);
+    // Nothing stays with a slot that is free. It would spare the next instance in it some page faults (3 us instead of 10),
+    // and after a while every slot, free or not, would have as much as the largest instance that ever was in it.
+    pool.linear_memory_keep_resident(0);
+    pool.table_keep_resident(0);
     pool.max_unused_warm_slots(instances.min(100));
     pool
 }

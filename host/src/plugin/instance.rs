@@ -40,7 +40,7 @@ pub struct InstanceLimits {
 impl Default for InstanceLimits {
     fn default() -> Self {
         InstanceLimits {
-            memory_bytes: 1 << 30,
+            memory_bytes: 2 << 30,
             call_milliseconds: 1_000,
             identify_milliseconds: 100,
             load_milliseconds: 10_000,

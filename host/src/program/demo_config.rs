@@ -55,6 +55,7 @@ pub fn config(
         plugin_limits: PluginLimits::default(),
         metrics_tenants: METRICS_TENANTS,
         instances: INSTANCES,
+        pool: true,
         open_tenants: OPEN_TENANTS,
         tenant_defaults: (tenant::Limits::default(), Limits::default().body.bytes),
         file: None,

@@ -16,8 +16,8 @@ use super::config::Limits;
 use super::history::{History, Origin};
 use super::output::{self, Output};
 use super::{Failure, inspect};
-use crate::journal::{Journal, Seat, SeatFacts, records};
 use crate::contract::types::Reaction;
+use crate::journal::{Journal, Seat, SeatFacts, records};
 use crate::plugin::Plugin;
 use crate::{Host, HostOptions};
 

@@ -18,8 +18,9 @@ pub fn tell(progress: Progress) {
     let told = match progress {
         Progress::Ready => sd_notify::notify(&[NotifyState::Ready]),
         // The system's time is part of the protocol, so that the manager knows which reload this is.
-        Progress::Reloading => NotifyState::monotonic_usec_now()
-            .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now])),
+        Progress::Reloading => {
+            NotifyState::monotonic_usec_now().and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]))
+        }
         Progress::Stopping => sd_notify::notify(&[NotifyState::Stopping]),
     };
     if let Err(error) = told {

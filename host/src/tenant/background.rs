@@ -197,7 +197,8 @@ mod tests {
         let policy = |scheduling| {
             let (said, says) = channel();
             let background = Background::start("test", 1, scheduling);
-            background.submit(0, move || said.send(thread_priority::thread_schedule_policy()).expect("the test listens"));
+            background
+                .submit(0, move || said.send(thread_priority::thread_schedule_policy()).expect("the test listens"));
             says.recv().expect("it says").expect("the system says")
         };
         let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);

@@ -144,6 +144,8 @@ pub(crate) struct Mailbox {
     messages: Sender<Message>,
     waiting: Arc<AtomicUsize>,
     open: Arc<AtomicBool>,
+    /// How many tenants its shard has.
+    tenants: Arc<AtomicUsize>,
 }
 
 impl Mailbox {
@@ -160,7 +162,9 @@ impl Mailbox {
 
     /// The tenant is closed: its name and its key are free.
     pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::Release);
+        if self.open.swap(false, Ordering::AcqRel) {
+            self.tenants.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The tenant's number on its shard.
@@ -208,27 +212,27 @@ impl Shard {
     /// `most_awake`: how many of its tenants may have an instance while they are idle.
     pub(crate) fn start(number: usize, clock: Arc<dyn Clock>, most_awake: usize, own: OwnThreads) -> Shard {
         let (messages, waiting) = channel();
-        let tenants = Arc::<AtomicUsize>::default();
         let advanced = messages.clone();
         // An error means that the shard has stopped.
         clock.on_advance(Box::new(move || drop(advanced.send(Message::Advanced))));
         std::thread::Builder::new()
             .name(format!("postbell-shard-{number}"))
             .spawn({
-                let (tenants, home) = (tenants.clone(), messages.clone());
-                move || Thread::shard(clock, tenants, most_awake, home, own).run(&waiting)
+                let home = messages.clone();
+                move || Thread::shard(clock, most_awake, home, own).run(&waiting)
             })
             .expect("the operating system gives a thread at start");
-        Shard { messages, tenants }
+        Shard { messages, tenants: Arc::default() }
     }
 
-    /// A mailbox for the tenant that `key` will stand for.
+    /// A mailbox for the tenant that `key` will stand for: it is one of the shard's until it is closed.
     pub(crate) fn mailbox(&self, key: u64) -> Mailbox {
+        self.tenants.fetch_add(1, Ordering::Relaxed);
         let (messages, open) = (self.messages.clone(), Arc::new(AtomicBool::new(true)));
-        Mailbox { key, messages, waiting: Arc::default(), open }
+        Mailbox { key, messages, waiting: Arc::default(), open, tenants: self.tenants.clone() }
     }
 
-    /// How many tenants it has.
+    /// How many tenants it has, those included that are about to open.
     pub(crate) fn tenants(&self) -> usize {
         self.tenants.load(Ordering::Relaxed)
     }

@@ -106,14 +106,16 @@ fn with_one_cursor_too_many_the_oldest_closes() {
 /// Sessions that were idle longest end, and the one that asks never.
 #[test]
 fn what_all_sessions_take_is_bounded() {
-    let mut world = World::with(&[("groupwise-sessions-total-bytes", "65536"), ("groupwise-sessions-per-account", "1000")]);
+    let mut world =
+        World::with(&[("groupwise-sessions-total-bytes", "65536"), ("groupwise-sessions-per-account", "1000")]);
     let first = log_in(&mut world);
     world.wait(1_000);
     let last = log_in(&mut world);
     let bytes = |world: &World| world.gauge("groupwise_session_bytes", "");
     let before = bytes(&world);
     let view = format!("<view>{}</view>", "x".repeat(1000));
-    let cursors: Vec<_> = (0..20).map(|_| element(&on_book(&mut world, &first, "createCursor", &view), "cursor")).collect();
+    let cursors: Vec<_> =
+        (0..20).map(|_| element(&on_book(&mut world, &first, "createCursor", &view), "cursor")).collect();
     assert!(bytes(&world) > before + 20_000.0);
     for cursor in cursors {
         assert_eq!(status(&on_book(&mut world, &first, "destroyCursor", &format!("<cursor>{cursor}</cursor>"))), 0);
@@ -142,7 +144,8 @@ fn what_ended_sessions_owe_is_bounded_and_never_lost() {
         ("book-deltas", "2"),
     ]);
     book(&mut world, ["a", "b", "c", "d"].map(|id| BookChange::Added(entry("contact", id, id))).into());
-    let rebuilt = |world: &mut World, session: &str| element(&on_book(world, session, "getDeltaInfo", ""), "lastTimePORebuild");
+    let rebuilt =
+        |world: &mut World, session: &str| element(&on_book(world, session, "getDeltaInfo", ""), "lastTimePORebuild");
     let watcher = log_in(&mut world);
     let before = rebuilt(&mut world, &watcher);
     world.wait(2_000);

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, Request, State as Shared};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -137,7 +139,8 @@ async fn get_login() -> Response {
 
 async fn post_login(Shared(state): Shared<State>, request: Request) -> Result<Response, Refusal> {
     let form = body(request, FORM_BYTES, Refusal::form_too_large).await?;
-    let key = form_urlencoded::parse(&form).find(|(name, _)| name == "key").map(|(_, key)| Zeroizing::new(key.into_owned()));
+    let key =
+        form_urlencoded::parse(&form).find(|(name, _)| name == "key").map(|(_, key)| Zeroizing::new(key.into_owned()));
     let good = |key: &&Zeroizing<String>| state.is_administrator(key) || !state.visible(key).is_empty();
     let Some(key) = key.as_ref().filter(good) else {
         return Ok(page(StatusCode::UNAUTHORIZED, pages::login(true)));
@@ -183,7 +186,8 @@ async fn get_tenant(Shared(state): Shared<State>, name: Named<String>, headers: 
         let labels: String = gauge.labels.iter().map(|(name, value)| format!(" {name}={value}")).collect();
         (gauge.name + &labels, gauge.value)
     });
-    let counted = |counts: &BTreeMap<&'static str, u64>| counts.iter().map(|(word, count)| ((*word).into(), *count)).collect();
+    let counted =
+        |counts: &BTreeMap<&'static str, u64>| counts.iter().map(|(word, count)| ((*word).into(), *count)).collect();
     let detail = Detail {
         row: state.row(&seat, &statistics),
         sequence: statistics.sequence,

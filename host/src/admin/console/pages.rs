@@ -79,15 +79,19 @@ fn page(title: &str, within: Option<&str>, content: Markup) -> Markup {
 
 /// Where a key is asked for.
 pub(super) fn login(failed: bool) -> Markup {
-    page("Log in", None, html! {
-        form.login method="post" action="/console/login" {
-            h1 { "Log in" }
-            @if failed { p.wrong role="alert" { "That is no admin key of this server or of a tenant." } }
-            label for="key" { "Admin key of the server, or of a tenant" }
-            input type="password" id="key" name="key" autocomplete="current-password" required autofocus;
-            button { "Log in" }
-        }
-    })
+    page(
+        "Log in",
+        None,
+        html! {
+            form.login method="post" action="/console/login" {
+                h1 { "Log in" }
+                @if failed { p.wrong role="alert" { "That is no admin key of this server or of a tenant." } }
+                label for="key" { "Admin key of the server, or of a tenant" }
+                input type="password" id="key" name="key" autocomplete="current-password" required autofocus;
+                button { "Log in" }
+            }
+        },
+    )
 }
 
 /// Something is not there, or does not work.
@@ -98,34 +102,38 @@ pub(super) fn problem(title: &str, why: &str) -> Markup {
 /// Every tenant that may be seen.
 pub(super) fn overview(rows: &[Row], selection: &Selection, waited: &[Waited]) -> Markup {
     let Selection { search, after, all } = selection;
-    page("Tenants", Some("Tenants"), html! {
-        h1 { "Tenants" }
-        section data-live="waiting" {
-            h2 { "From a change to the client that waited for it" }
-            (plot::waited(waited))
-        }
-        form.search role="search" {
-            label for="search" { "Name contains" }
-            input type="search" id="search" name="search" value=(search);
-            button { "Search" }
-        }
-        div data-live="tenants" {
-            p { (all) " " @if *all == 1 { "tenant" } @else { "tenants" }
-                @if *all > rows.len() { ", " (after + 1) " to " (after + rows.len()) } }
-            table {
-                thead { tr {
-                    th scope="col" { "Tenant" } th scope="col" { "Plugin" } th scope="col" { "State" }
-                    th.number scope="col" { "Parked" } th.number scope="col" { "Batches/s" }
-                    th.number scope="col" { "Requests/s" } th.number scope="col" { "Faults" }
-                } }
-                tbody { @for row in rows { (tenant_row(row)) } }
+    page(
+        "Tenants",
+        Some("Tenants"),
+        html! {
+            h1 { "Tenants" }
+            section data-live="waiting" {
+                h2 { "From a change to the client that waited for it" }
+                (plot::waited(waited))
             }
-            nav aria-label="Pages" {
-                @if *after > 0 { a href=(query(search, after.saturating_sub(OF_A_PAGE))) { "Before" } }
-                @if after + rows.len() < *all { a href=(query(search, after + OF_A_PAGE)) { "After" } }
+            form.search role="search" {
+                label for="search" { "Name contains" }
+                input type="search" id="search" name="search" value=(search);
+                button { "Search" }
             }
-        }
-    })
+            div data-live="tenants" {
+                p { (all) " " @if *all == 1 { "tenant" } @else { "tenants" }
+                    @if *all > rows.len() { ", " (after + 1) " to " (after + rows.len()) } }
+                table {
+                    thead { tr {
+                        th scope="col" { "Tenant" } th scope="col" { "Plugin" } th scope="col" { "State" }
+                        th.number scope="col" { "Parked" } th.number scope="col" { "Batches/s" }
+                        th.number scope="col" { "Requests/s" } th.number scope="col" { "Faults" }
+                    } }
+                    tbody { @for row in rows { (tenant_row(row)) } }
+                }
+                nav aria-label="Pages" {
+                    @if *after > 0 { a href=(query(search, after.saturating_sub(OF_A_PAGE))) { "Before" } }
+                    @if after + rows.len() < *all { a href=(query(search, after + OF_A_PAGE)) { "After" } }
+                }
+            }
+        },
+    )
 }
 
 fn query(search: &str, after: usize) -> String {
@@ -167,36 +175,40 @@ fn rate(rate: Option<f64>) -> String {
 pub(super) fn tenant(detail: &Detail, tail: &[Entry]) -> Markup {
     let runs = &detail.row.runs;
     let name = &*runs.tenant;
-    page(name, Some(name), html! {
-        h1 { (name) }
-        div.columns {
-            section data-live="figures" { h2 { "Now" } (figures(detail)) }
-            section data-tenant=(name) {
-                h2 { "Plugin" }
-                dl data-live="plugin" {
-                    dt { "Runs" } dd { (runs.plugin) " " (runs.version) }
-                    dt { "SHA-256" } dd { code.long { (runs.sha256) } }
-                    dt { "Since" } dd { @if runs.since == 0 { "the beginning" } @else { (shown::moment(runs.since)) } }
-                    dt { "Before" } dd { @match &runs.previous { Some(id) => code.long { (id) }, None => "nothing" } }
-                    dt { "Faults since" } dd { (runs.faults) }
+    page(
+        name,
+        Some(name),
+        html! {
+            h1 { (name) }
+            div.columns {
+                section data-live="figures" { h2 { "Now" } (figures(detail)) }
+                section data-tenant=(name) {
+                    h2 { "Plugin" }
+                    dl data-live="plugin" {
+                        dt { "Runs" } dd { (runs.plugin) " " (runs.version) }
+                        dt { "SHA-256" } dd { code.long { (runs.sha256) } }
+                        dt { "Since" } dd { @if runs.since == 0 { "the beginning" } @else { (shown::moment(runs.since)) } }
+                        dt { "Before" } dd { @match &runs.previous { Some(id) => code.long { (id) }, None => "nothing" } }
+                        dt { "Faults since" } dd { (runs.faults) }
+                    }
+                    (swap(name, runs.previous.is_some()))
                 }
-                (swap(name, runs.previous.is_some()))
             }
-        }
-        section.progress id="progress" aria-live="polite" hidden {
-            h2 { "Swap" }
-            ol id="steps" {}
-            p id="outcome" {}
-            div id="differences" {}
-        }
-        section data-live="journal" {
-            h2 { "The end of the journal" }
-            @if tail.is_empty() { p.empty { "Nothing is in it." } }
-            ol.journal { @for Entry { sequence, line } in tail {
-                li { a id=(format!("input {sequence}")) href=(path(name, &format!("/journal/{sequence}"))) { (line) } }
-            } }
-        }
-    })
+            section.progress id="progress" aria-live="polite" hidden {
+                h2 { "Swap" }
+                ol id="steps" {}
+                p id="outcome" {}
+                div id="differences" {}
+            }
+            section data-live="journal" {
+                h2 { "The end of the journal" }
+                @if tail.is_empty() { p.empty { "Nothing is in it." } }
+                ol.journal { @for Entry { sequence, line } in tail {
+                    li { a id=(format!("input {sequence}")) href=(path(name, &format!("/journal/{sequence}"))) { (line) } }
+                } }
+            }
+        },
+    )
 }
 
 fn figures(detail: &Detail) -> Markup {
@@ -247,19 +259,23 @@ fn swap(name: &str, previous: bool) -> Markup {
 /// An input, and what the plugin makes of it.
 pub(super) fn input(tenant: &str, sequence: u64, given: &Value, caused: &Result<Value, String>) -> Markup {
     let title = format!("Input {sequence} of {tenant}");
-    page(&title, Some(tenant), html! {
-        h1 { "Input " (sequence) }
-        p { a href=(path(tenant, "")) { "To " (tenant) } }
-        div.columns {
-            section { h2 { "Given" } pre tabindex="0" { (pretty(given)) } }
-            section { h2 { "Caused" }
-                @match caused {
-                    Ok(reaction) => pre tabindex="0" { (pretty(reaction)) },
-                    Err(why) => p.empty { (why) },
+    page(
+        &title,
+        Some(tenant),
+        html! {
+            h1 { "Input " (sequence) }
+            p { a href=(path(tenant, "")) { "To " (tenant) } }
+            div.columns {
+                section { h2 { "Given" } pre tabindex="0" { (pretty(given)) } }
+                section { h2 { "Caused" }
+                    @match caused {
+                        Ok(reaction) => pre tabindex="0" { (pretty(reaction)) },
+                        Err(why) => p.empty { (why) },
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 fn pretty(value: &Value) -> String {

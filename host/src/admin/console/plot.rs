@@ -38,8 +38,11 @@ pub(super) fn waited(points: &[Waited]) -> Markup {
         let points = points.iter().map(|point| format!("{:.1},{:.1}", x(point), y(value(point))));
         points.collect::<Vec<_>>().join(" ")
     };
-    let words = format!("Now half of the clients wait no longer than {}, and 99 of 100 no longer than {}.",
-        super::pages::seconds(last.half), super::pages::seconds(last.most));
+    let words = format!(
+        "Now half of the clients wait no longer than {}, and 99 of 100 no longer than {}.",
+        super::pages::seconds(last.half),
+        super::pages::seconds(last.most)
+    );
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(words) {
             @for (value, label) in MARKS {

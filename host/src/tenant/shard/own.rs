@@ -165,7 +165,6 @@ impl Thread {
         if let Place::Shard { away, .. } = &mut self.place {
             away.insert(key, Away::Own(messages));
         }
-        self.count();
     }
 
     fn note_calm(&mut self, key: u64, now: u64) {
@@ -210,9 +209,8 @@ impl Thread {
                     Place::Shard { away, .. } => away.remove(&key),
                     Place::Own { .. } => None,
                 };
-                match actor {
-                    Some(actor) => self.seat(key, actor),
-                    None => self.count(),
+                if let Some(actor) = actor {
+                    self.seat(key, actor);
                 }
                 if let Some(Away::Returning(commands)) = waited {
                     for command in commands {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::own::{Away, OwnThreads, Place, Usage};
@@ -22,7 +21,6 @@ pub(super) struct Thread {
     awake: BTreeSet<(u64, u64)>,
     /// How many of them there may be.
     most_awake: usize,
-    tenants: Arc<AtomicUsize>,
     pub(super) place: Place,
 }
 
@@ -35,16 +33,10 @@ pub(super) struct Seated {
 
 impl Thread {
     /// One for many tenants. `home`: where its messages come from.
-    pub(super) fn shard(
-        clock: Arc<dyn Clock>,
-        tenants: Arc<AtomicUsize>,
-        most_awake: usize,
-        home: Sender<Message>,
-        own: OwnThreads,
-    ) -> Thread {
+    pub(super) fn shard(clock: Arc<dyn Clock>, most_awake: usize, home: Sender<Message>, own: OwnThreads) -> Thread {
         let place = Place::Shard { home, away: BTreeMap::new(), own };
         let (actors, timers, awake) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Thread { clock, actors, timers, awake, most_awake, tenants, place }
+        Thread { clock, actors, timers, awake, most_awake, place }
     }
 
     /// One for a single tenant, whose shard is `home`.
@@ -56,7 +48,6 @@ impl Thread {
             timers,
             awake,
             most_awake: usize::MAX,
-            tenants: Arc::default(),
             place: Place::Own { key, home, calm: 0, leaves: false },
         }
     }
@@ -113,7 +104,6 @@ impl Thread {
     pub(super) fn seat(&mut self, key: u64, actor: Box<Actor>) {
         let usage = Usage::begin(self.clock.monotonic());
         self.actors.insert(key, Seated { actor, due: None, awake: None, usage });
-        self.count();
         self.arm(key);
     }
 
@@ -178,17 +168,7 @@ impl Thread {
         if let Some(awake) = seated.awake {
             self.awake.remove(&(awake, key));
         }
-        self.count();
         Some(seated.actor)
-    }
-
-    /// How many tenants are here or away for a while.
-    pub(super) fn count(&self) {
-        let away = match &self.place {
-            Place::Shard { away, .. } => away.len(),
-            Place::Own { .. } => 0,
-        };
-        self.tenants.store(self.actors.len() + away, Ordering::Relaxed);
     }
 
     fn advanced(&self) {

@@ -344,7 +344,8 @@ fn what_is_wrong_is_refused() {
 #[test]
 fn what_all_keys_take_is_bounded() {
     let mut site = Site::with(&[("groupwise-keys-total-bytes", "65536"), ("groupwise-keys-per-account", "1000")]);
-    let containers: String = (0..50).map(|number| format!("<container>{number}{}@16</container>", "x".repeat(60))).collect();
+    let containers: String =
+        (0..50).map(|number| format!("<container>{number}{}@16</container>", "x".repeat(60))).collect();
     let large = definition("FolderItemAdd", &format!("<containers>{containers}</containers>"));
     let small = definition("FolderItemAdd", "");
     let taken = |site: &Site| site.world.gauge("groupwise_key_bytes", "");
@@ -360,7 +361,12 @@ fn what_all_keys_take_is_bounded() {
     assert_eq!(taken(&site), before, "it is counted anew");
     let keys: Vec<_> = (0..made).map(|number| format!("k{number}")).chain(["another".into()]).collect();
     for key in keys {
-        assert_eq!(site.status(&format!("<removeEventConfigurationRequest><key>{key}</key></removeEventConfigurationRequest>")), 0);
+        assert_eq!(
+            site.status(&format!(
+                "<removeEventConfigurationRequest><key>{key}</key></removeEventConfigurationRequest>"
+            )),
+            0
+        );
     }
     assert_eq!(taken(&site), 0.0);
 }
@@ -369,7 +375,10 @@ fn what_all_keys_take_is_bounded() {
 #[test]
 fn an_account_that_has_no_room_has_no_keys() {
     let mut world = World::empty(&[("accounts", "1"), ("push-allow", "127.0.0.0/8")]);
-    world.changes("bob@example.org", vec![crate::world::change(crate::world::START, crate::world::delivered("inbox", "m"))]);
+    world.changes(
+        "bob@example.org",
+        vec![crate::world::change(crate::world::START, crate::world::delivered("inbox", "m"))],
+    );
     let session = log_in(&mut world);
     let mut site = Site { world, session };
     assert_eq!(site.configure("k", &definition("FolderItemAdd", "")), 53531);
