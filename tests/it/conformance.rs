@@ -147,7 +147,7 @@ fn a_plugin_in_javascript_keeps_the_contract() -> Result<()> {
     let samples = samples.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let options = Options { inputs: 2_000, compared: 100, samples, ..Options::default() };
     let host = Host::new(HostOptions { instances: 20, shards: 1, pool: false, ..HostOptions::default() })?;
-    let report = check(&host, &std::fs::read(file)?, &options, |_| ());
+    let report = check(&host, &std::fs::read(&file)?, &options, |_| ());
     ensure!(report.conforms(), "{report}");
     for (rule, verdict) in &report.rules {
         assert!(verdict.checks > 0, "{} was not reached:\n{report}", rule.name());

@@ -13,7 +13,8 @@ use postbell_tests::swaps::edition;
 
 use crate::scene::{self, span};
 
-const ACCOUNTS: usize = 20;
+/// How many subscriptions each account has: so a change concerns as many in every size.
+const OF_AN_ACCOUNT: usize = 50;
 
 /// How many inputs follow the last subscription, the last of which make a snapshot due.
 const CHANGES: usize = 200;
@@ -23,6 +24,7 @@ pub struct State {
     pub host: Host,
     pub tenant: Tenant,
     journal: Arc<MemoryJournal>,
+    accounts: usize,
     delivered: usize,
 }
 
@@ -42,10 +44,11 @@ impl State {
         let retention = Retention { snapshot_inputs: inputs, snapshot_bytes: u64::MAX, ..Retention::default() };
         let options = TenantOptions { limits: Limits { retention, ..Limits::default() }, ..scene::options() };
         let tenant = host.open("example.org", &plugin, options).expect("the tenant opens");
-        let mut state = State { host, tenant, journal, delivered: 0 };
-        state.deliver(ACCOUNTS).await;
+        let accounts = subscriptions / OF_AN_ACCOUNT;
+        let mut state = State { host, tenant, journal, accounts, delivered: 0 };
+        state.deliver(accounts).await;
         for number in 0..subscriptions {
-            subscribe(&state.tenant, number).await;
+            subscribe(&state.tenant, &account(number % accounts)).await;
         }
         state.deliver(CHANGES).await;
         while state.tenant.statistics().snapshot == 0 {
@@ -59,7 +62,7 @@ impl State {
     pub async fn deliver(&mut self, messages: usize) {
         for _ in 0..messages {
             let number = self.delivered;
-            let batch = delivery(&account(number), &format!("m{number}"), number as u64);
+            let batch = delivery(&account(number % self.accounts), &format!("m{number}"), number as u64);
             self.tenant.ingest(batch, span(0, number as u64, 1)).await.expect("it is applied");
             self.delivered += 1;
         }
@@ -80,14 +83,13 @@ impl State {
 }
 
 fn account(number: usize) -> String {
-    format!("user{}@example.org", number % ACCOUNTS)
+    format!("user{number}@example.org")
 }
 
-async fn subscribe(tenant: &Tenant, number: usize) {
+async fn subscribe(tenant: &Tenant, account: &str) {
     let mut subscribe = request(histories::subscribe_pull("inbox"));
     let Access::Granted(grant) = &mut subscribe.access else { unreachable!("requests here are granted") };
-    let name = account(number);
-    (grant.account.id, grant.account.name) = (name.clone(), name);
+    (grant.account.id, grant.account.name) = (account.into(), account.into());
     let answer = whole(tenant.request(subscribe).await);
     assert!(answer.contains("<m:SubscriptionId>"), "{answer}");
 }
