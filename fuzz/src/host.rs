@@ -68,10 +68,13 @@ pub fn logins(bytes: &[u8]) {
     if let Ok(basic) = Basic::read(&headers) {
         assert!(headers.contains_key(AUTHORIZATION) && !basic.login.contains(':'));
     }
-    let proxy = "192.0.2.1".parse().expect("an address");
-    let networks = vec!["192.0.2.0/24".parse().expect("a network")];
-    let origin = Proxies::new(networks).origin(Origin { address: proxy, secure: false }, &mut headers);
-    assert!(!headers.contains_key(FORWARDED) && !headers.contains_key("x-forwarded-for"), "{origin:?}: {headers:?}");
+    let proxies = Proxies::new(vec!["192.0.2.0/24".parse().expect("a network")]);
+    let [proxy, stranger] = ["192.0.2.1", "203.0.113.1"].map(|it| it.parse().expect("an address"));
+    // Whatever a proxy says of it, it is an address.
+    let _ = proxies.origin(Origin { address: proxy, secure: false }, &mut headers.clone());
+    let origin = proxies.origin(Origin { address: stranger, secure: false }, &mut headers);
+    assert!(origin.address == stranger && !origin.secure, "{origin:?}");
+    assert!(!headers.contains_key(FORWARDED) && !headers.contains_key("x-forwarded-for"), "{headers:?}");
     let tokens = Tokens::new(NOW).expect("chance");
     let text = String::from_utf8_lossy(bytes);
     assert!(tokens.verify(&text, NOW).is_err(), "it was never issued");

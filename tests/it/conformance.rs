@@ -41,7 +41,7 @@ const PROGRAMS: &[(&str, &[Rule])] = &[
     ("flood_of_logs", &[Rule::Reactions]),
     ("forgetful unanswered", &[Rule::Answers]),
     ("forgetful unwoken", &[Rule::Outstanding]),
-    ("forgetful unsettled", &[Rule::Settlements]),
+    ("forgetful unsettled", &[Rule::Reactions, Rule::Settlements]),
     ("forgetful unrestarted", &[Rule::Restarts]),
     ("forgetful unsaved", &[Rule::Determinism, Rule::Snapshots]),
     ("huge_reaction body", &[Rule::Memory]),
@@ -73,6 +73,8 @@ fn options(program: &str) -> Options {
             let limits = InstanceLimits { call_milliseconds: 100, ..options.limits };
             Options { limits, ..options }
         }
+        // Until a restart comes while something is open.
+        Some("forgetful") if program.ends_with("unrestarted") => Options { compared: 3_000, ..options },
         Some("busy") => Options { inputs: 100, compared: 50, ..options },
         _ => options,
     }

@@ -715,7 +715,7 @@ mod tests {
     #[test]
     fn a_mistake_is_refused_where_it_stands() {
         let tenant = "[[tenant]]\nname = 'a'\ndomains = ['a.b']\n";
-        check("", "1:1", "missing field `tenant`");
+        check("", "1:1", "expected at least one [[tenant]]");
         check("tenant = []", "1:1", "at least one");
         check("[server]\nlisten = 8080\n", "2:10", "ADDRESS:PORT");
         check("[server]\nlisten = '127.0.0.1'\n", "2:10", "ADDRESS:PORT");

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn figures(counts: [u64; 3]) -> HistogramFigures {
-        let buckets = [0.1, 0.2, f64::MAX].into_iter().zip(counts).collect();
+        let buckets = [0.25, 0.5, f64::MAX].into_iter().zip(counts).collect();
         HistogramFigures { sum: 0.0, count: counts.iter().sum(), buckets }
     }
 
@@ -143,8 +143,8 @@ mod tests {
     fn quantiles_are_those_of_what_came_since() {
         let before = figures([100, 0, 0]);
         assert_eq!(quantile(&before, &before, 0.5), None);
-        assert_eq!(quantile(&before, &figures([100, 4, 0]), 0.5), Some(0.15));
-        assert_eq!(quantile(&before, &figures([102, 2, 0]), 0.5), Some(0.1));
-        assert_eq!(quantile(&before, &figures([100, 0, 3]), 0.99), Some(0.2));
+        assert_eq!(quantile(&before, &figures([100, 4, 0]), 0.5), Some(0.375));
+        assert_eq!(quantile(&before, &figures([102, 2, 0]), 0.5), Some(0.25));
+        assert_eq!(quantile(&before, &figures([100, 0, 3]), 0.99), Some(0.5));
     }
 }
