@@ -287,8 +287,7 @@ impl Mailbox {
         found.and_then(|at| self.moved_away.remove(at)).is_some()
     }
 
-    /// Forgets the folders that are gone and that the history no longer names, and as many moves as it has events fewer: so
-    /// what bounds all histories bounds these too.
+    /// Forgets the folders that are gone and that the history no longer names.
     pub(super) fn forget_gone(&mut self) {
         while let Some((position, number)) = self.gone.front().copied() {
             if position > self.history.floor() {
@@ -301,8 +300,6 @@ impl Mailbox {
                 self.numbers.forget(number);
             }
         }
-        let moves = usize::try_from(self.history.events()).unwrap_or(usize::MAX);
-        self.moved_away.drain(..self.moved_away.len().saturating_sub(moves));
     }
 
     /// Makes the index of folders from the folders.

@@ -150,23 +150,6 @@ fn folders_of_a_tenant_are_limited() {
     assert_eq!(world.gauge("folders", ""), before, "it is counted anew");
 }
 
-/// Its events, and the moves that are remembered to recognise deletions which repeat them, go together.
-#[test]
-fn moves_are_remembered_no_longer_than_the_history() {
-    let mut world = World::new();
-    let (id, watermark) = world.pull();
-    world.happens(moved(("inbox", "m1"), ("drafts", "m2")));
-    world.happens(Happening::ItemDeleted(item("inbox", "m1")));
-    assert!(!world.post(&get_events(&id, &watermark)).body().contains("DeletedEvent"), "it only repeats the move");
-    let mut world = World::with(&[("ews-history-total-bytes", "65536")]);
-    let long = |name: &str, number: u64| format!("{name}{number}{}", "x".repeat(900));
-    for number in 0..2_000 {
-        world.happens(moved(("inbox", &long("m", number)), ("drafts", &long("n", number))));
-    }
-    let saved = world.saved().concat().len();
-    assert!(saved < 200_000, "{saved}");
-}
-
 #[test]
 fn an_account_that_was_opened_by_its_name_gets_its_id() {
     let mut world = World::new();

@@ -43,9 +43,10 @@ pub(crate) fn engine(instances: u32, pooled: bool) -> wasmtime::Result<Arc<Engin
     Ok(engine)
 }
 
-/// An engine that only compiles: its code loads in the engine above.
+/// An engine that only compiles: its code loads in the engine above, with a pool and without one. What does not fit into
+/// that one's slots is refused there.
 pub(crate) fn compiling_engine() -> wasmtime::Result<Engine> {
-    Engine::new(&configuration(Some(pool(1))))
+    Engine::new(&configuration(None))
 }
 
 fn configuration(pool: Option<PoolingAllocationConfig>) -> Config {
