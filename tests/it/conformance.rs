@@ -42,7 +42,7 @@ const PROGRAMS: &[(&str, &[Rule])] = &[
     ("forgetful unanswered", &[Rule::Answers]),
     ("forgetful unwoken", &[Rule::Outstanding]),
     ("forgetful unsettled", &[Rule::Reactions, Rule::Settlements]),
-    ("forgetful unrestarted", &[Rule::Restarts]),
+    ("forgetful unrestarted", &[Rule::Outstanding, Rule::Restarts]),
     ("forgetful unsaved", &[Rule::Determinism, Rule::Snapshots]),
     ("huge_reaction body", &[Rule::Memory]),
     ("huge_reaction lie", &[Rule::Reactions]),
