@@ -36,7 +36,7 @@ pub fn changes(bytes: &[u8]) {
     };
     let Some(units) = units else { return };
     let refused = units.iter().filter(|unit| unit.entries.is_err()).count();
-    let marks: Vec<_> = units.iter().map(|unit: &Unit| unit.mark.clone()).collect();
+    let marks: Vec<_> = units.iter().map(|unit: &Unit| unit.mark).collect();
     let (batch, ledger) = gather(units);
     let named = batch.accounts.iter().all(|account| !account.changes.is_empty());
     assert!(named, "an account without changes: {batch:?}");
