@@ -25,6 +25,9 @@ pub struct Mailboxes {
     bytes: u64,
     events: u64,
     folders: u64,
+    moved_bytes: u64,
+    /// The mailboxes that remember items that were moved.
+    movers: BTreeSet<MailboxNo>,
 }
 
 impl Mailboxes {
@@ -52,20 +55,30 @@ impl Mailboxes {
         &self.all[&number]
     }
 
-    /// A mailbox, to be altered; not its names, its history's events and how many folders it has, which are indexed and
-    /// counted here.
+    /// A mailbox, to be altered; not its names, its history's events, its folders and what left them, which are indexed
+    /// and counted here.
     pub fn get_mut(&mut self, number: MailboxNo) -> &mut Mailbox {
         self.all.get_mut(&number).expect("mailboxes are never removed")
     }
 
     /// Alters a mailbox's folders.
     pub fn with_folders<T>(&mut self, number: MailboxNo, alter: impl FnOnce(&mut Mailbox) -> T) -> T {
-        let mailbox = self.get_mut(number);
-        let before = mailbox.count_folders() as u64;
-        let given = alter(mailbox);
-        let after = mailbox.count_folders() as u64;
-        self.folders = self.folders - before + after;
+        self.uncount_folders(number);
+        let given = alter(self.get_mut(number));
+        self.count_folders(number);
         given
+    }
+
+    /// While all that is remembered of moved items takes more than this, forgets one after the other, each of another
+    /// mailbox, from the first one at or behind `start` on; whether any was.
+    pub fn forget_moves(&mut self, bytes: u64, start: MailboxNo) -> bool {
+        let (mut next, mut any) = (start, false);
+        while self.moved_bytes > bytes {
+            let Some(number) = self.movers.range(next..).next().or(self.movers.first()).copied() else { break };
+            self.with_folders(number, Mailbox::forget_oldest_move);
+            (next, any) = (number + 1, true);
+        }
+        any
     }
 
     /// Whether there is a mailbox with this number.
@@ -228,6 +241,11 @@ impl Mailboxes {
         self.folders
     }
 
+    /// What is remembered of items that were moved, in bytes.
+    pub fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
+    }
+
     /// Puts a mailbox in its place and makes its indices.
     pub fn insert(&mut self, number: MailboxNo, mut mailbox: Mailbox) {
         mailbox.index();
@@ -254,19 +272,35 @@ impl Mailboxes {
 
     /// Puts a mailbox's history into the index and the sums, and with it its folders, of which the history keeps some.
     fn index_history(&mut self, number: MailboxNo) {
-        let mailbox = &self.all[&number];
-        self.folders += mailbox.count_folders() as u64;
-        let history = &mailbox.history;
+        self.count_folders(number);
+        let history = &self.all[&number].history;
         self.bytes += history.bytes();
         self.events += history.events();
         self.fronts.extend(history.front().map(|entry| (entry.position, number)));
     }
 
-    /// Takes out what [`Self::index_history`] put in.
-    fn unindex_history(&mut self, number: MailboxNo) {
+    /// Puts a mailbox's folders, and what left them, into the sums.
+    fn count_folders(&mut self, number: MailboxNo) {
+        let mailbox = &self.all[&number];
+        self.folders += mailbox.count_folders() as u64;
+        self.moved_bytes += mailbox.moved_bytes();
+        match mailbox.moved_bytes() {
+            0 => self.movers.remove(&number),
+            _ => self.movers.insert(number),
+        };
+    }
+
+    /// Takes out what [`Self::count_folders`] put in.
+    fn uncount_folders(&mut self, number: MailboxNo) {
         let mailbox = &self.all[&number];
         self.folders -= mailbox.count_folders() as u64;
-        let history = &mailbox.history;
+        self.moved_bytes -= mailbox.moved_bytes();
+    }
+
+    /// Takes out what [`Self::index_history`] put in.
+    fn unindex_history(&mut self, number: MailboxNo) {
+        self.uncount_folders(number);
+        let history = &self.all[&number].history;
         self.bytes -= history.bytes();
         self.events -= history.events();
         if let Some(entry) = history.front() {
@@ -278,4 +312,37 @@ impl Mailboxes {
 fn first(index: &BTreeSet<(String, MailboxNo)>, name: &str) -> Option<MailboxNo> {
     let (found, number) = index.range((name.to_owned(), 0)..).next()?;
     (found == name).then_some(*number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moved_is_forgotten_by_turns_and_no_more_than_must_be() {
+        let mut mailboxes = Mailboxes::default();
+        for name in ["a", "b", "c"] {
+            let account = Account { id: name.to_owned(), name: name.to_owned(), aliases: Vec::new() };
+            mailboxes.open(account, Position::default());
+        }
+        for (number, items) in [(0, 3), (2, 2)] {
+            mailboxes.with_folders(number, |mailbox| {
+                (0..items).for_each(|item| mailbox.moved_away(ROOT, &format!("item{item}")));
+            });
+        }
+        let each = mailboxes.moved_bytes() / 5;
+        let left = |mailboxes: &Mailboxes| {
+            let left =
+                |number| (0..3).filter(move |item| mailboxes.get(number).has_moved_away("", &format!("item{item}")));
+            [0, 2].map(|number| left(number).collect::<Vec<_>>())
+        };
+        assert!(!mailboxes.forget_moves(5 * each, 1));
+        assert!(mailboxes.forget_moves(5 * each - 1, 1));
+        assert_eq!(left(&mailboxes), [vec![0, 1, 2], vec![1]]);
+        assert!(mailboxes.forget_moves(2 * each, 1));
+        assert_eq!((left(&mailboxes), mailboxes.moved_bytes()), ([vec![1, 2], vec![]], 2 * each));
+        mailboxes.close(0, Position::default());
+        assert_eq!(mailboxes.moved_bytes(), 0);
+        assert!(!mailboxes.forget_moves(0, 0));
+    }
 }

@@ -150,6 +150,7 @@ impl Notify {
             gauge("streams", Vec::new(), streams.len() as u64),
             gauge("history_events", Vec::new(), mailboxes.events()),
             gauge("history_bytes", Vec::new(), mailboxes.bytes()),
+            gauge("moved_items_bytes", Vec::new(), mailboxes.moved_bytes()),
             gauge("book_changes", Vec::new(), *book_changes),
             gauge("book_entries", Vec::new(), book.entries.count() as u64),
             gauge("book_bytes", Vec::new(), book.entries.bytes()),

@@ -42,7 +42,7 @@ pub struct Settings {
     /// `ews-history-hours` (48; 1 to 8760): how long events are kept.
     pub history_hours: u32,
     /// `ews-history-total-bytes` (134217728; 65536 to 2147483648): bytes of events kept of all accounts together; the
-    /// oldest go first.
+    /// oldest go first. A quarter as much again is for the items that are remembered to have been moved.
     pub history_total_bytes: u64,
     /// `book-bytes` (134217728; 65536 to 4294967296): what the address book may take, in bytes; beyond, an entry is
     /// rejected.
@@ -208,6 +208,11 @@ impl Settings {
     /// How long events are kept, in milliseconds.
     pub fn history_ms(&self) -> u64 {
         u64::from(self.history_hours) * 3_600_000
+    }
+
+    /// What may be remembered of items that were moved, in all mailboxes together, in bytes.
+    pub fn moved_bytes(&self) -> u64 {
+        self.history_total_bytes / 4
     }
 
     /// How long the address book's deltas are kept, in milliseconds.

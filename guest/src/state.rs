@@ -269,8 +269,15 @@ impl State {
             cut.extend(self.mailboxes.cut_oldest());
         }
         turn.changed |= self.book.cut(turn.at.now, &self.settings) || !cut.is_empty();
+        turn.changed |= self.forget_moves(turn.at.sequence);
         turn.changed |= self.events.cut(&self.settings);
         cut.into_iter().for_each(|mailbox| self.miss_what_was_cut(mailbox));
+    }
+
+    /// Forgets what items were moved while that takes more than its share; whose, each input begins elsewhere.
+    fn forget_moves(&mut self, sequence: u64) -> bool {
+        let start = sequence % (self.mailboxes.count() as u64).max(1);
+        self.mailboxes.forget_moves(self.settings.moved_bytes(), start as MailboxNo)
     }
 
     /// Ends GroupWise's sessions while they take more than they may, but not this one. Where it was forgotten who owes, the

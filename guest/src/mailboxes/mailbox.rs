@@ -21,6 +21,9 @@ pub const MAX_FOLDERS: usize = 50_000;
 /// How many moved items are remembered, to recognise deletions that only repeat the move.
 const MAX_MOVED_AWAY: usize = 256;
 
+/// What a moved item takes besides its id, in bytes.
+const MOVED_ITEM_BYTES: u64 = 40;
+
 /// Whether a mailbox can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
@@ -71,6 +74,8 @@ pub struct Mailbox {
     next_folder: FolderNo,
     gone: VecDeque<(Position, FolderNo)>,
     moved_away: VecDeque<(FolderNo, Box<str>)>,
+    #[serde(skip)]
+    moved_bytes: u64,
     /// Saved by itself: the first format had none.
     #[serde(skip)]
     pub numbers: Numbers,
@@ -94,6 +99,7 @@ impl Mailbox {
             next_folder: ROOT,
             gone: VecDeque::new(),
             moved_away: VecDeque::new(),
+            moved_bytes: 0,
             numbers: Numbers::default(),
             by_id: BTreeMap::new(),
             replaced: Vec::new(),
@@ -270,8 +276,9 @@ impl Mailbox {
     /// Remembers that an item is no longer in a folder.
     pub fn moved_away(&mut self, folder: FolderNo, item: &str) {
         if self.moved_away.len() == MAX_MOVED_AWAY {
-            self.moved_away.pop_front();
+            self.forget_oldest_move();
         }
+        self.moved_bytes += weight(item);
         self.moved_away.push_back((folder, item.into()));
     }
 
@@ -284,7 +291,20 @@ impl Mailbox {
     /// Whether an item is known to have left this folder; asked once, because it may come back.
     pub fn had_moved_away(&mut self, folder: FolderNo, item: &str) -> bool {
         let found = self.moved_away.iter().position(|(from, id)| *from == folder && **id == *item);
-        found.and_then(|at| self.moved_away.remove(at)).is_some()
+        let found = found.and_then(|at| self.moved_away.remove(at));
+        self.moved_bytes -= found.as_ref().map_or(0, |(_, item)| weight(item));
+        found.is_some()
+    }
+
+    /// What the items take that are remembered to have left, in bytes.
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
+    }
+
+    /// Forgets the item that left first of those remembered.
+    pub(super) fn forget_oldest_move(&mut self) {
+        let forgotten = self.moved_away.pop_front();
+        self.moved_bytes -= forgotten.map_or(0, |(_, item)| weight(&item));
     }
 
     /// Forgets the folders that are gone and that the history no longer names.
@@ -302,8 +322,9 @@ impl Mailbox {
         }
     }
 
-    /// Makes the index of folders from the folders.
+    /// Makes what is not saved: the index of folders, and the sum of what left them.
     pub(super) fn index(&mut self) {
+        self.moved_bytes = self.moved_away.iter().map(|(_, item)| weight(item)).sum();
         self.by_id = self.folders.iter().map(|(number, folder)| (folder.id.clone(), *number)).collect();
     }
 
@@ -324,4 +345,8 @@ impl Mailbox {
         let account = Account { id: self.id.clone(), name: self.name.clone(), aliases: self.aliases.clone() };
         *self = Self { number: self.number, condition: Condition::Closed, ..Self::new(account, position) };
     }
+}
+
+fn weight(moved_item: &str) -> u64 {
+    moved_item.len() as u64 + MOVED_ITEM_BYTES
 }

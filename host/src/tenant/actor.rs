@@ -152,6 +152,9 @@ enum Live {
     Faulted(String),
 }
 
+/// A plugin is told the outcomes of so many calls, and then the tenants beside it have their turn.
+const OUTCOMES_AT_ONCE: usize = 32;
+
 /// How many inputs' longest time the plugin may take to end everything: the tenants beside it wait.
 const DRAIN_INPUTS: u64 = 10;
 
@@ -294,14 +297,16 @@ impl Actor {
         }
     }
 
-    /// Tells the plugin what became of its parts, all that is known in one input, and of its calls, each in one.
+    /// Tells the plugin what became of its parts, all that is known in one input, and of its calls, each in one and some
+    /// at a time.
     pub(super) fn settle(&mut self) {
         if !self.settlements.is_empty() && matches!(self.live, Live::Instance(_)) && !self.is_full() {
             let settlements = std::mem::take(&mut self.settlements);
             self.feed_own(Input::Settled(settlements));
         }
-        while matches!(self.live, Live::Instance(_)) && !self.is_full() {
-            let Some((call, outcome)) = self.calls.outcome().cloned() else { return };
+        for _ in 0..OUTCOMES_AT_ONCE {
+            let may = matches!(self.live, Live::Instance(_)) && !self.is_full();
+            let Some((call, outcome)) = self.calls.outcome().filter(|_| may).cloned() else { return };
             self.feed_own(Input::Finished { call, outcome });
         }
     }
@@ -339,13 +344,15 @@ impl Actor {
         let ticks = matches!(self.live, Live::Instance(_) | Live::Asleep) && !self.is_full();
         let due = |instant| self.time.due(instant);
         let tick = self.wake_at.filter(|_| ticks).map(due).map(|due| due.max(self.next_tick()));
+        let told = matches!(self.live, Live::Instance(_)) && !self.is_full();
+        let outcome = self.calls.outcome().filter(|_| told).map(|_| 0);
         let deadline = self.open.first_deadline().map(due);
         let again = match &self.live {
             Live::Down { until, .. } => Some(*until),
             _ => None,
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
-        let own = [tick, deadline, again, farewell, self.snapshot_due(), self.shadow_due()];
+        let own = [tick, outcome, deadline, again, farewell, self.snapshot_due(), self.shadow_due()];
         let own = own.into_iter().chain([self.sleep_due(), self.room_due()]);
         own.flatten().min()
     }
@@ -510,6 +517,7 @@ impl Actor {
     fn full(&self) -> Option<&'static str> {
         match () {
             () if self.is_full() => Some("uncommitted"),
+            () if self.calls.outcomes() >= self.parts.limits.inputs_waiting => Some("inputs-waiting"),
             () if self.snapshots.unsaved() > self.parts.limits.journal_bytes => Some("journal-bytes"),
             () => None,
         }

@@ -87,10 +87,18 @@ impl Calls {
         self.outcomes.front()
     }
 
+    /// How many outcomes it is still to be told.
+    pub(super) fn outcomes(&self) -> usize {
+        self.outcomes.len()
+    }
+
     /// The plugin was told its outcome.
     pub(super) fn told(&mut self, id: u64) {
         self.set(id, None);
-        self.outcomes.retain(|(other, _)| *other != id);
+        match self.outcomes.front() {
+            Some((first, _)) if *first == id => drop(self.outcomes.pop_front()),
+            _ => self.outcomes.retain(|(other, _)| *other != id),
+        }
     }
 
     /// The plugin waits for none of them any more.
