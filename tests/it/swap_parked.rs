@@ -43,6 +43,9 @@ const OTHER_FILES: u64 = 1_000;
 const ASKERS: usize = 4;
 const PACE: Duration = Duration::from_millis(8);
 
+/// Rounds begin no faster than this, so that the machine is loaded as the askers load it, and not as far as it goes.
+const ROUND: Duration = Duration::from_millis(250);
+
 const TENANT: &str = "example.org";
 const KEY: &str = "server-key";
 const PASSWORD: &str = "postbell";
@@ -126,9 +129,12 @@ async fn play(server: &Server, parked: usize) -> Result<()> {
     next("until all are parked").await?;
     let admin = Admin::new(server.admin, TENANT, KEY);
     let swapping = tokio::task::spawn_blocking(move || swap(&admin));
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Two more rounds after the last swap: what comes twice comes before the end of the second.
     let mut left = 2;
     while left > 0 {
+        rounds.tick().await;
         left -= usize::from(swapping.is_finished());
         let number = round.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let source = Admin::new(server.admin, TENANT, "ingest");
