@@ -112,10 +112,11 @@ struct Inner {
     open: Mutex<Names>,
 }
 
-/// The tenants that are open, and where they live.
+/// The seats that are open, and where they live.
 #[derive(Default)]
 struct Names {
-    mailboxes: BTreeMap<Arc<str>, Mailbox>,
+    /// By the names of the tenant and of the plugin.
+    mailboxes: BTreeMap<(Arc<str>, Arc<str>), Mailbox>,
     /// The key of the next one.
     next: u64,
     /// With so many, those are looked for that are closed.
@@ -221,7 +222,7 @@ pub enum HostError {
 /// Why a tenant is not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A tenant of this name is open already.
+    /// A tenant of this name is open already, with this plugin.
     #[error("a tenant of this name is open already")]
     Duplicate,
     /// The plugin refuses its settings; the text names the setting.
@@ -297,6 +298,8 @@ impl Host {
 
     /// Opens a tenant: a new one if the journal does not know it, else one that goes on where it was. Blocks.
     ///
+    /// A tenant that has several plugins is opened with each of them; [`Tenant::with`] makes one of the handles.
+    ///
     /// # Errors
     ///
     /// See [`OpenError`].
@@ -337,7 +340,7 @@ impl Host {
         opened: Opened,
     ) -> Result<Tenant, OpenError> {
         let name: Arc<str> = name.into();
-        let mailbox = self.reserve(&name)?;
+        let mailbox = self.reserve(seat(name.clone(), plugin))?;
         let used = self.last_used(&name, plugin).inspect_err(|_| mailbox.close())?;
         let first_request = first_request(&*self.inner.options.clock, used);
         let opening = self.opening(&name, plugin).inspect_err(|_| mailbox.close())?;
@@ -401,10 +404,11 @@ impl Host {
         scratch.open(at, &[0; 32], settings).map_err(fault)?.map_err(OpenError::Settings)
     }
 
-    /// Takes the name, if no tenant that is still open has it, and a place on a shard.
-    fn reserve(&self, name: &Arc<str>) -> Result<Mailbox, OpenError> {
+    /// Takes the seat, if none that is still open has it, and a place on a shard.
+    fn reserve(&self, seat: Seat) -> Result<Mailbox, OpenError> {
         let mut open = self.names();
-        if open.mailboxes.get(name).is_some_and(Mailbox::is_open) {
+        let name = (seat.tenant, seat.plugin);
+        if open.mailboxes.get(&name).is_some_and(Mailbox::is_open) {
             return Err(OpenError::Duplicate);
         }
         open.forget_closed();
@@ -413,7 +417,7 @@ impl Host {
         // As many on each as on the others: how many may be awake is shared among them.
         let fewest = self.inner.shards.iter().min_by_key(|shard| shard.tenants()).expect("there is a shard");
         let mailbox = fewest.mailbox(key);
-        open.mailboxes.insert(name.clone(), mailbox.clone());
+        open.mailboxes.insert(name, mailbox.clone());
         Ok(mailbox)
     }
 

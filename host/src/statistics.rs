@@ -117,6 +117,11 @@ impl Statistics {
     }
 
     pub(crate) fn refusal(&mut self, limit: &'static str) {
-        *self.refusals.entry(limit).or_default() += 1;
+        self.refuse(limit, 1);
+    }
+
+    /// Counts so many refusals.
+    pub(crate) fn refuse(&mut self, limit: &'static str, times: u64) {
+        *self.refusals.entry(limit).or_default() += times;
     }
 }

@@ -5,9 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use postbell_tests::admin::Admin;
 use postbell_tests::conformance::{jmap_push, jmap_push_module};
+use postbell_tests::ews::Client;
 use postbell_tests::hostile::component;
 use postbell_tests::http::{self, Connection, Head, basic};
 use postbell_tests::program::{Server, Start, run};
+use postbell_tests::swaps::edition;
+use serde_json::Value;
 
 use crate::PROGRAM;
 
@@ -117,6 +120,80 @@ fn it_is_served_like_any_other() -> Result<()> {
     ensure!(refused.head.status == 400 && refused.body.contains("`closeafter` is missing"), "{refused:?}");
     let unknown = Connection::open(server.clients)?.ask(&http::request("GET", "/jmap/eventsource", &[], b""))?;
     ensure!(unknown.head.status == 401, "{unknown:?}");
+    Ok(())
+}
+
+/// One tenant with two plugins, the second of which comes later: each has its requests, both have the changes, and a source
+/// goes on where it was.
+#[test]
+fn two_plugins_serve_one_tenant() -> Result<()> {
+    let password = crate::cheap_hash("postbell")?;
+    let configuration = "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{folder}/data'\n\
+         admin-key = 'all'\n[[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\n\
+         ingest-key = 'demo'\n";
+    let beside = "[[tenant.seat]]\nplugin = 'jmap.wasm'\nsettings = { jmap-streams-per-account = 2 }\n";
+    let users = format!("[[user]]\nname = 'alice@example.org'\npassword = '{password}'\n");
+    let start = Start::configured(PROGRAM, configuration)?.file("users.toml", &users)?;
+
+    let server = start.clone().start()?;
+    let client = Client::new(&server, "alice@example.org", "postbell");
+    let (subscription, mut watermark) = client.subscribe_pull()?;
+    let login = "{\"event\":\"Login\"}\n";
+    let sent = Admin::source(&server).cyrus("imap", 0, "", login)?;
+    ensure!(sent.head.status == 200, "{sent:?}");
+    server.stop()?;
+
+    let folder = start.folder().to_owned();
+    let two = format!("{configuration}{beside}").replace("{folder}", text(&folder)?);
+    let start = start.file("postbell.toml", &two)?;
+    std::fs::write(start.folder().join("jmap.wasm"), jmap_push())?;
+    let server = start.clone().start()?;
+    let (mut stream, head) = listen(&server, &[])?;
+    ensure!(head.status == 200, "{head:?}");
+    let source = Admin::source(&server);
+    ensure!(source.offset("imap")? == 1, "the new plugin never heard of it, and does not hold it up");
+    let skipped = source.cyrus("imap", 2, "", login)?;
+    ensure!(skipped.head.status == 409 && skipped.body.contains("\"expected\":1"), "{skipped:?}");
+    for repeat in 0..2 {
+        let sent = source.cyrus("imap", 1, "", login)?;
+        ensure!(sent.head.status == 200 && source.offset("imap")? == 2, "{repeat}: {sent:?}");
+    }
+    source.deliver("m1", 1)?;
+    let client = Client::new(&server, "alice@example.org", "postbell");
+    let events = client.all_events(&subscription, &mut watermark)?;
+    ensure!(events.iter().any(|event| event.item.as_deref() == Some("m1")), "{events:?}");
+    let (_, first) = event(&mut stream)?;
+    ensure!(first.contains("\"@type\":\"StateChange\""), "{first}");
+
+    let all = Admin::new(server.admin, "example.org", "all");
+    let listed: Value = serde_json::from_str(&all.ask("GET", "/v1/plugins", b"")?.body)?;
+    let plugins = |listed: &Value| {
+        let listed = listed["tenants"].as_array().into_iter().flatten();
+        listed.map(|it| (it["plugin"].clone(), it["sha256"].clone(), it["previous"].clone())).collect::<Vec<_>>()
+    };
+    let before = plugins(&listed);
+    ensure!(before.len() == 2 && before[0].0 == "postbell-notify" && before[1].0 == "jmap-push", "{listed}");
+    let done = all.ask("PUT", "/v1/tenants/example.org/plugin", &edition(jmap_push(), 1))?;
+    ensure!(done.body.contains("{\"done\":{\"plugin\":\"jmap-push\""), "{done:?}");
+    let done = all.ask("POST", "/v1/tenants/example.org/rollback?plugin=jmap-push", b"")?;
+    ensure!(done.body.contains("{\"done\":{\"plugin\":\"jmap-push\""), "{done:?}");
+    let after = plugins(&serde_json::from_str(&all.ask("GET", "/v1/plugins", b"")?.body)?);
+    ensure!(after[0] == before[0] && after[1].1 == before[1].1 && after[1].2 != before[1].2, "{after:?}");
+    let unknown = all.ask("POST", "/v1/tenants/example.org/rollback?plugin=other", b"")?;
+    ensure!(unknown.head.status == 404, "{unknown:?}");
+    source.deliver("m2", 2)?;
+    let (_, second) = event(&mut stream)?;
+    ensure!(second.contains("\"@type\":\"StateChange\""), "the stream outlived both: {second}");
+    let inputs =
+        |labels| all.figure(&format!("postbell_inputs_total{{tenant=\"example.org\",{labels}kind=\"ingest\"}}"));
+    ensure!(inputs("")? == 3 && inputs("plugin=\"jmap-push\",")? == 4, "and what it missed before");
+    server.stop()?;
+
+    let twice = "[[tenant.seat]]\nplugin = 'jmap.wasm'\n";
+    let twice = format!("{configuration}{beside}{twice}").replace("{folder}", text(&folder)?);
+    let start = start.file("postbell.toml", &twice)?;
+    let refused = run(PROGRAM, ["serve", "--config", text(&start.folder().join("postbell.toml"))?])?;
+    ensure!(refused.code == 2 && refused.stderr.contains("the tenant has the plugin jmap-push already"), "{refused:?}");
     Ok(())
 }
 

@@ -75,6 +75,8 @@ impl Totals {
 
 struct Observed {
     tenant: String,
+    /// Its plugin's name, where it is a further seat of the tenant's.
+    beside: Option<String>,
     /// Version and SHA-256 of its plugin; none: it is all the others together.
     plugin: Option<(String, String)>,
     totals: Totals,
@@ -98,15 +100,25 @@ fn observe(state: &State) -> (Vec<(Tenant, Observed)>, Option<Observed>) {
     let (mut shown, mut rest) = (Vec::new(), Totals::default());
     rest.add(&tenants.gone.statistics, tenants.gone.outcomes);
     for seat in tenants.seats.values() {
-        let (tenant, outcomes) = (&seat.tenant, state.0.counters.of(seat.tenant.name()));
-        if seat.shown {
-            shown.push((tenant.clone(), Observed::of(tenant, outcomes)));
-        } else {
-            rest.add(&tenant.statistics(), outcomes);
+        let mut outcomes = state.0.counters.of(seat.tenant.name());
+        for (index, tenant) in seat.tenant.seats().enumerate() {
+            let outcomes = std::mem::take(&mut outcomes);
+            if seat.shown {
+                let observed = Observed::of(&tenant, index > 0, outcomes);
+                shown.push((tenant, observed));
+            } else {
+                rest.add(&tenant.statistics(), outcomes);
+            }
         }
     }
-    let others = tenants.seats.len() > shown.len() || tenants.gone.statistics != Statistics::default();
-    let rest = others.then(|| Observed { tenant: OTHERS.into(), plugin: None, totals: rest, gauges: Vec::new() });
+    let others = tenants.seats.values().any(|seat| !seat.shown) || tenants.gone.statistics != Statistics::default();
+    let rest = others.then(|| Observed {
+        tenant: OTHERS.into(),
+        beside: None,
+        plugin: None,
+        totals: rest,
+        gauges: Vec::new(),
+    });
     (shown, rest)
 }
 
@@ -135,10 +147,11 @@ async fn inspect(shown: Vec<(Tenant, Observed)>) -> Vec<Observed> {
 }
 
 impl Observed {
-    fn of(tenant: &Tenant, outcomes: Outcomes) -> Observed {
+    fn of(tenant: &Tenant, beside: bool, outcomes: Outcomes) -> Observed {
         let sha256 = tenant.plugin().sha256().iter().map(|byte| format!("{byte:02x}")).collect();
         Observed {
             tenant: tenant.name().to_owned(),
+            beside: beside.then(|| tenant.plugin().manifest().name.clone()),
             plugin: Some((tenant.plugin().manifest().version.clone(), sha256)),
             totals: Totals { statistics: tenant.statistics(), outcomes },
             gauges: Vec::new(),
@@ -416,7 +429,8 @@ impl Outcomes {
 impl Observed {
     fn labels<const N: usize>(&self, more: [(&str, &str); N]) -> Labels {
         let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        [("tenant", &*self.tenant)].into_iter().chain(more).map(own).collect()
+        let beside = self.beside.as_deref().map(|plugin| ("plugin", plugin));
+        [("tenant", &*self.tenant)].into_iter().chain(beside).chain(more).map(own).collect()
     }
 
     /// A plugin may be a stranger's: what would not be valid, or would hide another series, is left out.
@@ -426,7 +440,7 @@ impl Observed {
             let names: BTreeSet<&str> = gauge.labels.iter().map(|(name, _)| name.as_str()).collect();
             names.len() == gauge.labels.len()
                 && names.len() <= GAUGE_LABELS
-                && names.iter().all(|name| is_label(name) && !["tenant", "name"].contains(name))
+                && names.iter().all(|name| is_label(name) && !["tenant", "plugin", "name"].contains(name))
         };
         let series = |gauge: &Gauge| {
             let mut labels = self.labels([("name", &gauge.name)]);
@@ -493,6 +507,7 @@ mod tests {
 
     fn observed(gauges: Vec<Gauge>) -> Observed {
         Observed {
+            beside: None,
             tenant: "exa\"mple".into(),
             plugin: Some(("9.9".into(), "ab".repeat(32))),
             totals: Totals {

@@ -42,7 +42,6 @@ use self::console::Console;
 use self::keys::{Key, bearer};
 use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
-use crate::Host;
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::program::admission::Admission;
@@ -50,6 +49,7 @@ use crate::program::tenants::{Changed, Tenants as Managed};
 use crate::serve::counters::Counters as ClientCounters;
 use crate::serve::logins::Logins;
 use crate::tenant::Tenant;
+use crate::{Host, Statistics};
 
 /// How long a client may take for the head of a request, and be idle between two.
 pub const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -219,7 +219,9 @@ impl State {
         if seat.shown {
             tenants.shown -= 1;
         } else {
-            tenants.gone.add(&seat.tenant.statistics().counts(), outcomes);
+            let mut statistics = Statistics::default();
+            seat.tenant.seats().for_each(|seat| statistics.add(&seat.statistics().counts()));
+            tenants.gone.add(&statistics, outcomes);
         }
     }
 

@@ -40,7 +40,7 @@ const LINES_WAITING: usize = 64;
 /// Which tenant runs what.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PluginListing {
-    /// In the order of their names.
+    /// In the order of their names; one with several plugins comes once for each.
     pub tenants: Vec<TenantListing>,
 }
 
@@ -86,7 +86,9 @@ pub(super) async fn get_plugins(
     headers: HeaderMap,
 ) -> Result<Json<PluginListing>, Refusal> {
     state.authorize_all(&headers)?;
-    let tenants = state.tenants().seats.values().map(|seat| TenantListing::of(&seat.tenant)).collect();
+    let tenants = state.tenants();
+    let tenants = tenants.seats.values().flat_map(|seat| seat.tenant.seats().map(|seat| TenantListing::of(&seat)));
+    let tenants = tenants.collect();
     Ok(Json(PluginListing { tenants }))
 }
 
@@ -117,36 +119,53 @@ pub(super) async fn swap(
         out.line(SwapEvent::Step(Step::Prepare).into()).await?;
         let admitted = aside(move || admission.uploaded(&component, signature.as_deref())).await;
         match admitted {
-            Ok(plugin) => match other_plugin(&tenant, &plugin) {
-                None => out.swap(tenant.swap(&plugin, options)).await,
-                Some(why) => out.line(Line::not_begun(why, Wrong::OtherPlugin)).await,
+            Ok(plugin) => match tenant.seat_of(&plugin.manifest().name) {
+                Some(seat) => out.swap(seat.swap(&plugin, options)).await,
+                None => out.line(Line::not_begun(other_plugin(&tenant, &plugin), Wrong::OtherPlugin)).await,
             },
             Err(error) => out.line(Line::not_begun(error.to_string(), Wrong::Plugin)).await,
         }
     }))
 }
 
-fn other_plugin(tenant: &Tenant, plugin: &Plugin) -> Option<String> {
-    let (runs, name) = (tenant.plugin(), &plugin.manifest().name);
-    let runs = &runs.manifest().name;
-    (name != runs).then(|| format!("it is the plugin {name}, and the tenant runs {runs}"))
+fn other_plugin(tenant: &Tenant, plugin: &Plugin) -> String {
+    let runs: Vec<String> = tenant.seats().map(|seat| seat.plugin().manifest().name.clone()).collect();
+    format!("it is the plugin {}, and the tenant runs {}", plugin.manifest().name, runs.join(" and "))
 }
 
+/// With `plugin=NAME` of a tenant that has several; else it is the first.
 pub(super) async fn post_rollback(
     Shared(state): Shared<State>,
     tenant: Named<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    roll_back(state, bearer(&headers), tenant)
+    let mut plugin = None;
+    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*key {
+            "plugin" => plugin = Some(value.into_owned()),
+            _ => return Err(Refusal::malformed(format!("{key}: expected plugin"))),
+        }
+    }
+    roll_back(state, bearer(&headers), tenant, plugin)
 }
 
 /// Lets the version before come back, for whoever has this key.
-pub(super) fn roll_back(state: State, key: Option<&str>, tenant: Named<String>) -> Result<Response, Refusal> {
+pub(super) fn roll_back(
+    state: State,
+    key: Option<&str>,
+    tenant: Named<String>,
+    plugin: Option<String>,
+) -> Result<Response, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
     let tenant = state.authorize_key(key, &tenant, Right::Administer)?.tenant.clone();
+    let seat = match plugin {
+        None => tenant,
+        Some(plugin) => tenant.seat_of(&plugin).ok_or_else(|| Refusal::plugin(tenant.name(), &plugin))?,
+    };
     Ok(lines(async move |out: Out| {
         out.line(SwapEvent::Step(Step::Prepare).into()).await?;
-        match tenant.roll_back().await {
+        match seat.roll_back().await {
             Ok(swapping) => out.swap(swapping).await,
             Err(error) => out.line(Line::refused(error)).await,
         }

@@ -71,6 +71,10 @@ impl Refusal {
         Refusal::new(StatusCode::NOT_FOUND, "tenant", format!("there is no tenant `{name}`"))
     }
 
+    pub fn plugin(tenant: &str, plugin: &str) -> Refusal {
+        Refusal::new(StatusCode::NOT_FOUND, "plugin", format!("the tenant {tenant} has no plugin `{plugin}`"))
+    }
+
     pub fn path() -> Refusal {
         Refusal::new(StatusCode::NOT_FOUND, "path", "there is nothing at this path")
     }

@@ -88,6 +88,12 @@ fn described(config: &TenantConfig, tenant: &Tenant) -> Value {
     let (version, figures) = (tenant.version(), tenant.statistics());
     let settings: serde_json::Map<String, Value> =
         config.settings.iter().map(|setting| (setting.key.clone(), Value::from(&*setting.value))).collect();
+    let seats = tenant.seats().map(|seat| {
+        let (plugin, figures) = (seat.plugin(), seat.statistics());
+        let manifest = plugin.manifest();
+        let (sha256, sequence) = (plugin.id().to_string(), figures.sequence);
+        json!({ "plugin": manifest.name, "version": manifest.version, "sha256": sha256, "sequence": sequence })
+    });
     json!({
         "tenant": config.name,
         "from": if config.stored { "request" } else { "configuration" },
@@ -98,6 +104,7 @@ fn described(config: &TenantConfig, tenant: &Tenant) -> Value {
         "plugin": version.plugin.manifest().name,
         "version": version.plugin.manifest().version,
         "sha256": version.plugin.id().to_string(),
+        "seats": seats.collect::<Vec<_>>(),
         "asleep": figures.asleep > 0,
         "open-requests": figures.open_requests,
         "sequence": figures.sequence,

@@ -174,6 +174,8 @@ pub struct TenantConfig {
     pub body_bytes: usize,
     /// The plugin's settings.
     pub settings: Vec<Setting>,
+    /// The plugins beside it.
+    pub seats: Vec<SeatConfig>,
     /// Who may log in.
     pub users: Directory,
     /// Who verifies their passwords; none: the hashes of `users` do.
@@ -186,6 +188,17 @@ pub struct TenantConfig {
     pub preauth_key: Option<Zeroizing<String>>,
     /// It was made while the server ran, and is kept in the data directory.
     pub stored: bool,
+}
+
+/// A further plugin of a tenant's.
+#[derive(Clone, Debug)]
+pub struct SeatConfig {
+    /// The component.
+    pub plugin: PathBuf,
+    /// Its settings.
+    pub settings: Vec<Setting>,
+    /// Where the file names it.
+    pub at: Position,
 }
 
 /// A setting of a plugin's.
@@ -298,6 +311,8 @@ struct TenantTable {
     plugin: Option<Spanned<PathBuf>>,
     #[serde(default)]
     settings: BTreeMap<Spanned<String>, SettingValue>,
+    #[serde(default)]
+    seat: Vec<SeatTable>,
     users: Option<PathBuf>,
     authentication: Option<Spanned<AuthenticationTable>>,
     ingest_key: Option<Key>,
@@ -305,6 +320,14 @@ struct TenantTable {
     preauth_key: Option<Key>,
     #[serde(default)]
     limits: LimitsTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SeatTable {
+    plugin: Spanned<PathBuf>,
+    #[serde(default)]
+    settings: BTreeMap<Spanned<String>, SettingValue>,
 }
 
 /// How many instances there may be unless told otherwise: as many as a process may have by Linux's own default.
@@ -553,7 +576,8 @@ fn tenant_config(
         plugin,
         limits,
         body_bytes: table.limits.body_bytes().unwrap_or(*body_bytes),
-        settings: table.settings.into_iter().map(|(key, value)| setting(file, key, value)).collect::<Result<_, _>>()?,
+        settings: settings(file, table.settings)?,
+        seats: table.seat.into_iter().map(|table| seat(file, table)).collect::<Result<_, _>>()?,
         users: match table.users {
             Some(users) => users::load(&file.resolve(&users))?,
             None => Directory::default(),
@@ -572,6 +596,15 @@ fn plugin(file: &TomlFile, table: &TenantTable) -> Result<Option<PathBuf>, Mista
         None if cfg!(feature = "bundled-plugin") => Ok(None),
         None => Err(file.mistake(table.name.span(), "expected `plugin`: no plugin is built into this program")),
     }
+}
+
+fn seat(file: &TomlFile, table: SeatTable) -> Result<SeatConfig, Mistake> {
+    let at = file.position(table.plugin.span());
+    Ok(SeatConfig { plugin: file.resolve(table.plugin.get_ref()), settings: settings(file, table.settings)?, at })
+}
+
+fn settings(file: &TomlFile, table: BTreeMap<Spanned<String>, SettingValue>) -> Result<Vec<Setting>, Mistake> {
+    table.into_iter().map(|(key, value)| setting(file, key, value)).collect()
 }
 
 fn setting(file: &TomlFile, key: Spanned<String>, value: SettingValue) -> Result<Setting, Mistake> {

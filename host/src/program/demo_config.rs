@@ -69,6 +69,7 @@ pub fn config(
             limits: tenant::Limits::default(),
             body_bytes: Limits::default().body.bytes,
             settings,
+            seats: Vec::new(),
             users: users()?,
             authentication: None,
             ingest_key: key(INGEST_KEY),

@@ -1,5 +1,6 @@
 //! Opening the tenants: all of them in the background, the most recently used first.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -9,17 +10,15 @@ use super::Failure;
 use super::config::TenantConfig;
 use super::data::DataError;
 use crate::plugin::Plugin;
-use crate::tenant::Tenant;
+use crate::tenant::{SeatError, Tenant};
 use crate::{Host, OpenError, TenantOptions};
 
 /// A tenant that is to be opened.
 pub struct Wanted<'a> {
     /// Its configuration.
     pub config: &'a TenantConfig,
-    /// Its plugin.
-    pub plugin: Plugin,
-    /// What it is opened with.
-    pub options: TenantOptions,
+    /// Its plugins, each with what its seat is opened with, in the order of the configuration.
+    pub seats: Vec<(Plugin, TenantOptions)>,
 }
 
 /// Begins to open the tenants and returns once the first is open; requests to the others wait for them. The handles come
@@ -29,20 +28,33 @@ pub struct Wanted<'a> {
 ///
 /// The plugin of one refuses its settings, or no tenant opens.
 pub fn open(host: &Host, wanted: &[Wanted<'_>]) -> Result<Vec<Tenant>, Failure> {
-    for Wanted { config, plugin, options } in wanted {
-        host.try_settings(plugin, &options.settings).map_err(|error| failure(config, error))?;
+    for Wanted { config, seats } in wanted {
+        let mut names = BTreeSet::new();
+        for (plugin, options) in seats {
+            host.try_settings(plugin, &options.settings).map_err(|error| failure(config, error))?;
+            let name = &plugin.manifest().name;
+            if !names.insert(name) {
+                return Err(unseated(config, &SeatError::SamePlugin(name.clone())));
+            }
+        }
     }
     let (outcomes, first_outcomes) = channel();
-    let report = Report::start(wanted.len(), outcomes);
+    let report = Report::start(wanted.iter().map(|wanted| wanted.seats.len()).sum(), outcomes);
     let mut tenants: Vec<Option<Tenant>> = wanted.iter().map(|_| None).collect();
     for index in most_recent_first(host, wanted)? {
-        let Wanted { config, plugin, options } = &wanted[index];
-        let report = report.clone();
-        let opened = host.open_later(&config.name, plugin, options.clone(), move |result| {
-            // An error means that the program ends.
-            let _ = report.send((index, result));
-        });
-        tenants[index] = Some(opened.map_err(|error| failure(config, error))?);
+        let Wanted { config, seats } = &wanted[index];
+        for (plugin, options) in seats {
+            let report = report.clone();
+            let opened = host.open_later(&config.name, plugin, options.clone(), move |result| {
+                // An error means that the program ends.
+                let _ = report.send((index, result));
+            });
+            let seat = opened.map_err(|error| failure(config, error))?;
+            tenants[index] = Some(match tenants[index].take() {
+                None => seat,
+                Some(tenant) => tenant.with(&seat).map_err(|error| unseated(config, &error))?,
+            });
+        }
     }
     drop(report);
     wait_for_one(&first_outcomes, wanted)?;
@@ -51,8 +63,8 @@ pub fn open(host: &Host, wanted: &[Wanted<'_>]) -> Result<Vec<Tenant>, Failure> 
 
 fn most_recent_first(host: &Host, wanted: &[Wanted<'_>]) -> Result<Vec<usize>, Failure> {
     let mut order = Vec::new();
-    for (index, Wanted { config, plugin, .. }) in wanted.iter().enumerate() {
-        let used = host.last_used(&config.name, plugin).map_err(|error| failure(config, error))?;
+    for (index, Wanted { config, seats }) in wanted.iter().enumerate() {
+        let used = host.last_used(&config.name, &seats[0].0).map_err(|error| failure(config, error))?;
         order.push((std::cmp::Reverse(used), index));
     }
     order.sort_unstable();
@@ -115,10 +127,20 @@ fn failure(config: &TenantConfig, error: OpenError) -> Failure {
     }
 }
 
+/// Two plugins of one tenant do not go together.
+fn unseated(config: &TenantConfig, error: &SeatError) -> Failure {
+    let message = format!("tenant {}: {error}", config.name);
+    match &config.at {
+        Some(at) => at.mistake(message).into(),
+        None => Failure::Usage(message),
+    }
+}
+
 /// The plugin names the setting in its own words; it is looked for in the file.
 fn refused_setting(config: &TenantConfig, why: &str) -> Failure {
     let message = format!("tenant {}: the plugin refuses its settings: {why}", config.name);
-    let named = config.settings.iter().filter(|setting| why.contains(&setting.key));
+    let all = config.settings.iter().chain(config.seats.iter().flat_map(|seat| &seat.settings));
+    let named = all.filter(|setting| why.contains(&setting.key));
     let longest = named.max_by_key(|setting| setting.key.len());
     match longest.and_then(|setting| setting.at.as_ref()).or(config.at.as_ref()) {
         Some(at) => at.mistake(message).into(),

@@ -199,27 +199,42 @@ fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a
     let mut plugins: BTreeMap<Option<&Path>, Plugin> = BTreeMap::new();
     let mut wanted = Vec::new();
     for tenant in &config.tenants {
-        let plugin = match plugins.entry(tenant.plugin.as_deref()) {
-            Entry::Occupied(loaded) => loaded.get().clone(),
-            Entry::Vacant(new) => new.insert(load(admission, tenant, &config.trusted_keys)?).clone(),
-        };
-        let settings = settings(tenant, config.push.setting());
-        let options = TenantOptions { settings, limits: tenant.limits.clone(), lease: None };
-        wanted.push(Wanted { config: tenant, plugin, options });
+        let mut seats = Vec::new();
+        for (file, settings) in self::seats(tenant, config.push.setting()) {
+            let plugin = match plugins.entry(file) {
+                Entry::Occupied(loaded) => loaded.get().clone(),
+                Entry::Vacant(new) => new.insert(load(admission, &tenant.name, file, &config.trusted_keys)?).clone(),
+            };
+            seats.push((plugin, TenantOptions { settings, limits: tenant.limits.clone(), lease: None }));
+        }
+        wanted.push(Wanted { config: tenant, seats });
     }
     Ok(wanted)
 }
 
-/// What the plugin is told: its own settings, and what the host adds.
-pub(super) fn settings(tenant: &TenantConfig, push: Option<(String, String)>) -> Vec<(String, String)> {
-    let settings = tenant.settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
-    let domains = ("domains".to_owned(), tenant.domains.join(" "));
-    settings.chain([domains]).chain(push).collect()
+/// The settings of one plugin of a tenant's.
+pub(super) type Settings = Vec<(String, String)>;
+
+/// The component of each of a tenant's seats (none: the one that is built in), and what its plugin is told: its own
+/// settings, and what the host adds.
+pub(super) fn seats(tenant: &TenantConfig, push: Option<(String, String)>) -> Vec<(Option<&Path>, Settings)> {
+    let own = |settings: &[Setting]| {
+        let settings = settings.iter().map(|setting| (setting.key.clone(), setting.value.clone()));
+        settings.chain([("domains".to_owned(), tenant.domains.join(" "))]).collect::<Settings>()
+    };
+    let first = (tenant.plugin.as_deref(), own(&tenant.settings).into_iter().chain(push).collect());
+    let others = tenant.seats.iter().map(|seat| (Some(&*seat.plugin), own(&seat.settings)));
+    std::iter::once(first).chain(others).collect()
 }
 
-pub(super) fn load(admission: &Admission, config: &TenantConfig, trusted: &TrustedKeys) -> Result<Plugin, Failure> {
-    let (origin, component) = component(config, trusted)?;
-    let loaded = match &config.plugin {
+pub(super) fn load(
+    admission: &Admission,
+    tenant: &str,
+    file: Option<&Path>,
+    trusted: &TrustedKeys,
+) -> Result<Plugin, Failure> {
+    let (origin, component) = component(tenant, file, trusted)?;
+    let loaded = match file {
         Some(file) => admission.file(file, &component),
         None => admission.built_in(&component),
     };
@@ -230,19 +245,19 @@ pub(super) fn load(admission: &Admission, config: &TenantConfig, trusted: &Trust
     Ok(plugin)
 }
 
-fn component(config: &TenantConfig, trusted: &TrustedKeys) -> Result<(String, Vec<u8>), Failure> {
-    match &config.plugin {
+fn component(tenant: &str, file: Option<&Path>, trusted: &TrustedKeys) -> Result<(String, Vec<u8>), Failure> {
+    match file {
         Some(path) => {
-            let unreadable = |error| Failure::Usage(format!("tenant {}: {}: {error}", config.name, path.display()));
+            let unreadable = |error| Failure::Usage(format!("tenant {tenant}: {}: {error}", path.display()));
             let component = std::fs::read(path).map_err(unreadable)?;
-            let untrusted = |source| Failure::Signature { file: path.clone(), source };
+            let untrusted = |source| Failure::Signature { file: path.to_owned(), source };
             trusted.verify(path, &component).map_err(untrusted)?;
             Ok((path.display().to_string(), component))
         }
         #[cfg(feature = "bundled-plugin")]
         None => Ok(("the built-in plugin".to_owned(), crate::plugin::bundled().to_vec())),
         #[cfg(not(feature = "bundled-plugin"))]
-        None => Err(Failure::Usage(format!("tenant {}: no plugin is built into this program", config.name))),
+        None => Err(Failure::Usage(format!("tenant {tenant}: no plugin is built into this program"))),
     }
 }
 

@@ -80,6 +80,9 @@ pub struct RollbackArgs {
     /// The tenant
     #[arg(long)]
     tenant: String,
+    /// Which of its plugins, where it has several; else the first
+    #[arg(long, value_name = "NAME")]
+    plugin: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -111,7 +114,7 @@ pub fn swap(args: &SwapArgs) -> Result<u8, Failure> {
 /// There is no key, or the server cannot be asked.
 pub fn rollback(args: &RollbackArgs) -> Result<u8, Failure> {
     let mut swapper = Swapper { client: args.server.client()?, out: Output::standard() };
-    Ok(exit_code(&swapper.roll_back(&args.tenant)?))
+    Ok(exit_code(&swapper.roll_back(&args.tenant, args.plugin.as_deref())?))
 }
 
 fn exit_code(outcome: &Result<Done, Refused>) -> u8 {
@@ -173,8 +176,11 @@ impl Swapper {
         self.follow(tenant, answer)
     }
 
-    fn roll_back(&mut self, tenant: &str) -> Result<Result<Done, Refused>, Failure> {
-        let answer = self.client.post(&format!("/v1/tenants/{}/rollback", utf8_percent_encode(tenant, PART)))?;
+    fn roll_back(&mut self, tenant: &str, plugin: Option<&str>) -> Result<Result<Done, Refused>, Failure> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(plugin.map(|plugin| ("plugin", plugin)));
+        let path = format!("/v1/tenants/{}/rollback?{}", utf8_percent_encode(tenant, PART), query.finish());
+        let answer = self.client.post(&path)?;
         self.follow(tenant, answer)
     }
 

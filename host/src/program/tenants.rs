@@ -11,14 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 
 use super::admission::Admission;
 use super::config::{Config, TenantConfig, TenantDefaults};
-use super::serve;
+use super::serve::{self, Settings};
 use super::signatures::TrustedKeys;
 use crate::admin::AdminTenant;
 use crate::clock::Clock;
+use crate::plugin::Plugin;
 use crate::serve::exchange::{ClientTenant, Exchange};
 use crate::serve::front::Front;
 use crate::serve::gate::Gate;
@@ -221,10 +223,9 @@ impl Tenants {
             Edit::Remove(name) => return Ok(Prepared::Remove(name)),
         };
         let shared = &self.0;
-        let settings = serve::settings(&config, shared.push.clone());
         let logins = serve::logins(&config, &shared.gate, &shared.clock).map_err(failed)?;
         let logins = match (shared.front.exchange.named(&config.name), known.get(&config.name)) {
-            (Some(served), Some((former, _))) if former.plugin != config.plugin => {
+            (Some(served), Some((former, _))) if components(former) != components(&config) => {
                 let name = served.tenant.name();
                 return Err(ChangeError::Conflict(format!("tenant {name}: its plugin changes by `postbell swap`")));
             }
@@ -232,38 +233,66 @@ impl Tenants {
             (None, _) => logins,
         };
         let wrong = |error: &dyn std::fmt::Display| ChangeError::Wrong(format!("tenant {}: {error}", config.name));
-        let plugin = serve::load(&shared.admission, &config, &shared.trusted).map_err(|error| wrong(&error))?;
-        shared.host.try_settings(&plugin, &settings).map_err(|error| wrong(&error))?;
-        Ok(Prepared::Put { config, plugin, settings, logins: Box::new(logins) })
+        let mut seats = Vec::new();
+        for (file, settings) in serve::seats(&config, shared.push.clone()) {
+            let plugin = serve::load(&shared.admission, &config.name, file, &shared.trusted);
+            let plugin = plugin.map_err(|error| wrong(&error))?;
+            shared.host.try_settings(&plugin, &settings).map_err(|error| wrong(&error))?;
+            seats.push((plugin, settings));
+        }
+        Ok(Prepared::Put { config, seats, logins: Box::new(logins) })
     }
 
     /// Opens what is new, and gives the others their settings.
     async fn begin(&self, known: &Known, prepared: &[Prepared], begun: &mut Begun) -> Result<(), ChangeError> {
         for one in prepared {
-            let Prepared::Put { config, plugin, settings, .. } = one else { continue };
+            let Prepared::Put { config, seats, .. } = one else { continue };
             let wrong = |error: &dyn std::fmt::Display| ChangeError::Failed(format!("tenant {}: {error}", config.name));
             match known.get(&config.name) {
                 None => {
-                    let options =
-                        TenantOptions { settings: settings.clone(), limits: config.limits.clone(), lease: None };
-                    let (opened, result) = oneshot::channel();
-                    // An error means that nobody waits.
-                    let told = move |outcome| drop(opened.send(outcome));
-                    let tenant = self.0.host.open_later(&config.name, plugin, options, told);
-                    let tenant = tenant.map_err(|error| wrong(&error))?;
-                    begun.opened.insert(config.name.clone(), tenant);
-                    let opened = result.await.map_err(|_| wrong(&"the host has stopped"))?;
-                    opened.map_err(|error| wrong(&error))?;
+                    for (plugin, settings) in seats {
+                        self.open(config, plugin, settings, begun).await.map_err(|error| wrong(&error))?;
+                    }
                 }
                 Some((former, tenant)) => {
-                    let before = serve::settings(former, self.0.push.clone());
-                    if before != *settings {
-                        tenant.configure(settings.clone()).await.map_err(|why| wrong(&why))?;
-                        begun.configured.push((tenant.clone(), before));
+                    let before = serve::seats(former, self.0.push.clone());
+                    for ((seat, (_, settings)), (_, before)) in tenant.seats().zip(seats).zip(before) {
+                        if before != *settings {
+                            seat.configure(settings.clone()).await.map_err(|why| wrong(&why))?;
+                            begun.configured.push((seat, before));
+                        }
                     }
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Opens one seat of a new tenant.
+    async fn open(
+        &self,
+        config: &TenantConfig,
+        plugin: &Plugin,
+        settings: &Settings,
+        begun: &mut Begun,
+    ) -> anyhow::Result<()> {
+        let options = TenantOptions { settings: settings.clone(), limits: config.limits.clone(), lease: None };
+        let (opened, result) = oneshot::channel();
+        // An error means that nobody waits.
+        let told = move |outcome| drop(opened.send(outcome));
+        let seat = self.0.host.open_later(&config.name, plugin, options, told)?;
+        let former = begun.opened.insert(config.name.clone(), seat.clone());
+        if let Some(former) = former {
+            match former.with(&seat) {
+                Ok(tenant) => drop(begun.opened.insert(config.name.clone(), tenant)),
+                Err(error) => {
+                    seat.close().await;
+                    begun.opened.insert(config.name.clone(), former);
+                    return Err(error.into());
+                }
+            }
+        }
+        result.await.context("the host has stopped")??;
         Ok(())
     }
 
@@ -312,8 +341,8 @@ impl Edit {
 enum Prepared {
     Put {
         config: Arc<TenantConfig>,
-        plugin: crate::plugin::Plugin,
-        settings: Vec<(String, String)>,
+        /// The plugin of each seat, with its settings.
+        seats: Vec<(Plugin, Settings)>,
         logins: Box<Logins>,
     },
     Remove(String),
@@ -323,7 +352,7 @@ enum Prepared {
 #[derive(Default)]
 struct Begun {
     opened: BTreeMap<String, Tenant>,
-    configured: Vec<(Tenant, Vec<(String, String)>)>,
+    configured: Vec<(Tenant, Settings)>,
 }
 
 impl Begun {
@@ -343,6 +372,11 @@ impl Begun {
 pub fn client_tenant(config: &TenantConfig, tenant: &Tenant, logins: Arc<Logins>) -> ClientTenant {
     let (hosts, domains, body_bytes) = (config.hosts.clone(), config.domains.clone(), config.body_bytes);
     ClientTenant { tenant: tenant.clone(), hosts, domains, body_bytes, logins }
+}
+
+/// The components of a tenant's seats; none: the one that is built in.
+fn components(config: &TenantConfig) -> Vec<Option<&Path>> {
+    std::iter::once(config.plugin.as_deref()).chain(config.seats.iter().map(|seat| Some(&*seat.plugin))).collect()
 }
 
 /// No two tenants may have a host or a domain.

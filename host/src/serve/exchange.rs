@@ -151,7 +151,7 @@ impl Exchange {
         let Some(served) = self.tenant(&head, basic.as_ref().ok()) else {
             return answer::plain(StatusCode::MISDIRECTED_REQUEST, "no tenant answers to this host");
         };
-        let plugin = served.tenant.plugin();
+        let plugin = served.tenant.seat_for(head.uri.path()).plugin();
         match plugin::route(&plugin.manifest().routes, head.uri.path()) {
             Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
                 self.enter(&served, route, (basic, origin), &head, body).await

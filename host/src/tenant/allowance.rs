@@ -19,10 +19,15 @@ impl Allowance {
 
     /// Takes one; false: there is none left now.
     pub(super) fn take(&mut self, now: u64) -> bool {
+        self.take_some(1, now) == 1
+    }
+
+    /// Takes so many, or all that are left now; how many.
+    pub(super) fn take_some(&mut self, wanted: u64, now: u64) -> u64 {
         self.refill(now);
-        let Some(left) = self.parts.checked_sub(PARTS) else { return false };
-        self.parts = left;
-        true
+        let taken = wanted.min(self.parts / PARTS);
+        self.parts -= taken * PARTS;
+        taken
     }
 
     /// When one is there, in monotonic milliseconds; 0: now.
@@ -55,7 +60,8 @@ mod tests {
         assert_eq!(allowance.next(1_000), 2_000);
         assert!(!allowance.take(1_999));
         assert!(allowance.take(2_000) && !allowance.take(2_000));
-        assert_eq!((0..100).filter(|_| allowance.take(1_000_000)).count(), 60, "no more than a minute's worth");
+        assert_eq!(allowance.take_some(100, 1_000_000), 60, "no more than a minute's worth");
+        assert_eq!((allowance.take_some(2, 1_003_000), allowance.take_some(2, 1_003_000)), (2, 1));
     }
 
     #[test]

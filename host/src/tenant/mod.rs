@@ -16,6 +16,7 @@ mod open_requests;
 mod outbox;
 mod replay;
 mod running;
+mod seats;
 mod shard;
 mod swap;
 mod tenure;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 pub(crate) use actor::{Actor, Beginning, Parts as ActorParts};
@@ -36,6 +38,8 @@ pub use lease::Lease;
 pub(crate) use replay::History;
 pub(crate) use running::Running;
 pub use running::Version;
+pub use seats::SeatError;
+use seats::is_same;
 pub(crate) use shard::{Mailbox, OwnThreads, Shard};
 pub use swap::{
     Difference, MOST_DIFFERENCES, OnDifference, Shadow, Step, Swap, SwapError, SwapEvent, SwapOptions, Swapping,
@@ -46,22 +50,30 @@ pub(crate) use unread::UnreadTotal;
 pub use crate::journal::SourceSpan;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::contract::changes::Batch;
+use crate::contract::changes::{Batch, BookChange};
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
 use crate::contract::types::{Rejection, Reply};
-use crate::plugin::{Fault, InstanceLimits, Library, Plugin};
+use crate::plugin::{self, Fault, InstanceLimits, Library, Plugin};
 use crate::statistics::Statistics;
 use shard::Command;
 
 /// A tenant that is open; cheap to clone. It stays open until [`Tenant::close`], or until its host is dropped.
+///
+/// It has one seat for each of its plugins, most tenants one. Changes come to all seats, a request to the one whose plugin
+/// has a route for it; what concerns a plugin (its version, settings, figures) is the first seat's, unless it is asked of a
+/// handle of another: see [`Tenant::with`] and [`Tenant::seats`].
 #[derive(Clone)]
 pub struct Tenant {
     inner: Arc<Inner>,
+    /// Its other seats.
+    beside: Arc<[Tenant]>,
 }
 
 struct Inner {
     name: Arc<str>,
+    /// The plugin's name.
+    plugin: Arc<str>,
     running: Arc<Running>,
     library: Arc<Library>,
     /// See [`Limits::inputs_waiting`].
@@ -233,6 +245,57 @@ impl Tenant {
         &self.inner.name
     }
 
+    /// The same tenant with the seats of another handle, which was opened under the same name with another plugin.
+    ///
+    /// # Errors
+    ///
+    /// See [`SeatError`].
+    pub fn with(&self, other: &Tenant) -> Result<Tenant, SeatError> {
+        if self.name() != other.name() {
+            return Err(SeatError::OtherTenant(other.name().to_owned()));
+        }
+        for (own, seat) in self.seats().flat_map(|own| other.seats().map(move |seat| (own.clone(), seat))) {
+            let (own, seat) = (own.plugin(), seat.plugin());
+            let (own, seat) = (own.manifest(), seat.manifest());
+            if own.name == seat.name {
+                return Err(SeatError::SamePlugin(seat.name.clone()));
+            }
+            let shared =
+                seat.routes.iter().find(|route| own.routes.iter().any(|other| is_same(&route.prefix, &other.prefix)));
+            if let Some(route) = shared {
+                let (one, other) = (own.name.clone(), seat.name.clone());
+                return Err(SeatError::SharedRoute { prefix: route.prefix.clone(), one, other });
+            }
+        }
+        let beside = self.beside.iter().cloned().chain(other.seats()).collect();
+        Ok(Tenant { inner: self.inner.clone(), beside })
+    }
+
+    /// A handle for each seat alone, the first one first.
+    pub fn seats(&self) -> impl Iterator<Item = Tenant> + '_ {
+        std::iter::once(Tenant { inner: self.inner.clone(), beside: Arc::new([]) }).chain(self.beside.iter().cloned())
+    }
+
+    /// The seat of the plugin with this name.
+    pub fn seat_of(&self, plugin: &str) -> Option<Tenant> {
+        self.seats().find(|seat| *seat.inner.plugin == *plugin)
+    }
+
+    /// The seat whose plugin has the longest route to this path; the first one where none has any.
+    pub fn seat_for(&self, path: &str) -> Tenant {
+        let length =
+            |seat: &Tenant| plugin::route(&seat.plugin().manifest().routes, path).map(|route| route.prefix.len());
+        // Of several with the same route, which other versions of their plugins may have come to have, the first.
+        let mut best = (None, None);
+        for seat in self.seats() {
+            let length = length(&seat);
+            if best.0.is_none() || length > best.1 {
+                best = (Some(seat), length);
+            }
+        }
+        best.0.expect("there is a first seat")
+    }
+
     /// The plugin that it runs now.
     pub fn plugin(&self) -> Plugin {
         self.version().plugin
@@ -274,12 +337,41 @@ impl Tenant {
         self.inner.clock.wall()
     }
 
-    /// Applies a batch, and returns once that is committed. With a span it is applied once, however often it is sent.
+    /// Applies a batch, and returns once that is committed, at each seat. With a span it is applied once, however often it is
+    /// sent. A seat that never heard of the source, while others did, begins where these are, and is told that it missed what
+    /// was before.
     ///
     /// # Errors
     ///
-    /// See [`IngestError`]; in each case nothing of the batch was applied.
+    /// See [`IngestError`]; in each case nothing of the batch was applied, or, where there are several seats, it was not
+    /// applied at each: with a span it can be sent again.
     pub async fn ingest(&self, batch: Batch, span: Option<SourceSpan>) -> Result<Ingested, IngestError> {
+        if self.beside.is_empty() {
+            return self.ingest_here(batch, span).await;
+        }
+        let seats: Vec<Tenant> = self.seats().collect();
+        let each = seats.iter().map(|seat| seat.ingest_here(batch.clone(), span.clone()));
+        let mut outcomes = join_all(each).await;
+        if let Some(span) = span
+            && outcomes.iter().any(Result::is_ok)
+        {
+            for (seat, outcome) in seats.iter().zip(&mut outcomes) {
+                if matches!(outcome, Err(IngestError::Gap { expected: 0 })) {
+                    seat.join_source(&span.source, span.offset).await?;
+                    *outcome = seat.ingest_here(batch.clone(), Some(span.clone())).await;
+                }
+            }
+        }
+        seats::together(outcomes)
+    }
+
+    /// The seat's share of a source begins at this offset: of what was before it will hear nothing.
+    async fn join_source(&self, source: &str, offset: u64) -> Result<Ingested, IngestError> {
+        let missed = Batch { accounts: vec![], book: vec![BookChange::Gap] };
+        self.ingest_here(missed, Some(SourceSpan { source: source.to_owned(), offset: 0, length: offset })).await
+    }
+
+    async fn ingest_here(&self, batch: Batch, span: Option<SourceSpan>) -> Result<Ingested, IngestError> {
         let changes = batch.accounts.iter().map(|account| account.changes.len()).sum::<usize>() + batch.book.len();
         if changes > MOST_CHANGES {
             return Err(IngestError::TooLarge);
@@ -292,12 +384,21 @@ impl Tenant {
         response.await.unwrap_or(Err(IngestError::Closed))
     }
 
-    /// How many units of this source are applied and committed.
+    /// How many units of this source are applied and committed, at each seat that ever heard of it.
     ///
     /// # Errors
     ///
     /// The tenant is closed, or the journal failed.
     pub async fn source_offset(&self, source: &str) -> Result<u64, IngestError> {
+        let mut least = None;
+        for seat in self.seats() {
+            let offset = seat.source_offset_here(source).await?;
+            least = [least, Some(offset).filter(|offset| *offset > 0)].into_iter().flatten().min();
+        }
+        Ok(least.unwrap_or(0))
+    }
+
+    async fn source_offset_here(&self, source: &str) -> Result<u64, IngestError> {
         let (respond, response) = oneshot::channel();
         self.send(Command::SourceOffset { source: source.into(), respond });
         response.await.unwrap_or(Err(IngestError::Closed))
@@ -309,6 +410,10 @@ impl Tenant {
     ///
     /// The plugin failed on it.
     pub async fn identify(&self, head: &RequestHead, body: &Bytes) -> Result<Claims, RequestError> {
+        self.seat_for(&head.path).identify_here(head, body).await
+    }
+
+    async fn identify_here(&self, head: &RequestHead, body: &Bytes) -> Result<Claims, RequestError> {
         let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
         let identified = move || {
             let claims = running.scratch().identify(&head, &body)?;
@@ -334,6 +439,10 @@ impl Tenant {
 
     /// The refusal of a request in the dialect of its route; where the plugin fails at it, a plain one.
     pub async fn refuse(&self, head: &RequestHead, body: &Bytes, why: Refusal) -> Reply {
+        self.seat_for(&head.path).refuse_here(head, body, why).await
+    }
+
+    async fn refuse_here(&self, head: &RequestHead, body: &Bytes, why: Refusal) -> Reply {
         let (running, head, body) = (self.inner.running.clone(), head.clone(), body.clone());
         let refuse = move || running.scratch().refuse(&head, &body, why).and_then(guard::check_refusal);
         self.inner.background.run(self.inner.mailbox.key(), refuse).await.unwrap_or_else(|fault| {
@@ -348,6 +457,10 @@ impl Tenant {
     ///
     /// See [`RequestError`].
     pub async fn request(&self, request: Request) -> Result<Answer, RequestError> {
+        self.seat_for(&request.head.path).request_here(request).await
+    }
+
+    async fn request_here(&self, request: Request) -> Result<Answer, RequestError> {
         if !self.has_room() {
             return Err(RequestError::Refused(Refusal::Busy));
         }
@@ -389,8 +502,9 @@ impl Tenant {
         response.await.unwrap_or_else(|_| Err("the tenant is closed".into()))
     }
 
-    /// Lets it use something else from now on.
+    /// Lets each of its seats use something else from now on.
     pub fn limit(&self, limits: Limits) {
+        self.beside.iter().for_each(|seat| seat.limit(limits.clone()));
         self.inner.inputs_waiting.store(limits.inputs_waiting, Ordering::Relaxed);
         self.inner.mailbox.tell(Command::Limit { limits: Box::new(limits) });
     }
@@ -403,14 +517,24 @@ impl Tenant {
     /// Lets the plugin end every open request in its dialect's way, then closes the tenant. Returns once all of that is
     /// committed; answers that have begun can still be read to their end.
     pub async fn close(&self) {
-        let (respond, response) = oneshot::channel();
-        self.send(Command::Close { respond });
+        let each = self.each(|respond| Command::Close { respond });
         // An error means that it was closed already.
-        let _ = response.await;
+        drop(join_all(each).await);
+    }
+
+    /// Tells each seat something, and gives what says that it was done.
+    fn each(&self, command: impl Fn(oneshot::Sender<()>) -> Command) -> Vec<oneshot::Receiver<()>> {
+        let tell = |seat: Tenant| {
+            let (respond, response) = oneshot::channel();
+            seat.send(command(respond));
+            response
+        };
+        self.seats().map(tell).collect()
     }
 
     /// It has the lease now, or may have: it opens where it does. `used`: see [`crate::Host::last_used`].
     pub fn leased(&self, used: Option<u64>) {
+        self.beside.iter().for_each(|seat| seat.leased(used));
         let first = first_request(&*self.inner.clock, used);
         self.inner.next_request.fetch_max(first, Ordering::Relaxed);
         self.inner.mailbox.tell(Command::Leased);
@@ -419,10 +543,9 @@ impl Tenant {
     /// Lets the plugin end every open request in its dialect's way, then lets the tenant go to another process. Returns
     /// once nothing more is said for it here; the lease is the caller's to end.
     pub async fn leave(&self) {
-        let (respond, response) = oneshot::channel();
-        self.send(Command::Leave { respond });
+        let each = self.each(|respond| Command::Leave { respond });
         // An error means that it was closed already.
-        let _ = response.await;
+        drop(join_all(each).await);
     }
 
     fn may_speak(&self) -> bool {
@@ -450,9 +573,12 @@ impl Tenant {
         let Handle { name, running, library, limits, clock, first_request, mailbox, background, statistics, lease } =
             parts;
         let next_request = AtomicU64::new(first_request);
+        let plugin = running.version().plugin.manifest().name.as_str().into();
         Tenant {
+            beside: Arc::new([]),
             inner: Arc::new(Inner {
                 name,
+                plugin,
                 running,
                 library,
                 inputs_waiting: AtomicUsize::new(limits.inputs_waiting),

@@ -271,5 +271,5 @@ async fn post_rollback(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let key = state.console_key(&headers);
-    plugins::roll_back(state, key.as_deref().map(String::as_str), tenant)
+    plugins::roll_back(state, key.as_deref().map(String::as_str), tenant, None)
 }

@@ -58,6 +58,8 @@ pub struct DifferenceLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Done {
+    /// The plugin's name.
+    pub plugin: String,
     /// SHA-256 of the component before, in hexadecimal digits.
     pub from: String,
     /// SHA-256 of the component now.
@@ -123,9 +125,10 @@ impl From<SwapEvent> for Line {
 
 impl From<Swap> for Line {
     fn from(swap: Swap) -> Line {
-        let Swap { from, to, sequence, compared, differences, paused } = swap;
+        let Swap { plugin, from, to, sequence, compared, differences, paused } = swap;
         let paused_us = u64::try_from(paused.as_micros()).unwrap_or(u64::MAX);
-        Line::Done(Done { from: from.to_string(), to: to.to_string(), sequence, compared, differences, paused_us })
+        let (plugin, from, to) = (plugin.to_string(), from.to_string(), to.to_string());
+        Line::Done(Done { plugin, from, to, sequence, compared, differences, paused_us })
     }
 }
 

@@ -54,7 +54,7 @@ impl Drop for Display {
 }
 
 fn done_words(done: &Done) -> String {
-    let Done { from, to, sequence, compared, differences, paused_us } = done;
+    let Done { plugin: _, from, to, sequence, compared, differences, paused_us } = done;
     let compared = match compared {
         0 => String::new(),
         _ => format!("; {compared} reactions compared, {differences} differ"),

@@ -14,6 +14,8 @@ const LOOK_MILLISECONDS: u64 = 1_000;
 /// What came of a fleet so far.
 #[derive(Default)]
 struct Swapped {
+    /// The plugin's name.
+    plugin: String,
     /// The component's SHA-256.
     component: String,
     /// Those of the share at work.
@@ -24,7 +26,8 @@ struct Swapped {
 
 /// Swaps a share of the tenants after the other, with a pause between. Gives the exit code.
 pub(super) fn swap(mut swapper: Swapper, component: &Component, percent: usize, pause: u64) -> Result<u8, Failure> {
-    let tenants: Vec<String> = swapper.listing()?.tenants.into_iter().map(|listed| listed.tenant).collect();
+    let mut tenants: Vec<String> = swapper.listing()?.tenants.into_iter().map(|listed| listed.tenant).collect();
+    tenants.dedup();
     let size = (tenants.len() * percent).div_ceil(100).max(1);
     let mut swapped = Swapped::default();
     for share in tenants.chunks(size) {
@@ -46,8 +49,8 @@ impl Swapped {
     fn go_on(&mut self, swapper: &mut Swapper, component: &Component, share: &[String]) -> Result<Option<u8>, Failure> {
         for tenant in share {
             match swapper.swap(tenant, component) {
-                Ok(Ok(Done { to, .. })) => {
-                    self.component = to;
+                Ok(Ok(Done { plugin, to, .. })) => {
+                    (self.plugin, self.component) = (plugin, to);
                     self.share.push(tenant.clone());
                     self.all.insert(tenant.clone());
                 }
@@ -82,7 +85,8 @@ impl Swapped {
     /// Stops where one of those swapped had a fault since, or went back by itself.
     fn look(&mut self, swapper: &mut Swapper) -> Result<Option<u8>, Failure> {
         let tenants = swapper.listing()?.tenants;
-        let mine = tenants.into_iter().filter(|listed| self.all.contains(&listed.tenant));
+        let is_mine = |listed: &TenantListing| listed.plugin == self.plugin && self.all.contains(&listed.tenant);
+        let mine = tenants.into_iter().filter(is_mine);
         let (stayed, left): (Vec<_>, Vec<_>) = mine.partition(|listed| listed.sha256 == self.component);
         let faulty: Vec<&TenantListing> = stayed.iter().filter(|listed| listed.faults > 0).collect();
         if faulty.is_empty() && left.is_empty() {
@@ -106,7 +110,7 @@ impl Swapped {
         swapper.out.line(format_args!("stopped; {} of the tenants go back", back.len()))?;
         let mut undone = true;
         for tenant in &back {
-            undone &= swapper.roll_back(tenant)?.is_ok();
+            undone &= swapper.roll_back(tenant, Some(&self.plugin))?.is_ok();
             self.all.remove(tenant);
         }
         swapper.out.line(self.summary())?;

@@ -1,5 +1,7 @@
 //! What is other in a tenant, in words for the log: the names of what changed, and of settings and limits the values.
 
+use std::path::Path;
+
 use super::super::config::TenantConfig;
 
 /// What changed from one to the other; empty: nothing.
@@ -9,6 +11,7 @@ pub fn differences(former: &TenantConfig, new: &TenantConfig) -> Vec<String> {
         ("hosts", former.hosts == new.hosts),
         ("domains", former.domains == new.domains),
         ("plugin", former.plugin == new.plugin),
+        ("seat", seats(former) == seats(new)),
         ("limits", former.limits == new.limits),
         ("body-bytes", former.body_bytes == new.body_bytes),
         ("users", former.users == new.users),
@@ -18,6 +21,12 @@ pub fn differences(former: &TenantConfig, new: &TenantConfig) -> Vec<String> {
     ];
     differences.extend(words.iter().filter(|(_, same)| !same).map(|(word, _)| (*word).to_owned()));
     differences
+}
+
+/// The plugins beside the first one, with their settings.
+fn seats(config: &TenantConfig) -> Vec<(&Path, Vec<(&str, &str)>)> {
+    let all = config.seats.iter();
+    all.map(|seat| (&*seat.plugin, seat.settings.iter().map(|it| (&*it.key, &*it.value)).collect())).collect()
 }
 
 fn settings(former: &TenantConfig, new: &TenantConfig) -> Vec<String> {

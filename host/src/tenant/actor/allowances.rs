@@ -41,10 +41,15 @@ impl Actor {
         self.parts.limits = limits;
     }
 
-    pub(super) fn may_log(&mut self) -> bool {
+    /// How many of so many lines may be logged.
+    pub(super) fn may_log(&mut self, lines: usize) -> usize {
         let now = self.parts.clock.monotonic();
-        let may = self.allowances.log_lines.take(now);
-        self.counted("log-lines-per-minute", may)
+        let may = self.allowances.log_lines.take_some(lines as u64, now);
+        let dropped = lines as u64 - may;
+        if dropped > 0 {
+            self.statistics().refuse("log-lines-per-minute", dropped);
+        }
+        may as usize
     }
 
     pub(super) fn may_call(&mut self) -> bool {

@@ -290,10 +290,9 @@ impl Actor {
     }
 
     fn carry_out(&mut self, reaction: Reaction, accepted: Option<Stopwatch>) {
-        for line in reaction.logs {
-            if self.may_log() {
-                self.log(&line);
-            }
+        if !reaction.logs.is_empty() {
+            let may = self.may_log(reaction.logs.len());
+            reaction.logs.iter().take(may).for_each(|line| self.log(line));
         }
         for reply in reaction.replies {
             let woken = accepted.map(|accepted| Woken { accepted, timings: self.parts.timings.clone() });

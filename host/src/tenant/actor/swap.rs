@@ -298,7 +298,8 @@ impl Actor {
         match handed_over {
             Ok((pin, (compared, differences))) => {
                 let (to, sequence) = (attempt.plugin.id(), self.sequence);
-                let swap = Swap { from, to, sequence, compared, differences, paused };
+                let plugin = self.parts.history.seat.plugin.clone();
+                let swap = Swap { plugin, from, to, sequence, compared, differences, paused };
                 self.outbox.push(sequence, Release::Swapped(Box::new((attempt.report, swap, pin))));
                 self.parts.mailbox.tell(Command::Sweep { swap: sequence, after: 0 });
             }

@@ -10,6 +10,7 @@ mod follower;
 mod shadow;
 mod told;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -116,6 +117,8 @@ pub const MOST_DIFFERENCES: u64 = 100;
 /// A swap that came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swap {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
     /// The component before.
     pub from: ComponentId,
     /// The component now.
