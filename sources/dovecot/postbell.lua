@@ -41,17 +41,19 @@ local function line(user, event, more)
   return "{" .. table.concat(parts, ",") .. "}\n"
 end
 
--- How full a mailbox is now. It may be gone already, or be another user's: then nothing is said of it.
-local function counts(user, mailbox)
+-- How full a mailbox is now, and its highest modification sequence. It may be gone already, or be another user's: then
+-- nothing is said of it.
+local function state(user, mailbox)
   local known, status = pcall(function()
     local box = user:mailbox(mailbox)
     box:sync()
-    local status = box:status(dovecot.storage.STATUS_UNSEEN, dovecot.storage.STATUS_MESSAGES)
+    local storage = dovecot.storage
+    local status = box:status(storage.STATUS_UNSEEN, storage.STATUS_MESSAGES, storage.STATUS_HIGHESTMODSEQ)
     box:free()
     return status
   end)
   if not known then return {} end
-  return { unread = status.unseen, messages = status.messages }
+  return { unread = status.unseen, messages = status.messages, modseq = status.highest_modseq }
 end
 
 -- One write, whole or not at all: the file is opened to append, and the buffer is larger than what is written.
@@ -80,13 +82,15 @@ for _, name in ipairs(names) do
 end
 
 function dovecot_lua_notify_end_txn(transaction, success)
-  local events, lines, counted = transaction.events, {}, {}
+  local events, lines, states = transaction.events, {}, {}
   -- The counts are those after all of it: they stand with the last event of each mailbox.
   for index = #events, 1, -1 do
     local event, more = events[index], {}
-    if event.uid ~= nil and not counted[event.mailbox] then
-      counted[event.mailbox] = true
-      more = counts(transaction.user, event.mailbox)
+    if event.uid ~= nil and states[event.mailbox] == nil then
+      more = state(transaction.user, event.mailbox)
+      states[event.mailbox] = more
+    elseif event.uid ~= nil then
+      more = { modseq = states[event.mailbox].modseq }
     end
     lines[index] = line(transaction.user.username, event, more)
   end

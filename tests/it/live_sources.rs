@@ -182,6 +182,67 @@ fn ten_deliveries_while_postbell_is_away_are_heard_from_cyrus() -> Result<()> {
     nothing_is_missed(Kind::Cyrus)
 }
 
+/// The file of events is lost with all that happened while no source stood beside Dovecot: IMAP tells of it, once.
+#[test]
+fn what_was_lost_is_found_by_imap() -> Result<()> {
+    let server = demo()?;
+    let mail = MailServer::prepare(Kind::Dovecot)?;
+    let source = mail.source(PROGRAM, &server)?;
+    let mail = mail.start()?;
+    let mut mailbox = mail.mailbox()?;
+    let validity = first_delivery(&mut mailbox, &server)?;
+    let alice = ews::Client::demo(&server, "alice");
+    let (subscription, mut watermark) = alice.subscribe_pull()?;
+    let mut until = |kind: &str, id: &str| -> Result<Vec<(String, String)>> {
+        let mut heard: Vec<(String, String)> = Vec::new();
+        while !heard.iter().any(|(this, that)| this == kind && that == id) {
+            for event in alice.all_events(&subscription, &mut watermark)? {
+                heard.extend(event.item.or(event.folder).map(|id| (event.kind, id)));
+            }
+        }
+        Ok(heard)
+    };
+    for command in ["deliver second", "create Old"] {
+        mailbox.tell(command)?;
+    }
+    until("CreatedEvent", "Old")?;
+    source.stop()?;
+    for command in [
+        "deliver third",
+        "set INBOX 1 \\Flagged",
+        "expunge INBOX 2",
+        "delete Old",
+        "create New",
+        "deliver fourth",
+        "move 4 INBOX New",
+    ] {
+        mailbox.tell(command)?;
+    }
+    let new = mailbox.validity("New")?;
+    mail.lose_events()?;
+    let source = mail.source(PROGRAM, &server)?;
+    mailbox.tell("deliver fifth")?;
+    let mut heard = until("NewMailEvent", &format!("inbox/{validity}/5"))?;
+    // How full folders are is told as often as it changes in a batch.
+    heard.retain(|(kind, id)| kind != "ModifiedEvent" || id.contains('/'));
+    heard.sort();
+    let expected = [
+        ("CreatedEvent", "New".to_owned()),
+        ("CreatedEvent", format!("New/{new}/1")),
+        ("CreatedEvent", format!("inbox/{validity}/3")),
+        ("CreatedEvent", format!("inbox/{validity}/5")),
+        ("DeletedEvent", "Old".to_owned()),
+        ("DeletedEvent", format!("inbox/{validity}/2")),
+        ("ModifiedEvent", format!("inbox/{validity}/1")),
+        ("NewMailEvent", format!("inbox/{validity}/3")),
+        ("NewMailEvent", format!("inbox/{validity}/5")),
+    ];
+    ensure!(heard == expected.map(|(kind, id)| (kind.to_owned(), id)), "{heard:?}");
+    let log = source.stop()?;
+    ensure!(log.contains("it is another file than the one that was read before"), "{log}");
+    Ok(())
+}
+
 #[test]
 fn what_a_webhook_is_posted_is_heard() -> Result<()> {
     let server = demo()?;

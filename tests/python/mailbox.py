@@ -7,6 +7,7 @@ with what came of it, one JSON object a line, when the mail server has answered.
     state FOLDER                tells its UIDVALIDITY
     set|clear FOLDER UID FLAG
     move UID FROM TO
+    expunge FOLDER UID
     create|delete FOLDER
     rename FROM TO
 """
@@ -67,11 +68,18 @@ def move(imap, uid, source, target):
     ok(imap.uid("MOVE", uid, target))
 
 
+def expunge(imap, folder, uid):
+    ok(imap.select(folder))
+    ok(imap.uid("STORE", uid, "+FLAGS.SILENT", "(\\Deleted)"))
+    ok(imap.uid("EXPUNGE", uid))
+
+
 COMMANDS = {
     "state": state,
     "set": store("+FLAGS"),
     "clear": store("-FLAGS"),
     "move": move,
+    "expunge": expunge,
     "create": lambda imap, folder: ok(imap.create(folder)) and None,
     "delete": lambda imap, folder: ok(imap.select("INBOX")) and ok(imap.delete(folder)) and None,
     "rename": lambda imap, old, new: ok(imap.rename(old, new)) and None,

@@ -185,12 +185,19 @@ impl MailServer {
         if self.kind == Kind::Dovecot {
             // However busy the machine is between the append and the expunge.
             command.args(["--move-window-ms", "60000"]);
+            command.args(["--imap", &format!("127.0.0.1:{}", self.imap), "--imap-login", "{user}", "--marks"]);
+            command.arg(self.path("marks")).env("POSTBELL_IMAP_PASSWORD", PASSWORD);
         }
         command.args(["--log-format", "json", "--url", &format!("http://{}", server.admin)]);
         let mut process = Process::spawn(command.stdin(Stdio::null()))?;
         let ready = process.line()?.context("the source ended; see its log above")?;
         let name = ready.split("source=").nth(1).context("its name")?.to_owned();
         Ok(Source { process: Some(process), name })
+    }
+
+    /// Loses what Dovecot has told of, read or not.
+    pub fn lose_events(&self) -> Result<()> {
+        Ok(fs::remove_file(self.path("spool/events"))?)
     }
 
     /// Alice, as it calls her.

@@ -7,7 +7,9 @@
 //! use have their role by their name. Dovecot itself tells neither the time of an event nor counts, and of a move only an
 //! append and an expunge: it becomes a creation and a deletion. What our script for it knows beyond that is in members of
 //! our own: `time`, `unread` and `messages`; and `postbell source dovecot` makes one event, `MessageMove`, of an append and
-//! an expunge that are a move (`mailbox_old`, `uid_validity_old`, `uid_old`: where the message was).
+//! an expunge that are a move (`mailbox_old`, `uid_validity_old`, `uid_old`: where the message was). What it finds out by
+//! asking IMAP it tells by two more: `MessageFlags` (the flags that a message has now) and `MailboxKnown` (a mailbox that is
+//! there, of which no client is told); `special_use` of a mailbox is its attribute of RFC 6154.
 //!
 //! Before every change of flags Dovecot tells of flags that were cleared, though none was; a message that is read or
 //! marked as deleted it tells of twice. What repeats another event, or says nothing, gives no change.
@@ -16,7 +18,9 @@ use serde::Deserialize;
 
 use super::imap::{self, Flags, INBOX};
 use super::users::Users;
-use crate::contract::changes::{Change, Folder, FolderCounts, FolderRelocation, Happening, Item, ItemRelocation};
+use crate::contract::changes::{
+    Change, Folder, FolderCounts, FolderRelocation, Happening, Item, ItemAlteration, ItemRelocation,
+};
 
 /// Messages are all that Dovecot holds.
 const KIND: &str = "message";
@@ -57,6 +61,7 @@ struct Event {
     uid_validity_old: Option<u32>,
     #[serde(default)]
     flags: Vec<String>,
+    special_use: Option<String>,
     #[serde(default)]
     keywords: Vec<String>,
     /// In seconds since the Unix epoch.
@@ -73,10 +78,12 @@ enum Name {
     MessageAppend,
     MessageExpunge,
     MessageMove,
+    MessageFlags,
     MessageRead,
     MessageTrash,
     FlagsSet,
     FlagsClear,
+    MailboxKnown,
     MailboxCreate,
     MailboxDelete,
     MailboxRename,
@@ -93,8 +100,18 @@ impl Event {
             Name::MessageMove => {
                 Some(Happening::ItemMoved(ItemRelocation { before: self.former_item()?, after: self.flagged_item()? }))
             }
+            Name::MessageFlags => Some(Happening::ItemModified(ItemAlteration {
+                item: self.flagged_item()?,
+                flags_before: None,
+                tags_before: None,
+                fields: vec!["flags".to_owned(), "tags".to_owned()],
+            })),
             Name::FlagsSet => self.alteration(true)?,
             Name::FlagsClear => self.alteration(false)?,
+            Name::MailboxKnown => {
+                let (unread, total) = (self.unread, self.messages);
+                Some(Happening::Baseline(vec![Folder { unread, total, ..self.folder()? }]))
+            }
             Name::MailboxCreate => Some(Happening::FolderCreated(self.folder()?)),
             Name::MailboxDelete => Some(Happening::FolderDeleted(self.folder()?)),
             Name::MailboxRename => {
@@ -141,7 +158,11 @@ impl Event {
     }
 
     fn folder(&self) -> Result<Folder, DovecotError> {
-        Ok(folder(given(&self.mailbox, "mailbox")?))
+        let folder = folder(given(&self.mailbox, "mailbox")?);
+        Ok(match self.special_use.as_deref().map(imap::role_of_use) {
+            Some(role) => Folder { role: role.to_owned(), ..folder },
+            None => folder,
+        })
     }
 }
 

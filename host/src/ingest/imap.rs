@@ -21,6 +21,17 @@ pub(super) fn role(id: &str) -> &'static str {
     ROLES.iter().find(|(name, _)| *name == id).map_or("", |(_, role)| role)
 }
 
+/// The role of a folder with this special use (RFC 6154 section 2); empty: none that the contract knows.
+pub(super) fn role_of_use(special_use: &str) -> &'static str {
+    match special_use {
+        "\\Drafts" => "drafts",
+        "\\Junk" => "junkemail",
+        "\\Sent" => "sentitems",
+        "\\Trash" => "deleteditems",
+        _ => "",
+    }
+}
+
 /// A message. Its UID stands for it only together with the UIDVALIDITY (RFC 9051 section 2.3.1.1).
 pub(super) fn item(folder: &str, validity: u32, uid: u32, kind: &str) -> Item {
     Item {

@@ -307,6 +307,9 @@ impl Actor {
         for _ in 0..OUTCOMES_AT_ONCE {
             let may = matches!(self.live, Live::Instance(_)) && !self.is_full();
             let Some((call, outcome)) = self.calls.outcome().filter(|_| may).cloned() else { return };
+            if !self.may_hear_outcome() {
+                return;
+            }
             self.feed_own(Input::Finished { call, outcome });
         }
     }
@@ -345,7 +348,7 @@ impl Actor {
         let due = |instant| self.time.due(instant);
         let tick = self.wake_at.filter(|_| ticks).map(due).map(|due| due.max(self.next_tick()));
         let told = matches!(self.live, Live::Instance(_)) && !self.is_full();
-        let outcome = self.calls.outcome().filter(|_| told).map(|_| 0);
+        let outcome = self.calls.outcome().filter(|_| told).map(|_| self.next_outcome());
         let deadline = self.open.first_deadline().map(due);
         let again = match &self.live {
             Live::Down { until, .. } => Some(*until),

@@ -3,8 +3,11 @@
 
 mod cyrus;
 mod dovecot;
+mod imap;
 mod mapping;
+mod marks;
 mod moves;
+mod resync;
 mod sender;
 mod spool;
 mod webhook;
@@ -79,7 +82,7 @@ pub fn run(command: SourceCommand) -> Result<(), Failure> {
             forward(target, "cyrus", "cyrus", move || cyrus::open(&socket))
         }
         SourceCommand::Dovecot(args) => {
-            let (target, tail) = args.parts();
+            let (target, tail) = args.parts()?;
             forward(target, "dovecot", "dovecot", move || dovecot::open(tail))
         }
         SourceCommand::Webhook(args) => {

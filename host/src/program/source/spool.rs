@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
@@ -88,9 +89,10 @@ impl Spool {
     pub fn push(&self, lines: &[Vec<u8>]) -> anyhow::Result<bool> {
         let bytes = lines.concat();
         let mut state = self.lock();
-        while !state.closed && state.bytes() >= self.most_bytes {
+        let is_full = |state: &State| !state.closed && state.bytes() >= self.most_bytes;
+        if is_full(&state) {
             tracing::warn!(bytes = state.bytes(), "the spool is full: no more is read until the server has taken some");
-            state = self.changed.wait(state).expect("no holder of this lock panics");
+            state = self.changed.wait_while(state, |state| is_full(state)).expect("no holder of this lock panics");
         }
         if state.closed {
             return Ok(false);
@@ -153,6 +155,14 @@ impl Spool {
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+    }
+
+    /// Waits so long, and says whether it was closed meanwhile.
+    pub fn closes_within(&self, time: Duration) -> bool {
+        let open = |state: &mut State| !state.closed;
+        let (state, _) =
+            self.changed.wait_timeout_while(self.lock(), time, open).expect("no holder of this lock panics");
+        state.closed
     }
 
     /// Whether it is closed.

@@ -7,10 +7,15 @@ use super::{Actor, Live};
 use crate::tenant::Limits;
 use crate::tenant::allowance::Allowance;
 
+/// So many outcomes of calls a plugin may be told in a minute, where it may not have more calls made: those that were not
+/// made have outcomes, too.
+const OUTCOMES_PER_MINUTE: u64 = 60_000;
+
 /// One stock for each limit of a tenant that counts by the minute.
 pub(super) struct Allowances {
     log_lines: Allowance,
     calls: Allowance,
+    outcomes: Allowance,
     ticks: Allowance,
     faults: Allowance,
 }
@@ -21,6 +26,7 @@ impl Allowances {
         Allowances {
             log_lines: of(limits.log_lines_per_minute),
             calls: of(limits.calls_per_minute),
+            outcomes: of(limits.calls_per_minute.max(OUTCOMES_PER_MINUTE)),
             ticks: of(limits.ticks_per_minute),
             faults: of(limits.faults_per_minute),
         }
@@ -56,6 +62,16 @@ impl Actor {
         let now = self.parts.clock.monotonic();
         let may = self.allowances.calls.take(now);
         self.counted("calls-per-minute", may)
+    }
+
+    pub(super) fn may_hear_outcome(&mut self) -> bool {
+        let now = self.parts.clock.monotonic();
+        self.allowances.outcomes.take(now)
+    }
+
+    /// When an outcome may be told, in monotonic time.
+    pub(super) fn next_outcome(&self) -> u64 {
+        self.allowances.outcomes.next(self.parts.clock.monotonic())
     }
 
     pub(super) fn may_tick(&mut self) -> bool {
