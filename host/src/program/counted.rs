@@ -8,6 +8,7 @@ use serde::Deserialize;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
+use super::Failure;
 use crate::clock::pause;
 
 /// How long one request may take.
@@ -21,6 +22,43 @@ const LONGEST_WAIT: u64 = 60;
 
 /// What is not escaped in a part of a path: the unreserved characters of RFC 3986.
 pub const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Where changes go, as options of the command line.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Destination {
+    /// Admin listener of the server
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    pub url: String,
+    /// Tenant that the changes belong to
+    #[arg(long)]
+    pub tenant: String,
+    /// Ingest key of the tenant [default: the environment variable POSTBELL_KEY, where nobody can list it]
+    #[arg(long)]
+    key: Option<String>,
+    /// Calls the mail server's user FROM by the account name TO; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
+    pub map: Vec<String>,
+}
+
+impl Destination {
+    /// The key.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn key(&self) -> Result<String, Failure> {
+        let key = self.key.clone().or_else(|| std::env::var("POSTBELL_KEY").ok()).filter(|key| !key.is_empty());
+        let missing = || Failure::Usage("a key is needed: --key or the environment variable POSTBELL_KEY".to_owned());
+        key.ok_or_else(missing)
+    }
+}
+
+fn mapping(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(text.to_owned()),
+        _ => Err("expected FROM=TO".into()),
+    }
+}
 
 /// How the server is to read the lines.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +206,14 @@ pub fn refusal(status: StatusCode, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mappings_have_two_sides() {
+        assert_eq!(mapping("a=b@c"), Ok("a=b@c".into()));
+        for odd in ["", "a", "=b", "a="] {
+            assert!(mapping(odd).is_err(), "{odd}");
+        }
+    }
 
     #[test]
     fn refusals_are_explained() {

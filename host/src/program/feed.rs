@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::counted::{Counted, Reading, Receipt, Rejected};
+use super::Failure;
+use super::counted::{Counted, Destination, Reading, Receipt, Rejected};
 
 /// Exit codes of `feed` besides 1, which is every error.
 const DONE: u8 = 0;
-const USAGE: u8 = 2;
 const WITH_REJECTIONS: u8 = 5;
 
 /// A batch ends at so many bytes, even if it has fewer lines than it may.
@@ -28,18 +28,8 @@ pub struct FeedArgs {
     /// What the lines are
     #[arg(long, value_enum, default_value_t = FileFormat::Postbell)]
     format: FileFormat,
-    /// Admin listener of the server
-    #[arg(long, default_value = "http://127.0.0.1:8081")]
-    url: String,
-    /// Tenant that the changes belong to
-    #[arg(long)]
-    tenant: String,
-    /// Ingest key of the tenant [default: the environment variable POSTBELL_KEY, where nobody can list it]
-    #[arg(long)]
-    key: Option<String>,
-    /// Calls the mail server's user FROM by the account name TO; may be repeated
-    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
-    map: Vec<String>,
+    #[command(flatten)]
+    destination: Destination,
     /// Name under which the server keeps count of what it has of this file [default: the file's name]
     #[arg(long)]
     source: Option<String>,
@@ -69,25 +59,23 @@ impl FileFormat {
     }
 }
 
-pub(super) fn mapping(text: &str) -> Result<String, String> {
-    match text.split_once('=') {
-        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(text.to_owned()),
-        _ => Err("expected FROM=TO".into()),
-    }
+/// Sends the file. Blocks. Gives the exit code.
+///
+/// # Errors
+///
+/// There is no key, the file cannot be read, or the server cannot be asked.
+pub fn run(args: &FeedArgs) -> Result<u8, Failure> {
+    let key = args.destination.key()?;
+    Ok(send(args, &key)?)
 }
 
-/// Sends the file. Blocks. Gives the exit code; an error is exit code 1.
-pub fn run(args: FeedArgs) -> anyhow::Result<u8> {
-    let key = args.key.clone().or_else(|| std::env::var("POSTBELL_KEY").ok()).filter(|key| !key.is_empty());
-    let Some(key) = key else {
-        eprintln!("postbell: a key is needed: --key or the environment variable POSTBELL_KEY");
-        return Ok(USAGE);
-    };
+fn send(args: &FeedArgs, key: &str) -> anyhow::Result<u8> {
+    let Destination { url, tenant, map, .. } = &args.destination;
     let mut lines = Lines::open(&args.file).with_context(|| format!("{}", args.file.display()))?;
     let file_name = || args.file.file_name().map(|name| name.to_string_lossy().into_owned());
     let source = args.source.clone().or_else(file_name).ok_or_else(|| anyhow!("--source is needed"))?;
-    let reading = Reading { format: args.format.name(), maps: &args.map };
-    let server = Counted::new(&args.url, &key, &args.tenant, &source, reading);
+    let reading = Reading { format: args.format.name(), maps: map };
+    let server = Counted::new(url, key, tenant, &source, reading);
     let known = server.offset()?;
     let progress = Progress::new(lines.bytes);
     lines.skip(known).with_context(|| format!("source `{}`", server.source))?;
@@ -240,13 +228,5 @@ mod tests {
         let (_file, mut short) = lines("a\n");
         let error = short.skip(2).unwrap_err().to_string();
         assert!(error.contains("has 2 lines of it, this file only 1"), "{error}");
-    }
-
-    #[test]
-    fn mappings_have_two_sides() {
-        assert_eq!(mapping("a=b@c"), Ok("a=b@c".into()));
-        for odd in ["", "a", "=b", "a="] {
-            assert!(mapping(odd).is_err(), "{odd}");
-        }
     }
 }

@@ -201,7 +201,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Serve(args) => serve::run(args).map(|()| 0),
-        Command::Feed(args) => Ok(feed::run(args)?),
+        Command::Feed(args) => feed::run(&args),
         Command::Source(command) => source::run(command).map(|()| 0),
         Command::Journal(command) => journal::run(command),
         Command::Replay(args) => replay::run(&args),

@@ -50,6 +50,23 @@ fn folders_have_paths_and_those_of_special_use_a_role() {
 }
 
 #[test]
+fn what_imap_told_is_read() {
+    let known = serde_json::json!({
+        "name": "MailboxKnown", "user": "ann", "mailbox": "Gesendet", "special_use": "\\Sent", "unread": 1, "messages": 9,
+    });
+    let (_, change) = read(&known.to_string()).unwrap().unwrap();
+    let Happening::Baseline(folders) = change.what else { panic!("{change:?}") };
+    let [folder] = &folders[..] else { panic!("{folders:?}") };
+    assert_eq!((&*folder.role, folder.unread, folder.total), ("sentitems", Some(1), Some(9)));
+    let flags = serde_json::json!({
+        "name": "MessageFlags", "user": "ann", "mailbox": "INBOX", "uid_validity": 3, "uid": 4, "flags": ["\\Seen", "$x"],
+    });
+    let (_, change) = read(&flags.to_string()).unwrap().unwrap();
+    let Happening::ItemModified(altered) = change.what else { panic!("{change:?}") };
+    assert_eq!((altered.item.flags, &altered.item.tags[..], altered.flags_before), (1, &["$x".to_owned()][..], None));
+}
+
+#[test]
 fn our_script_and_our_source_know_more() {
     let moved = serde_json::json!({
         "name": "MessageMove", "user": "ann", "mailbox": "Projects", "uid_validity": 3, "uid": 4, "flags": ["\\Seen"],

@@ -9,6 +9,8 @@
 //! change = { account = "{/user}", what = { message-delivered = { kind = "message", id = "{/id}", folder = "inbox" } } }
 //! ```
 //!
+//! An event matches that has at each place of `when` one of its values, or, where it has none, anything but null.
+//!
 //! A place in an event is a JSON pointer (RFC 6901). `change` has the shape of the HTTP interface's; `{/place}` in a string
 //! stands for what the event has there, and where it is the whole string, for the very value.
 
@@ -66,7 +68,8 @@ impl Mapping {
 
 impl Rule {
     fn matches(&self, event: &Value) -> bool {
-        self.when.iter().all(|(place, values)| event.pointer(place).is_some_and(|value| values.contains(value)))
+        let is_among = |values: &[Value], value| if values.is_empty() { !value.is_null() } else { values.contains(value) };
+        self.when.iter().all(|(place, values)| event.pointer(place).is_some_and(|value| is_among(values, value)))
     }
 }
 
@@ -152,12 +155,19 @@ mod tests {
             ("FlagsUpdated", "Happening::ItemModified"),
             ("Expunged", "Happening::ItemDeleted"),
             ("MailboxAdded", "Happening::FolderCreated"),
+            ("MailboxRenamed", "Happening::FolderModified"),
             ("MailboxDeletion", "Happening::FolderDeleted"),
         ] {
             let event = serde_json::json!({"type": kind, "user": "ann@example.org", "mailbox": "INBOX", "mailboxId": "17",
                 "messageId": "5", "isDelivery": true});
             let told = changes(&mapping, &event);
             assert!(told.len() == 1 && told[0].starts_with(&format!("ann@example.org: {expected}")), "{told:?}");
+        }
+        for (from, expected) in [(Value::from("16"), "ItemMoved"), (Value::Null, "ItemCreated")] {
+            let event = serde_json::json!({"type": "Added", "user": "ann@example.org", "mailboxId": "17", "messageId": "5",
+                "movedFrom": from});
+            let told = changes(&mapping, &event);
+            assert!(told.len() == 1 && told[0].starts_with(&format!("ann@example.org: Happening::{expected}")), "{told:?}");
         }
     }
 

@@ -24,8 +24,7 @@ use tokio::sync::oneshot;
 
 use self::spool::Spool;
 use super::Failure;
-use super::counted::{Counted, Reading};
-use super::feed::mapping;
+use super::counted::{Counted, Destination, Reading};
 use super::logging::{self, LogFormat};
 
 /// Mail servers that a source can stand beside.
@@ -47,18 +46,8 @@ pub enum SourceCommand {
 /// Where the changes go, and where they wait.
 #[derive(Args, Debug)]
 struct TargetArgs {
-    /// Admin listener of the server
-    #[arg(long, default_value = "http://127.0.0.1:8081")]
-    url: String,
-    /// Tenant that the changes belong to
-    #[arg(long)]
-    tenant: String,
-    /// Ingest key of the tenant [default: the environment variable POSTBELL_KEY, where nobody can list it]
-    #[arg(long)]
-    key: Option<String>,
-    /// Calls the mail server's user FROM by the account name TO; may be repeated
-    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
-    map: Vec<String>,
+    #[command(flatten)]
+    destination: Destination,
     /// Folder of what was not acknowledged yet; made if it is not there
     #[arg(long)]
     spool: PathBuf,
@@ -102,15 +91,14 @@ fn forward(
     open: impl FnOnce() -> anyhow::Result<Reader>,
 ) -> Result<(), Failure> {
     let _logging = logging::start(target.log_format);
-    let key = target.key.or_else(|| std::env::var("POSTBELL_KEY").ok()).filter(|key| !key.is_empty());
-    let missing = || Failure::Usage("a key is needed: --key or the environment variable POSTBELL_KEY".to_owned());
-    let key = key.ok_or_else(missing)?;
+    let Destination { url, tenant, map, .. } = &target.destination;
+    let key = target.destination.key()?;
     let spool = Arc::new(
         Spool::open(&target.spool, kind, target.spool_bytes)
             .with_context(|| format!("the spool {}", target.spool.display()))?,
     );
-    let reading = Reading { format, maps: &target.map };
-    let server = Counted::new(&target.url, &key, &target.tenant, spool.source(), reading);
+    let reading = Reading { format, maps: map };
+    let server = Counted::new(url, &key, tenant, spool.source(), reading);
     let reader = open()?;
     let (failed, failure) = oneshot::channel();
     let sending = spool.clone();
