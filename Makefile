@@ -23,7 +23,7 @@ test: setup ## run every test
 	cargo test --workspace
 
 torture: setup ## kills, lost power, hostile clients, swaps under load, a million inputs, 5,000 histories (a release build)
-	POSTBELL_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
+	POSTBELL_KILLS=200 POSTBELL_BESIEGED_KILLS=50 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
 		cargo test --workspace --release --test it -- \
 		killed:: power:: replay:: model:: swap_parked:: edge:: --nocapture
 

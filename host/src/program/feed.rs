@@ -66,10 +66,10 @@ impl FileFormat {
 /// There is no key, the file cannot be read, or the server cannot be asked.
 pub fn run(args: &FeedArgs) -> Result<u8, Failure> {
     let key = args.destination.key()?;
-    Ok(send(args, &key)?)
+    Ok(feed(args, &key)?)
 }
 
-fn send(args: &FeedArgs, key: &str) -> anyhow::Result<u8> {
+fn feed(args: &FeedArgs, key: &str) -> anyhow::Result<u8> {
     let Destination { url, tenant, map, .. } = &args.destination;
     let mut lines = Lines::open(&args.file).with_context(|| format!("{}", args.file.display()))?;
     let file_name = || args.file.file_name().map(|name| name.to_string_lossy().into_owned());

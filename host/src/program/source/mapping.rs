@@ -68,8 +68,11 @@ impl Mapping {
 
 impl Rule {
     fn matches(&self, event: &Value) -> bool {
-        let is_among = |values: &[Value], value| if values.is_empty() { !value.is_null() } else { values.contains(value) };
-        self.when.iter().all(|(place, values)| event.pointer(place).is_some_and(|value| is_among(values, value)))
+        let is_among = |value: &Value, values: &[Value]| match values {
+            [] => !value.is_null(),
+            values => values.contains(value),
+        };
+        self.when.iter().all(|(place, values)| event.pointer(place).is_some_and(|value| is_among(value, values)))
     }
 }
 
@@ -167,7 +170,10 @@ mod tests {
             let event = serde_json::json!({"type": "Added", "user": "ann@example.org", "mailboxId": "17", "messageId": "5",
                 "movedFrom": from});
             let told = changes(&mapping, &event);
-            assert!(told.len() == 1 && told[0].starts_with(&format!("ann@example.org: Happening::{expected}")), "{told:?}");
+            assert!(
+                told.len() == 1 && told[0].starts_with(&format!("ann@example.org: Happening::{expected}")),
+                "{told:?}"
+            );
         }
     }
 

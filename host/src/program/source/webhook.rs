@@ -60,7 +60,7 @@ impl WebhookArgs {
         let missing = "a key is needed: --webhook-key or the environment variable POSTBELL_WEBHOOK_KEY";
         let key = key.ok_or_else(|| Failure::Usage(missing.to_owned()))?;
         let mapping = TomlFile::read(&self.mapping)?.parse()?;
-        let names = self.target.map.iter().filter_map(|map| map.split_once('='));
+        let names = self.target.destination.map.iter().filter_map(|map| map.split_once('='));
         let names = names.map(|(from, to)| (from.to_owned(), to.to_owned())).collect();
         let receiver = Receiver { listen: self.listen, mapping, key, names };
         Ok((self.target, receiver))
