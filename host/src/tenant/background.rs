@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy};
 use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -19,16 +19,24 @@ pub(crate) enum Scheduling {
 }
 
 impl Scheduling {
-    /// Applies it to the calling thread.
+    /// Applies it to the calling thread, which stays as nice as it is.
     fn apply(self) {
         if self == Scheduling::Batch {
             let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-            // The priority says the niceness, which may not be made less than that of the whole process: an error means
-            // that, and the policy holds nevertheless.
-            let nice = ThreadPriority::Os(Default::default());
-            let _ = thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), nice, policy);
+            // An error means that the system does not have this; the thread is as good without.
+            if let Some(nice) = niceness(policy) {
+                let thread = thread_priority::thread_native_id();
+                let _ = thread_priority::set_thread_priority_and_policy(thread, nice, policy);
+            }
         }
     }
+}
+
+/// How nice the calling thread is, as the policy is told it. On Linux each thread has a niceness of its own.
+fn niceness(policy: ThreadSchedulePolicy) -> Option<ThreadPriority> {
+    let nice = rustix::process::getpriority_process(None).ok()?;
+    let values = (0..=100).filter_map(|value| ThreadPriorityValue::try_from(value).ok());
+    values.map(ThreadPriority::Crossplatform).find(|priority| priority.to_posix(policy) == Ok(nice))
 }
 
 /// Hands jobs to the threads, which end when the last handle is gone; jobs that wait then are dropped.
@@ -204,6 +212,25 @@ mod tests {
         let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
         assert_eq!(policy(Scheduling::Batch), batch);
         assert_ne!(policy(Scheduling::Ordinary), batch);
+    }
+
+    #[test]
+    fn a_queues_threads_are_as_nice_as_who_started_them() {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let nice_as = |nice| {
+            let starter = std::thread::spawn(move || {
+                setpriority_process(None, nice).expect("who is nicer needs no permission");
+                let (said, says) = channel();
+                let background = Background::start("test", 1, Scheduling::Batch);
+                background.submit(0, move || said.send(getpriority_process(None)).expect("the test listens"));
+                says.recv().expect("it says").expect("the system says")
+            });
+            starter.join().expect("it does not panic")
+        };
+        let own = getpriority_process(None).expect("the system says");
+        for nice in [own, 7, 19] {
+            assert_eq!(nice_as(nice.max(own)), nice.max(own));
+        }
     }
 
     #[test]
