@@ -17,8 +17,8 @@ const WINDOW_MILLISECONDS: u64 = 1_000;
 /// For so many windows in a row a tenant must have computed less than half of that before it comes back.
 const CALM_WINDOWS: u32 = 10;
 
-/// How nice a tenant's own thread is to all others: the system gives it a tenth of what it gives them.
-const NICENESS: i32 = 10;
+/// How much nicer a tenant's own thread is than all others: the system gives it a tenth of what it gives them.
+const NICER: i32 = 10;
 
 /// How many threads tenants have of their own, and how many they may have.
 #[derive(Clone, Debug)]
@@ -147,7 +147,8 @@ impl Thread {
         let clock = self.clock.clone();
         let thread = std::thread::Builder::new().name(format!("postbell-own-{key}")).spawn(move || {
             // An error means that the system does not have this; the thread is as good without.
-            let _ = rustix::process::setpriority_process(None, NICENESS);
+            let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+            let _ = rustix::process::setpriority_process(None, nice + NICER);
             Thread::own(clock, key, home).run(&waiting);
             drop(presence);
         });
