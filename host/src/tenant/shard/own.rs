@@ -146,8 +146,8 @@ impl Thread {
         let (messages, waiting) = channel();
         let clock = self.clock.clone();
         let thread = std::thread::Builder::new().name(format!("postbell-own-{key}")).spawn(move || {
-            // An error means that the system does not have this; the thread is as good without.
             let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+            // An error means that the system does not have this; the thread is as good without.
             let _ = rustix::process::setpriority_process(None, nice + NICER);
             Thread::own(clock, key, home).run(&waiting);
             drop(presence);
