@@ -66,7 +66,7 @@ impl Imap {
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut imap = Imap { stream, buffer: Vec::new(), next_tag: 0 };
-        imap.response(|greeting| ensure_ok(greeting))?;
+        imap.response(ensure_ok)?;
         imap.ask(&format!("LOGIN {} {}", quoted(user)?, quoted(password)?), |_| {}).context("LOGIN")?;
         imap.ask("ENABLE QRESYNC", |_| {})?;
         Ok(imap)
@@ -77,14 +77,14 @@ impl Imap {
         let mut listed: Vec<Listed> = Vec::new();
         let mut odd = None;
         self.ask(r#"LIST "" "*" RETURN (SPECIAL-USE STATUS (MESSAGES UNSEEN))"#, |response| match response {
-            Response::MailboxData(MailboxDatum::List(data)) => {
-                if !data.name_attributes.contains(&NameAttribute::NoSelect) {
-                    let special_use = data.name_attributes.iter().find_map(special_use);
-                    let path = decoded(&data.name);
-                    odd = odd.take().or_else(|| path.is_none().then(|| data.name.to_string()));
-                    let path = path.unwrap_or_default();
-                    listed.push(Listed { path, name: data.name.to_string(), special_use, counts: None });
-                }
+            Response::MailboxData(MailboxDatum::List(data))
+                if !data.name_attributes.contains(&NameAttribute::NoSelect) =>
+            {
+                let special_use = data.name_attributes.iter().find_map(special_use);
+                let path = decoded(&data.name);
+                odd = odd.take().or_else(|| path.is_none().then(|| data.name.to_string()));
+                let path = path.unwrap_or_default();
+                listed.push(Listed { path, name: data.name.to_string(), special_use, counts: None });
             }
             Response::MailboxData(MailboxDatum::Status { mailbox, status }) => {
                 let messages = status.iter().find_map(|it| match it {
