@@ -71,14 +71,14 @@ fn parked() -> Result<usize> {
 }
 
 fn served(parked: usize) -> Result<Start> {
+    let connections = parked + ASKERS + 100;
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\nadmin-key = '{KEY}'\n\
-         connections = {}\n\
+         connections = {connections}\nconnections-per-address = {connections}\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = 'ingest'\n\
          [tenant.settings]\news-streams-per-account = 100_000\news-subscriptions-per-account = 100_000\n\
          zimbra-waitset-max-per-account = 100_000\nzimbra-waitset-default-request-timeout = 86_400\n\
-         zimbra-waitset-max-request-timeout = 86_400\n",
-        parked + ASKERS + 100
+         zimbra-waitset-max-request-timeout = 86_400\n"
     );
     let hash = cheap_hash(PASSWORD)?;
     let users = (0..ACCOUNTS).map(|number| format!("[[user]]\nname = '{}'\npassword = '{hash}'\n", account(number)));
