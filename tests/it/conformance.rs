@@ -148,7 +148,7 @@ fn a_plugin_in_javascript_keeps_the_contract() -> Result<()> {
     let samples = std::fs::read_to_string(source.join("requests.jsonl"))?;
     let samples = samples.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let options = Options { inputs: 2_000, compared: 100, samples, ..Options::default() };
-    let host = Host::new(HostOptions { instances: 20, shards: 1, pool: false, ..HostOptions::default() })?;
+    let host = Host::new(HostOptions { instances: 20, shards: 1, pool: false, ..postbell_tests::host_options() })?;
     let report = check(&host, &std::fs::read(&file)?, &options, |_| ());
     ensure!(report.conforms(), "{report}");
     for (rule, verdict) in &report.rules {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use postbell::{Host, HostOptions, TenantOptions};
+use postbell::{Host, TenantOptions};
 use postbell_tests::ews::Client;
 use postbell_tests::http;
 
@@ -47,7 +47,7 @@ fn the_block_of_the_readme_runs() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_toy_mail_server_embeds_it() -> Result<()> {
     ensure!(include_str!("../../host/examples/mail_server.rs").lines().count() < 80);
-    let host = Host::new(HostOptions::default())?;
+    let host = Host::new(postbell_tests::host_options())?;
     let plugin = host.load(postbell::plugin::bundled())?;
     let settings = vec![("domains".to_owned(), "example.org".to_owned())];
     let tenant = host.open("example.org", &plugin, TenantOptions { settings, ..TenantOptions::default() })?;
@@ -75,7 +75,7 @@ async fn a_toy_mail_server_embeds_it() -> Result<()> {
 /// Outside of any runtime.
 #[test]
 fn a_swap_is_not_noticed() -> Result<()> {
-    let heard = done(pollster::block_on(swapping::swap(&Host::new(HostOptions::default())?)))?;
+    let heard = done(pollster::block_on(swapping::swap(&Host::new(postbell_tests::host_options())?)))?;
     ensure!(heard.contains("NewMailEvent"), "{heard}");
     Ok(())
 }
@@ -83,7 +83,7 @@ fn a_swap_is_not_noticed() -> Result<()> {
 /// Inside of a runtime, with a single thread.
 #[tokio::test]
 async fn a_swap_is_not_noticed_in_a_runtime_either() -> Result<()> {
-    let heard = done(swapping::swap(&Host::new(HostOptions::default())?).await)?;
+    let heard = done(swapping::swap(&Host::new(postbell_tests::host_options())?).await)?;
     ensure!(heard.contains("NewMailEvent"), "{heard}");
     Ok(())
 }
@@ -101,7 +101,8 @@ fn a_journal_of_ones_own_is_found_again() -> Result<()> {
 
 #[test]
 fn logins_are_the_embedders() -> Result<()> {
-    let (refused, accepted, created) = done(pollster::block_on(own_logins::run(&Host::new(HostOptions::default())?)))?;
+    let (refused, accepted, created) =
+        done(pollster::block_on(own_logins::run(&Host::new(postbell_tests::host_options())?)))?;
     ensure!((refused, accepted, created) == (500, 200, 200), "{refused} {accepted} {created}");
     Ok(())
 }

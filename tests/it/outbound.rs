@@ -42,7 +42,8 @@ impl Scene {
     fn new(limits: Limits) -> Result<Scene> {
         let (outbound, calls) = Handed::new();
         let journal = Arc::new(Commanded::default());
-        let options = HostOptions { journal: journal.clone(), outbound, instances: 20, ..HostOptions::default() };
+        let options =
+            HostOptions { journal: journal.clone(), outbound, instances: 20, ..postbell_tests::host_options() };
         let host = Host::new(options)?;
         let tenant = open(&host, TenantOptions { limits, ..TenantOptions::default() })?;
         Ok(Scene { journal, host, tenant, calls })

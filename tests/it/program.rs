@@ -168,6 +168,21 @@ fn the_built_in_plugin_is_extracted_and_inspected() -> Result<()> {
     Ok(())
 }
 
+/// Servers on one machine compile a plugin once, whatever data directory each has.
+#[test]
+fn compiled_plugins_are_kept_where_the_environment_says() -> Result<()> {
+    let cache = tempfile::tempdir()?;
+    let cache = cache.path().to_str().context("a path in UTF-8")?;
+    for cached in [false, true] {
+        let server = Start::demo(PROGRAM)?.environment("POSTBELL_CACHE", cache).start()?;
+        assert!(!server.folder().join("data/cache").exists());
+        let log = server.stop()?;
+        let loaded = log.lines().find(|line| line.contains("plugin loaded")).context("it says what it loaded")?;
+        assert!(loaded.contains(&format!("\"cached\":{cached}")), "{loaded}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_data_directory_serves_one_process() -> Result<()> {
     let server = crate::demo()?;

@@ -132,7 +132,7 @@ async fn faults_per_minute() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settlement_that_crosses_a_final_part_is_no_fault() -> Result<()> {
     let journal = Arc::new(Commanded::default());
-    let options = HostOptions { journal: journal.clone(), instances: 20, shards: 1, ..HostOptions::default() };
+    let options = HostOptions { journal: journal.clone(), instances: 20, shards: 1, ..postbell_tests::host_options() };
     let host = Host::new(options)?;
     let tenant = host.open("plain", &host.load(&component("plain"))?, TenantOptions::default())?;
     for round in 1..=3 {

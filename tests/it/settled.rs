@@ -166,7 +166,7 @@ fn until(server: &Server, metric: &str, value: f64) -> Result<()> {
 
 #[test]
 fn the_next_request_ends_the_former_in_order() -> Result<()> {
-    let inside = Inside::new(Limits::default(), HostOptions::default())?;
+    let inside = Inside::new(Limits::default(), postbell_tests::host_options())?;
     let alice = Client::at(inside.listen()?, ALICE, "postbell");
     let subscription = alice.subscribe_streaming()?;
     let mut connection = alice.connect()?;
@@ -188,7 +188,7 @@ fn the_next_request_ends_the_former_in_order() -> Result<()> {
 
 #[test]
 fn who_asks_for_more_has_what_came_before() -> Result<()> {
-    let inside = Inside::new(Limits::default(), HostOptions::default())?;
+    let inside = Inside::new(Limits::default(), postbell_tests::host_options())?;
     let mut parts = inside.stream()?;
     for name in ["m1", "m2", "m3"] {
         inside.ingest(name)?;
@@ -202,7 +202,7 @@ fn who_asks_for_more_has_what_came_before() -> Result<()> {
 
 #[test]
 fn who_takes_the_receipt_says_what_arrived() -> Result<()> {
-    let inside = Inside::new(Limits::default(), HostOptions::default())?;
+    let inside = Inside::new(Limits::default(), postbell_tests::host_options())?;
     let mut parts = inside.stream()?;
     let mut receipt = parts.receipt().context("a receipt")?;
     assert!(parts.receipt().is_none());
@@ -229,7 +229,7 @@ fn who_lets_too_much_pile_up_is_cut_off() -> Result<()> {
         ("unread-bytes-total", 100, 1 << 20, 3_000),
     ] {
         let limits = Limits { unread_parts, unread_bytes, ..Limits::default() };
-        let inside = Inside::new(limits, HostOptions { unread_bytes: of_all, ..HostOptions::default() })?;
+        let inside = Inside::new(limits, HostOptions { unread_bytes: of_all, ..postbell_tests::host_options() })?;
         let mut parts = inside.stream()?;
         for number in 0..5 {
             inside.ingest(&format!("m{number}"))?;

@@ -34,7 +34,7 @@ fn sleeps(figures: &Statistics) -> bool {
 /// One thread for all tenants, so few of which may be open.
 fn host(open_tenants: usize, instances: u32) -> Result<Host> {
     let journal = Arc::new(MemoryJournal::default());
-    Ok(Host::new(HostOptions { journal, open_tenants, instances, shards: 1, ..HostOptions::default() })?)
+    Ok(Host::new(HostOptions { journal, open_tenants, instances, shards: 1, ..postbell_tests::host_options() })?)
 }
 
 /// The built-in plugin's tenants `t0`, `t1` and so on.
@@ -72,7 +72,7 @@ async fn until_asleep(tenants: &[Tenant], count: u64) -> Result<()> {
 #[test]
 fn a_stream_goes_on_while_its_tenant_sleeps() -> Result<()> {
     let clock = clock();
-    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
     let mut stream = inside.stream()?;
     let tenant = &inside.tenant;
     let runtime = &inside.runtime;
@@ -111,7 +111,7 @@ fn a_stream_goes_on_while_its_tenant_sleeps() -> Result<()> {
 #[test]
 fn a_snapshot_is_taken_first_where_much_would_be_fed_again() -> Result<()> {
     let clock = clock();
-    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
     for number in 0..100 {
         inside.ingest(&format!("m{number}"))?;
     }
@@ -130,7 +130,7 @@ fn a_snapshot_is_taken_first_where_much_would_be_fed_again() -> Result<()> {
 #[test]
 fn questions_about_what_is_known_wake_nobody() -> Result<()> {
     let clock = clock();
-    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
     inside.ingest("m1")?;
     clock.advance(SLEEP_MILLISECONDS);
     let tenant = &inside.tenant;
@@ -168,7 +168,8 @@ fn those_sleep_that_were_idle_longest() -> Result<()> {
 #[test]
 fn as_many_are_awake_as_may_be() -> Result<()> {
     let journal = Arc::new(MemoryJournal::default());
-    let options = HostOptions { journal, open_tenants: 40, instances: 400, shards: 2, ..HostOptions::default() };
+    let options =
+        HostOptions { journal, open_tenants: 40, instances: 400, shards: 2, ..postbell_tests::host_options() };
     let host = Host::new(options)?;
     let tenants = open(&host, 40)?;
     let plugin = host.load(postbell::plugin::bundled())?;
@@ -222,7 +223,7 @@ fn sleep_changes_nothing_that_clients_hear() -> Result<()> {
     for sleep_milliseconds in [u64::MAX, 1] {
         let clock = clock();
         let limits = Limits { sleep_milliseconds, ..Limits::default() };
-        let inside = Inside::new(limits, HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+        let inside = Inside::new(limits, HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
         let mut stream = inside.stream()?;
         let mut random = histories::Random(7);
         let mut ids = Vec::new();
@@ -258,7 +259,7 @@ fn items(part: &str) -> Result<Vec<String>> {
 #[test]
 fn who_asks_the_plugin_itself_wakes_it() -> Result<()> {
     let clock = clock();
-    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
     inside.ingest("m1")?;
     clock.advance(SLEEP_MILLISECONDS);
     inside.runtime.block_on(until(&inside.tenant, "sleep", sleeps))?;

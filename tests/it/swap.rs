@@ -35,7 +35,7 @@ impl Scene {
 
     /// It runs the first version, with this clock.
     pub fn at(limits: Limits, clock: Arc<dyn Clock>) -> Result<Scene> {
-        Scene::on(limits, HostOptions { clock, ..HostOptions::default() })
+        Scene::on(limits, HostOptions { clock, ..postbell_tests::host_options() })
     }
 
     /// It runs the first version, on a host with these options and a journal in memory.

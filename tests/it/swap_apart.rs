@@ -36,7 +36,7 @@ fn outcomes(scene: &Scene) -> u64 {
 #[tokio::test]
 async fn a_call_that_only_one_made_is_made_or_forgotten() -> Result<()> {
     let (outbound, mut calls) = Handed::new();
-    let scene = Scene::on(Limits::default(), HostOptions { outbound, ..HostOptions::default() })?;
+    let scene = Scene::on(Limits::default(), HostOptions { outbound, ..postbell_tests::host_options() })?;
     // Both know this one.
     scene.told("call").await?;
     let (_, known) = calls.recv().await.context("a call")?;

@@ -141,7 +141,8 @@ fn a_server_that_stops_says_so_and_waits_for_its_clients() -> Result<()> {
 fn a_stream_beats_and_ends_on_time() -> Result<()> {
     const MINUTE: u64 = 60_000;
     let clock = Arc::new(ManualClock::at(1_795_296_510_624));
-    let inside = Inside::new(Limits::default(), HostOptions { clock: clock.clone(), ..HostOptions::default() })?;
+    let inside =
+        Inside::new(Limits::default(), HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
     let alice = Client::at(inside.listen()?, "alice@example.org", "postbell");
     let subscription = alice.subscribe_streaming()?;
     let mut connection = alice.connect()?;

@@ -26,7 +26,7 @@ pub fn samples() -> Vec<Sample> {
 ///
 /// This machine does not run the engine.
 pub fn report(component: &[u8], options: &Options) -> Report {
-    let host = Host::new(HostOptions { instances: 20, shards: 1, ..HostOptions::default() });
+    let host = Host::new(HostOptions { instances: 20, shards: 1, ..crate::host_options() });
     check(&host.expect("this machine runs the engine"), component, options, |_| ())
 }
 

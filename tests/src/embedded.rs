@@ -135,7 +135,7 @@ impl Journal for Commanded {
 ///
 /// This machine does not run the engine.
 pub fn host(journal: Arc<dyn Journal>) -> Host {
-    let options = HostOptions { journal, instances: 20, ..HostOptions::default() };
+    let options = HostOptions { journal, instances: 20, ..crate::host_options() };
     Host::new(options).expect("this machine runs the engine")
 }
 
@@ -145,7 +145,7 @@ pub fn host(journal: Arc<dyn Journal>) -> Host {
 ///
 /// This machine does not run the engine.
 pub fn host_at(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Host {
-    let options = HostOptions { journal, clock, instances: 20, ..HostOptions::default() };
+    let options = HostOptions { journal, clock, instances: 20, ..crate::host_options() };
     Host::new(options).expect("this machine runs the engine")
 }
 
@@ -155,7 +155,7 @@ pub fn host_at(journal: Arc<dyn Journal>, clock: Arc<dyn Clock>) -> Host {
 ///
 /// This machine does not run the engine.
 pub fn accepting_host(journal: Arc<dyn Journal>) -> Host {
-    let options = HostOptions { journal, instances: 20, accept_divergence: true, ..HostOptions::default() };
+    let options = HostOptions { journal, instances: 20, accept_divergence: true, ..crate::host_options() };
     Host::new(options).expect("this machine runs the engine")
 }
 

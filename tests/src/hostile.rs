@@ -76,7 +76,7 @@ impl Scene {
     pub async fn at(clock: Arc<dyn Clock>) -> Result<Scene> {
         let plugin_limits = PluginLimits { describe_milliseconds: 30, ..PluginLimits::default() };
         let journal = Arc::new(MemoryJournal::default());
-        let options = HostOptions { journal, clock, plugin_limits, instances: 50, shards: 1, ..HostOptions::default() };
+        let options = HostOptions { journal, clock, plugin_limits, instances: 50, shards: 1, ..crate::host_options() };
         let host = Host::new(options)?;
         // Where the test has the clock, it may be asked a lot in no time.
         let limits = Limits { busy_milliseconds: u64::MAX, ..Limits::default() };

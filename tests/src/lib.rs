@@ -26,7 +26,25 @@ pub mod swaps;
 pub mod tls;
 pub mod zimbra;
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use postbell::HostOptions;
 
 /// How long a test waits for a state before it fails. No test passes or fails by how much of it is used.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where everything here keeps compiled plugins, beside the program that runs, so that each is compiled once.
+///
+/// # Panics
+///
+/// The operating system does not say where this program is.
+pub fn compiled_plugins() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    program.ancestors().nth(2).expect("cargo put it into a folder of its own").join("compiled-plugins")
+}
+
+/// A host's defaults, except that it keeps there what it compiled.
+pub fn host_options() -> HostOptions {
+    HostOptions { cache: Some(compiled_plugins()), ..HostOptions::default() }
+}

@@ -13,7 +13,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, compiled_plugins};
+
+/// Says where the program is to keep compiled plugins.
+const CACHE: &str = "POSTBELL_CACHE";
 
 /// What a run of the program gave.
 #[derive(Debug)]
@@ -288,6 +291,9 @@ impl Process {
     /// Starts a command whose input the caller has decided.
     pub fn spawn(command: &mut Command) -> Result<Process> {
         let described = format!("{command:?}");
+        if command.get_envs().all(|(name, _)| name != CACHE) {
+            command.env(CACHE, compiled_plugins());
+        }
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

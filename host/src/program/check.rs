@@ -62,8 +62,8 @@ pub fn run(args: &CheckArgs) -> Result<u8, Failure> {
     let component = read(&args.file)?;
     let samples = args.requests.as_deref().map(samples).transpose()?.unwrap_or_default();
     let compiler = inspect::compiler(&Limits::default())?;
-    let (instances, pool) = (INSTANCES, !args.without_pool);
-    let host = Host::new(HostOptions { compiler, instances, pool, shards: 1, ..HostOptions::default() });
+    let (cache, instances, pool) = (inspect::cache(), INSTANCES, !args.without_pool);
+    let host = Host::new(HostOptions { compiler, cache, instances, pool, shards: 1, ..HostOptions::default() });
     let limits = InstanceLimits {
         call_milliseconds: args.call_milliseconds,
         memory_bytes: args.memory_bytes,

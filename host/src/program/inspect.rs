@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -21,7 +21,8 @@ pub fn inspect(file: &Path) -> Result<(), Failure> {
     let refused = |source| Failure::Plugin { origin: file.display().to_string(), source };
     let component = std::fs::read(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let imports = imports(&component).map_err(refused)?;
-    let options = HostOptions { compiler: compiler(&Limits::default())?, pool: false, ..HostOptions::default() };
+    let options =
+        HostOptions { compiler: compiler(&Limits::default())?, cache: cache(), pool: false, ..HostOptions::default() };
     let host = Host::new(options).context("the engine")?;
     let plugin = host.load(&component).map_err(refused)?;
     let text = describe(&plugin, &imports);
@@ -48,6 +49,11 @@ pub fn built_in() -> Result<(String, Vec<u8>), Failure> {
     return Ok(("the built-in plugin".to_owned(), crate::plugin::bundled().to_vec()));
     #[cfg(not(feature = "bundled-plugin"))]
     Err(Failure::Usage("no plugin is built into this program".to_owned()))
+}
+
+/// The folder for compiled plugins that the environment variable POSTBELL_CACHE names. Processes of one user may share it.
+pub fn cache() -> Option<PathBuf> {
+    std::env::var_os("POSTBELL_CACHE").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// This program, in a child process under limits.

@@ -69,8 +69,8 @@ pub fn run(args: &ReplayArgs) -> Result<u8, Failure> {
     let history = args.origin.open()?;
     let opened = history.journal(&args.tenant)?;
     // A few instances, of any plugin: they need no pool.
-    let (compiler, pool) = (inspect::compiler(&Limits::default())?, false);
-    let options = HostOptions { compiler, pool, shards: 1, ..HostOptions::default() };
+    let (compiler, cache, pool) = (inspect::compiler(&Limits::default())?, inspect::cache(), false);
+    let options = HostOptions { compiler, cache, pool, shards: 1, ..HostOptions::default() };
     let host = Host::new(options).context("the engine")?;
     let plugin = load(&host, args.plugin.as_deref())?;
     let part = part(args, &history, opened.journal.clone(), &plugin.1)?;

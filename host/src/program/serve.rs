@@ -60,7 +60,8 @@ pub struct ServeArgs {
     /// Where sources and operators connect; port 0 takes a free one [default: 127.0.0.1:8081].
     #[arg(long, value_name = "ADDRESS", requires = "demo", conflicts_with = "config")]
     admin_listen: Option<SocketAddr>,
-    /// The data directory; without it nothing is kept on disk.
+    /// The data directory; without it nothing is kept on disk. Compiled plugins are kept in it too, or in the folder that
+    /// POSTBELL_CACHE names, which servers of one user may share.
     #[arg(long, value_name = "DIR", requires = "demo", conflicts_with = "config")]
     data: Option<PathBuf>,
     /// A NATS server that keeps what a data directory keeps otherwise, nats://HOST:PORT; may be given again, or with
@@ -118,7 +119,7 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         outbound: Arc::new(caller(&config.push, &runtime)?),
         compiler: inspect::compiler(&config.limits)?,
         plugin_limits: config.plugin_limits.clone(),
-        cache: data.as_ref().map(DataDirectory::cache),
+        cache: inspect::cache().or(data.as_ref().map(DataDirectory::cache)),
         components: data.as_ref().map(DataDirectory::components),
         verify: Some(Arc::new(move |component, signature| admission::verify_kept(&trusted, component, signature))),
         instances: config.instances,

@@ -12,6 +12,7 @@ mod follower;
 mod guard;
 mod halving;
 mod lease;
+mod limits;
 mod open_requests;
 mod outbox;
 mod replay;
@@ -35,11 +36,11 @@ pub(crate) use background::{Background, Scheduling};
 pub use follower::Retention;
 pub(crate) use guard::{Guard, is_header};
 pub use lease::Lease;
+pub use limits::Limits;
 pub(crate) use replay::History;
 pub(crate) use running::Running;
 pub use running::Version;
 pub use seats::SeatError;
-use seats::is_same;
 pub(crate) use shard::{Mailbox, OwnThreads, Shard};
 pub use swap::{
     Difference, MOST_DIFFERENCES, OnDifference, Shadow, Step, Swap, SwapError, SwapEvent, SwapOptions, Swapping,
@@ -50,11 +51,11 @@ pub(crate) use unread::UnreadTotal;
 pub use crate::journal::SourceSpan;
 
 use crate::clock::{Clock, Stopwatch};
-use crate::contract::changes::{Batch, BookChange};
+use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Resolution};
 use crate::contract::types::{Rejection, Reply};
-use crate::plugin::{self, Fault, InstanceLimits, Library, Plugin};
+use crate::plugin::{Fault, Library, Plugin};
 use crate::statistics::Statistics;
 use shard::Command;
 
@@ -84,78 +85,6 @@ struct Inner {
     statistics: Arc<Mutex<Statistics>>,
     lease: Option<Arc<Lease>>,
     next_request: AtomicU64,
-}
-
-/// What one tenant may use. Whatever goes over a limit is refused, and counted under the limit's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// What its instance may use.
-    pub instance: InstanceLimits,
-    /// `inputs-waiting`: inputs that wait for the instance.
-    pub inputs_waiting: usize,
-    /// `open-requests`: requests that have no final part yet.
-    pub open_requests: usize,
-    /// `unread-bytes`: bytes of one answer that its reader has not taken yet; a reader that lets more pile up is cut off.
-    pub unread_bytes: usize,
-    /// `unread-parts`: parts of one answer that its reader has not taken yet; likewise.
-    pub unread_parts: usize,
-    /// `uncommitted`: inputs that were fed and are not committed yet; beyond, nothing more is fed.
-    pub uncommitted_inputs: usize,
-    /// `uncommitted`: about how many bytes these may have.
-    pub uncommitted_bytes: usize,
-    /// `outbound-calls`: calls that are on their way; beyond, a call fails.
-    pub outbound_calls: usize,
-    /// `reaction-bytes`: what the texts and bodies of one reaction may have together; at most 1 MiB, the contract's limit.
-    pub reaction_bytes: usize,
-    /// `log-lines-per-minute`: lines of the plugin's that are logged; further ones are dropped.
-    pub log_lines_per_minute: u64,
-    /// `calls-per-minute`: calls that are made for the plugin; further ones fail. It is told of as many, or of 60,000; of
-    /// further ones later.
-    pub calls_per_minute: u64,
-    /// `ticks-per-minute`: how often the plugin's timer is served; further ticks are late.
-    pub ticks_per_minute: u64,
-    /// `busy-milliseconds`: how long it may compute in a second on a thread that it shares; beyond, it moves to a thread of
-    /// its own, which comes after all others, until it is calm.
-    pub busy_milliseconds: u64,
-    /// `faults-per-minute`: how often an instance is replaced; when it fails more often, the tenant is closed until there
-    /// may be one more.
-    pub faults_per_minute: u64,
-    /// `sleep-milliseconds`: after so long without an input the instance is dropped until the next input or
-    /// timer. Where there are more tenants than [`crate::HostOptions::open_tenants`], those go first that were idle longest.
-    pub sleep_milliseconds: u64,
-    /// `journal-bytes`: about how many bytes of inputs may be in no snapshot; beyond, nothing more is taken until one
-    /// succeeds.
-    pub journal_bytes: u64,
-    /// `swap-behind-bytes`: what the live instance was fed, with what it made of it, and a swap's follower was not yet;
-    /// beyond, the swap is given up.
-    pub swap_behind_bytes: usize,
-    /// When snapshots are taken, and how much history is kept.
-    pub retention: Retention,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            instance: InstanceLimits::default(),
-            inputs_waiting: 10_000,
-            open_requests: 100_000,
-            unread_bytes: 4 << 20,
-            unread_parts: 1_024,
-            uncommitted_inputs: 10_000,
-            uncommitted_bytes: 64 << 20,
-            outbound_calls: 20_000,
-            reaction_bytes: 1 << 20,
-            log_lines_per_minute: 600,
-            calls_per_minute: 60_000,
-            ticks_per_minute: 6_000,
-            busy_milliseconds: 500,
-            faults_per_minute: 120,
-            sleep_milliseconds: 600_000,
-            journal_bytes: 1 << 30,
-            swap_behind_bytes: 256 << 20,
-            retention: Retention::default(),
-        }
-    }
 }
 
 /// How many changes one batch may have, both lists together. A reaction must have room to reject each of them.
@@ -246,57 +175,6 @@ impl Tenant {
         &self.inner.name
     }
 
-    /// The same tenant with the seats of another handle, which was opened under the same name with another plugin.
-    ///
-    /// # Errors
-    ///
-    /// See [`SeatError`].
-    pub fn with(&self, other: &Tenant) -> Result<Tenant, SeatError> {
-        if self.name() != other.name() {
-            return Err(SeatError::OtherTenant(other.name().to_owned()));
-        }
-        for (own, seat) in self.seats().flat_map(|own| other.seats().map(move |seat| (own.clone(), seat))) {
-            let (own, seat) = (own.plugin(), seat.plugin());
-            let (own, seat) = (own.manifest(), seat.manifest());
-            if own.name == seat.name {
-                return Err(SeatError::SamePlugin(seat.name.clone()));
-            }
-            let shared =
-                seat.routes.iter().find(|route| own.routes.iter().any(|other| is_same(&route.prefix, &other.prefix)));
-            if let Some(route) = shared {
-                let (one, other) = (own.name.clone(), seat.name.clone());
-                return Err(SeatError::SharedRoute { prefix: route.prefix.clone(), one, other });
-            }
-        }
-        let beside = self.beside.iter().cloned().chain(other.seats()).collect();
-        Ok(Tenant { inner: self.inner.clone(), beside })
-    }
-
-    /// A handle for each seat alone, the first one first.
-    pub fn seats(&self) -> impl Iterator<Item = Tenant> + '_ {
-        std::iter::once(Tenant { inner: self.inner.clone(), beside: Arc::new([]) }).chain(self.beside.iter().cloned())
-    }
-
-    /// The seat of the plugin with this name.
-    pub fn seat_of(&self, plugin: &str) -> Option<Tenant> {
-        self.seats().find(|seat| *seat.inner.plugin == *plugin)
-    }
-
-    /// The seat whose plugin has the longest route to this path; the first one where none has any.
-    pub fn seat_for(&self, path: &str) -> Tenant {
-        let length =
-            |seat: &Tenant| plugin::route(&seat.plugin().manifest().routes, path).map(|route| route.prefix.len());
-        // Of several with the same route, which other versions of their plugins may have come to have, the first.
-        let mut best = (None, None);
-        for seat in self.seats() {
-            let length = length(&seat);
-            if best.0.is_none() || length > best.1 {
-                best = (Some(seat), length);
-            }
-        }
-        best.0.expect("there is a first seat")
-    }
-
     /// The plugin that it runs now.
     pub fn plugin(&self) -> Plugin {
         self.version().plugin
@@ -338,40 +216,6 @@ impl Tenant {
         self.inner.clock.wall()
     }
 
-    /// Applies a batch, and returns once that is committed, at each seat. With a span it is applied once, however often it is
-    /// sent. A seat that never heard of the source, while others did, begins where these are, and is told that it missed what
-    /// was before.
-    ///
-    /// # Errors
-    ///
-    /// See [`IngestError`]; in each case nothing of the batch was applied, or, where there are several seats, it was not
-    /// applied at each: with a span it can be sent again.
-    pub async fn ingest(&self, batch: Batch, span: Option<SourceSpan>) -> Result<Ingested, IngestError> {
-        if self.beside.is_empty() {
-            return self.ingest_here(batch, span).await;
-        }
-        let seats: Vec<Tenant> = self.seats().collect();
-        let each = seats.iter().map(|seat| seat.ingest_here(batch.clone(), span.clone()));
-        let mut outcomes = join_all(each).await;
-        if let Some(span) = span
-            && outcomes.iter().any(Result::is_ok)
-        {
-            for (seat, outcome) in seats.iter().zip(&mut outcomes) {
-                if matches!(outcome, Err(IngestError::Gap { expected: 0 })) {
-                    seat.join_source(&span.source, span.offset).await?;
-                    *outcome = seat.ingest_here(batch.clone(), Some(span.clone())).await;
-                }
-            }
-        }
-        seats::together(outcomes)
-    }
-
-    /// The seat's share of a source begins at this offset: of what was before it will hear nothing.
-    async fn join_source(&self, source: &str, offset: u64) -> Result<Ingested, IngestError> {
-        let missed = Batch { accounts: vec![], book: vec![BookChange::Gap] };
-        self.ingest_here(missed, Some(SourceSpan { source: source.to_owned(), offset: 0, length: offset })).await
-    }
-
     async fn ingest_here(&self, batch: Batch, span: Option<SourceSpan>) -> Result<Ingested, IngestError> {
         let changes = batch.accounts.iter().map(|account| account.changes.len()).sum::<usize>() + batch.book.len();
         if changes > MOST_CHANGES {
@@ -383,20 +227,6 @@ impl Tenant {
         let (respond, response) = oneshot::channel();
         self.send(Command::Ingest { batch, span, accepted: Stopwatch::start(), respond });
         response.await.unwrap_or(Err(IngestError::Closed))
-    }
-
-    /// How many units of this source are applied and committed, at each seat that ever heard of it.
-    ///
-    /// # Errors
-    ///
-    /// The tenant is closed, or the journal failed.
-    pub async fn source_offset(&self, source: &str) -> Result<u64, IngestError> {
-        let mut least = None;
-        for seat in self.seats() {
-            let offset = seat.source_offset_here(source).await?;
-            least = [least, Some(offset).filter(|offset| *offset > 0)].into_iter().flatten().min();
-        }
-        Ok(least.unwrap_or(0))
     }
 
     async fn source_offset_here(&self, source: &str) -> Result<u64, IngestError> {

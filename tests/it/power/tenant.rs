@@ -11,7 +11,6 @@ use postbell::tenant::{IngestError, Limits, Retention, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::{ALICE, between, get_events, request, span, whole};
 use postbell_tests::histories::{Random, delivery, subscribe_pull};
-use tempfile::TempDir;
 
 use super::disk::{Disk, Failing, Operation};
 use super::{loss, open, seeds};
@@ -38,21 +37,19 @@ struct Subscription {
 struct Machine {
     disk: Disk,
     clock: Arc<ManualClock>,
-    cache: TempDir,
 }
 
 impl Machine {
     fn new() -> Result<Machine> {
         let (disk, clock) = (Disk::default(), Arc::new(ManualClock::at(1_795_296_510_624)));
-        Ok(Machine { disk, clock, cache: tempfile::tempdir()? })
+        Ok(Machine { disk, clock })
     }
 
     /// Starts a host with one tenant, a moment after the last one.
     fn start(&self) -> Result<(Host, Tenant)> {
         self.clock.advance(1_000);
         let (journal, clock) = (Arc::new(open(&self.disk, SyncMode::Always)?), self.clock.clone());
-        let cache = Some(self.cache.path().to_owned());
-        let host = Host::new(HostOptions { clock, journal, cache, instances: 20, ..HostOptions::default() })?;
+        let host = Host::new(HostOptions { clock, journal, instances: 20, ..postbell_tests::host_options() })?;
         let plugin = host.load(postbell::plugin::bundled())?;
         let settings = vec![("domains".to_owned(), "example.org".to_owned())];
         let retention = Retention { snapshot_inputs: 15, ..Retention::default() };

@@ -84,7 +84,7 @@ pub(super) struct ClusterTable {
     replicas: Option<Count<1, 5>>,
     append_seconds: Option<Count<1, 300>>,
     #[serde(default)]
-    monitoring: Vec<values::MonitoringUrl>,
+    monitoring: Vec<values::BaseUrl>,
 }
 
 #[derive(Deserialize, Default)]

@@ -37,8 +37,8 @@ pub(super) struct TrustedKey(pub(super) PublicKey);
 /// Where a NATS server takes clients.
 pub(super) struct ServerUrl(pub(super) String);
 
-/// Where a NATS server answers questions about itself.
-pub(super) struct MonitoringUrl(pub(super) String);
+/// Where an HTTP server is: a URL without a path.
+pub(super) struct BaseUrl(pub(super) String);
 
 /// What names in NATS begin with.
 pub(super) struct ClusterName(pub(super) String);
@@ -165,11 +165,11 @@ impl<'de> Deserialize<'de> for ServerUrl {
     }
 }
 
-impl<'de> Deserialize<'de> for MonitoringUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MonitoringUrl, D::Error> {
+impl<'de> Deserialize<'de> for BaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BaseUrl, D::Error> {
         let expected = "a URL such as http://127.0.0.1:8222";
         let make = |text: &str| {
-            has_host(text, &["http://", "https://"]).then(|| MonitoringUrl(text.trim_end_matches('/').to_owned()))
+            has_host(text, &["http://", "https://"]).then(|| BaseUrl(text.trim_end_matches('/').to_owned()))
         };
         deserializer.deserialize_str(Text { expected, make })
     }
