@@ -43,6 +43,7 @@ bench: setup ## measure native code and component, journal and bare store, waiti
 	cargo bench --workspace --bench journal
 	cargo bench --workspace --bench waiting
 	cargo bench --workspace --bench tenants
+	cargo bench --workspace --bench cluster
 	cargo bench --workspace --bench live
 
 component: build ## write target/postbell-notify.wasm

@@ -65,6 +65,8 @@
 #[cfg(feature = "program")]
 pub mod admin;
 pub mod clock;
+#[cfg(feature = "program")]
+pub mod cluster;
 pub mod conformance;
 pub mod contract;
 pub mod ingest;
@@ -255,9 +257,7 @@ impl Host {
         options.instances = possible(options.instances);
         let engine = plugin::engine(options.instances, options.pool);
         let engine = engine.map_err(|error| HostError::Engine(format!("{error:#}")))?;
-        let HostOptions { compiler, plugin_limits, cache, components, verify, .. } = options.clone();
-        let library =
-            Arc::new(Library::new(engine, options.instances, compiler, plugin_limits, cache, components, verify));
+        let library = Arc::new(Library::new(engine, options.clone()));
         let own_threads = OwnThreads::new(options.own_threads);
         let most_awake = most_awake(&options);
         let shard = |number| Shard::start(number, options.clock.clone(), most_awake, own_threads.clone());

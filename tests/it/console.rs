@@ -16,6 +16,11 @@ use crate::{PROGRAM, cheap_hash};
 
 /// A tenant with the built-in plugin and alice in it, and two of a small guest whose versions can be swapped.
 fn served() -> Result<Start> {
+    served_with("")
+}
+
+/// As that, with this beside it.
+fn served_with(further: &str) -> Result<Start> {
     let listen = "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{folder}/data'";
     let small = |name: &str| {
         format!(
@@ -23,7 +28,7 @@ fn served() -> Result<Start> {
         )
     };
     let configuration = format!(
-        "[server]\n{listen}\nadmin-key = 'the-key'\n\
+        "[server]\n{listen}\nadmin-key = 'the-key'\n{further}\
          [[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\nhosts = ['127.0.0.1']\n{}{}",
         small("a.example"),
         small("b.example")
@@ -161,6 +166,36 @@ async fn a_version_is_swapped_in_compared_and_gone_back_from() -> Result<()> {
     browser.picture(&picture("swap-dark")).await?;
     // It runs what it went back to.
     browser.until("document.querySelector('[data-live=plugin] dd').textContent === 'swap-guest first'").await?;
+    browser.close().await
+}
+
+/// Where keys are trusted, a component goes with its signature, and not without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_version_is_swapped_in() -> Result<()> {
+    let keys = minisign::KeyPair::generate_unencrypted_keypair()?;
+    let start = served_with(&format!("[plugins]\ntrusted-keys = ['{}']\n", keys.pk.to_base64()))?;
+    for version in ["first", "second"] {
+        let signature = minisign::sign(Some(&keys.pk), &keys.sk, &guest(version)[..], None, None)?;
+        std::fs::write(start.folder().join(format!("{version}.wasm.minisig")), signature.to_string())?;
+    }
+    let server = start.start()?;
+    let browser = Browser::start(true).await?;
+    log_in(&browser, &server).await?;
+    browser.client.goto(&url(&server, "/console/tenants/a.example")).await?;
+    let outcome = |text: &str| format!("document.getElementById('outcome').textContent.includes('{text}')");
+    let choose = async |field: &str, file: &str| {
+        let field = browser.client.find(fantoccini::Locator::Id(field)).await?;
+        field.send_keys(server.folder().join(file).to_str().context("a path")?).await?;
+        Ok::<_, anyhow::Error>(())
+    };
+    choose("component", "second.wasm").await?;
+    browser.client.find(fantoccini::Locator::Css("#swap button")).await?.click().await?;
+    browser.until(&outcome("it has no signature")).await?;
+    choose("signature", "second.wasm.minisig").await?;
+    browser.until("!document.querySelector('#swap button').disabled").await?;
+    browser.client.find(fantoccini::Locator::Css("#swap button")).await?.click().await?;
+    browser.until(&outcome("has taken over")).await?;
+    browser.until("document.querySelector('[data-live=plugin] dd').textContent === 'swap-guest second'").await?;
     browser.close().await
 }
 

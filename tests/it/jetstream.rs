@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use postbell::journal::{
     Append, Digest, Input, JetStreamError, JetStreamJournal, JetStreamOptions, Journal, JournalError, Record, Seat,
     SeatFacts, Snapshot, records,
 };
 use postbell_tests::PATIENCE;
 use postbell_tests::nats::Nats;
+use postbell_tests::until;
 
 fn options(nats: &Nats) -> JetStreamOptions {
     let servers = vec![nats.url("")];
@@ -220,6 +221,17 @@ fn nothing_is_acknowledged_while_the_server_is_down_and_it_goes_on_by_itself() -
     Ok(())
 }
 
+/// What is known of its end from before does not count then.
+#[test]
+fn a_seat_that_comes_back_from_another_owner_goes_on() -> Result<()> {
+    let nats = Nats::start()?;
+    let (one, other) = (connect(&nats)?, connect(&nats)?);
+    for (owner, before) in [(&one, 0), (&other, 2), (&one, 4), (&other, 6)] {
+        assert_eq!(owner.append(&[ticks("a", before, 2)]), [Ok(())], "after {before}");
+    }
+    Ok(())
+}
+
 #[test]
 fn an_append_that_was_given_up_and_stored_late_is_no_loss_of_the_seat() -> Result<()> {
     let nats = Nats::start()?;
@@ -302,17 +314,6 @@ fn appended(journal: &JetStreamJournal) -> Result<u64> {
         Ok(journal.append(&[ticks("a", before, 1)]) == [Ok(())])
     })?;
     last.context("it was appended")
-}
-
-/// Asks until it is so; each question waits for the server.
-fn until(mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..10_000 {
-        if so()? {
-            return Ok(());
-        }
-        std::thread::yield_now();
-    }
-    bail!("it did not come to it")
 }
 
 #[test]

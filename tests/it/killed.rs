@@ -29,7 +29,7 @@ fn nothing_acknowledged_is_lost() -> Result<()> {
 #[test]
 fn nothing_acknowledged_is_lost_where_nats_keeps_it() -> Result<()> {
     let nats = Nats::start()?;
-    let cluster = format!("[cluster]\nservers = ['{}']\nreplicas = 1", nats.url(""));
+    let cluster = format!("[cluster]\nservers = ['{}']\nreplicas = 1\nlease-seconds = 1", nats.url(""));
     let kills: u64 = variable("POSTBELL_KILLS")?.unwrap_or(5);
     let seed = variable("POSTBELL_SEED")?.map_or_else(random, Ok)?;
     println!("NATS: POSTBELL_SEED={seed}");
@@ -115,12 +115,12 @@ fn start(server: &str, cluster: &str, seed: u64) -> Result<Start> {
     Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)
 }
 
-fn variable<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>> {
+pub fn variable<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>> {
     let Ok(text) = std::env::var(name) else { return Ok(None) };
     text.parse().map(Some).map_err(|error| anyhow!("{name}={text}: {error}"))
 }
 
-fn random() -> Result<u64> {
+pub fn random() -> Result<u64> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))

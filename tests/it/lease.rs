@@ -10,7 +10,9 @@ use postbell::journal::{Input, Journal};
 use postbell::tenant::{Body, IngestError, Lease, RequestError, Tenant};
 use postbell::{Host, OpenError, TenantOptions};
 use postbell_tests::PATIENCE;
-use postbell_tests::embedded::{self, ALICE, Commanded, between, get_events, request, span, subscribe, whole};
+use postbell_tests::embedded::{
+    self, ALICE, Alteration, Commanded, between, get_events, request, span, subscribe, whole,
+};
 use postbell_tests::histories::{self, delivery};
 
 /// One of the processes.
@@ -77,6 +79,27 @@ async fn a_tenant_opens_where_its_lease_is_and_moves_with_it() -> Result<()> {
     ensure!(other.tenant.source_offset("imap-1").await? == 1);
     other.tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await?;
     ensure!(get_events(&other.tenant, &id, &watermark).await.contains("NewMailEvent"));
+    Ok(())
+}
+
+/// What was read before it came is not read again: the journal gives it otherwise now, which would not be taken.
+#[tokio::test]
+async fn a_tenant_that_was_prepared_for_is_read_from_there_on() -> Result<()> {
+    let (journal, one, other) = two()?;
+    ensure!(other.tenant.prepare().await, "there is nothing to read yet");
+    one.lease()?;
+    one.tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await?;
+    let (id, watermark) = subscribe(&one.tenant).await;
+    ensure!(other.tenant.prepare().await);
+    journal.alter(Alteration { digest_at: Some(2), ..Alteration::default() });
+    one.tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await?;
+    one.tenant.leave().await;
+    one.lease.end();
+    other.lease()?;
+    other.opened.recv_timeout(PATIENCE)??;
+    ensure!(other.tenant.source_offset("imap-1").await? == 2);
+    ensure!(get_events(&other.tenant, &id, &watermark).await.contains("NewMailEvent"));
+    ensure!(!one.tenant.prepare().await, "from the beginning it is not what it was");
     Ok(())
 }
 

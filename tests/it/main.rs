@@ -28,6 +28,7 @@ mod limits;
 mod live_sources;
 mod logins;
 mod model;
+mod nodes;
 mod outbound;
 mod packaging;
 mod parity;

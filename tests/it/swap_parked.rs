@@ -43,8 +43,10 @@ const OTHER_FILES: u64 = 1_000;
 const ASKERS: usize = 4;
 const PACE: Duration = Duration::from_millis(8);
 
-/// Rounds begin no faster than this, so that the machine is loaded as the askers load it, and not as far as it goes.
+/// Rounds begin no faster than this, nor than a client in a millisecond, so that the machine is loaded about as the askers load
+/// it, and not as far as it goes: a version that is to take over must be able to follow.
 const ROUND: Duration = Duration::from_millis(250);
+const A_CLIENT: Duration = Duration::from_millis(1);
 
 const TENANT: &str = "example.org";
 const KEY: &str = "server-key";
@@ -70,11 +72,13 @@ fn parked() -> Result<usize> {
     }
 }
 
+/// What files it would keep for calls, it has for clients; and all of these may come at once.
 fn served(parked: usize) -> Result<Start> {
     let connections = parked + ASKERS + 100;
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\nadmin-key = '{KEY}'\n\
          connections = {connections}\nconnections-per-address = {connections}\n\
+         [push]\ncalls = 100\n[limits]\ninputs-waiting = 100_000\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = 'ingest'\n\
          [tenant.settings]\news-streams-per-account = 100_000\news-subscriptions-per-account = 100_000\n\
          zimbra-waitset-max-per-account = 100_000\nzimbra-waitset-default-request-timeout = 86_400\n\
@@ -129,7 +133,7 @@ async fn play(server: &Server, parked: usize) -> Result<()> {
     next("until all are parked").await?;
     let admin = Admin::new(server.admin, TENANT, KEY);
     let swapping = tokio::task::spawn_blocking(move || swap(&admin));
-    let mut rounds = interval(ROUND);
+    let mut rounds = interval(ROUND.max(A_CLIENT * u32::try_from(parked)?));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Two more rounds after the last swap: what comes twice comes before the end of the second.
     let mut left = 2;

@@ -19,6 +19,7 @@ pub mod load;
 pub mod mail_servers;
 pub mod native;
 pub mod nats;
+pub mod network;
 pub mod program;
 pub mod schemas;
 pub mod strict_reader;
@@ -27,8 +28,9 @@ pub mod tls;
 pub mod zimbra;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail};
 use postbell::HostOptions;
 
 /// How long a test waits for a state before it fails. No test passes or fails by how much of it is used.
@@ -47,4 +49,21 @@ pub fn compiled_plugins() -> PathBuf {
 /// A host's defaults, except that it keeps there what it compiled.
 pub fn host_options() -> HostOptions {
     HostOptions { cache: Some(compiled_plugins()), ..HostOptions::default() }
+}
+
+/// Asks until it is so.
+///
+/// # Errors
+///
+/// The question cannot be asked, or it does not come to it.
+#[expect(clippy::disallowed_methods, reason = "this is how long to wait for a state, and no measurement")]
+pub fn until(mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !so()? {
+        if begun.elapsed() > PATIENCE {
+            bail!("it does not come to it");
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
 }

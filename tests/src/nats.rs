@@ -1,5 +1,6 @@
 //! A NATS server of a test's own, on loopback.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -39,6 +40,11 @@ impl Nats {
     /// Where it listens, with `login` (empty, or `user:password@`) before the host.
     pub fn url(&self, login: &str) -> String {
         format!("nats://{login}127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Ends it as a crash would.
@@ -88,5 +94,29 @@ impl Nats {
 impl Drop for Nats {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Three servers that keep everything three times.
+#[derive(Debug)]
+pub struct NatsCluster {
+    /// The servers.
+    pub servers: Vec<Nats>,
+}
+
+impl NatsCluster {
+    /// They sync always, and tell clients of no other servers.
+    pub fn start() -> Result<NatsCluster> {
+        let free = || Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+        let ports = (0..3).map(|_| free()).collect::<Result<Vec<u16>>>()?;
+        let routes: Vec<String> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let server = |(number, port)| {
+            Nats::configured(&format!(
+                "server_name: n{number}\njetstream {{ store_dir: \"{{folder}}\", sync_interval: always }}\n\
+                 cluster {{ name: postbell, listen: \"127.0.0.1:{port}\", routes: [{}], no_advertise: true }}",
+                routes.join(", ")
+            ))
+        };
+        Ok(NatsCluster { servers: ports.iter().enumerate().map(server).collect::<Result<_>>()? })
     }
 }

@@ -191,6 +191,11 @@ impl Server {
         refuse_errors(self.process.take().context("the server has ended")?.kill())
     }
 
+    /// As `kill`, for a test that provokes errors.
+    pub fn kill_whatever_it_logged(mut self) -> String {
+        self.process.take().map(Process::kill).unwrap_or_default()
+    }
+
     /// The most memory that it has used so far, in bytes.
     pub fn peak_memory(&self) -> Result<u64> {
         let id = self.process.as_ref().context("the server has ended")?.child.id();
@@ -218,6 +223,16 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a line of Linux")?;
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kilobytes * 1024)
+    }
+
+    /// Stops its work without ending it, as a machine does that hangs.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().context("the server has ended")?.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().context("the server has ended")?.signal(Signal::CONT)
     }
 
     /// Tells the server to end, as an operator would.
@@ -374,5 +389,14 @@ impl Process {
 
     fn collect_stderr(&mut self) -> String {
         self.stderr.take().map(|reader| reader.join().unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+/// What a test leaves behind that fails, ends with it.
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended, and been waited for, before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State as Shared};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use http_body_util::{BodyExt, LengthLimitError};
@@ -16,7 +17,7 @@ use tracing::field::Empty;
 
 use super::metrics::Outcomes;
 use super::refusal::Refusal;
-use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, console, journal, logins, metrics, plugins, tenants};
+use super::{BODY_BYTES, BODY_TIME, Right, Seat, State, cluster, console, journal, logins, metrics, plugins, tenants};
 use crate::ingest::users::Users;
 use crate::ingest::{Format, Rejected, Unit, gather, json as changes_json};
 use crate::tenant::{IngestError, Ingested, SourceSpan};
@@ -40,12 +41,15 @@ pub(super) fn router(state: State) -> Router {
         .route("/v1/tenants/{tenant}/plugin", put(plugins::put_plugin))
         .route("/v1/tenants/{tenant}/rollback", post(plugins::post_rollback))
         .route("/v1/tenants/{tenant}/logins", delete(logins::delete_logins))
+        .route("/v1/cluster", get(cluster::get_cluster))
+        .route("/v1/cluster/drains/{node}", put(cluster::put_drain).delete(cluster::delete_drain))
         .route("/metrics", get(get_metrics))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(get_ready))
         .merge(console::routes())
         .fallback(async || Refusal::path())
         .method_not_allowed_fallback(async || Refusal::method())
+        .layer(from_fn_with_state(state.clone(), cluster::elsewhere))
         .with_state(state)
 }
 
@@ -56,7 +60,11 @@ async fn post_changes(
 ) -> Result<Json<Value>, Refusal> {
     let Path(tenant) = tenant.map_err(|error| Refusal::malformed(error.body_text()))?;
     let seat = &state.authorize(request.headers(), &tenant, Right::Ingest)?;
-    let body = body(request, BODY_BYTES, Refusal::too_large).await?;
+    apply(&state, seat, body(request, BODY_BYTES, Refusal::too_large).await?).await
+}
+
+/// Applies the body of such a request.
+pub(super) async fn apply(state: &State, seat: &Seat, body: Bytes) -> Result<Json<Value>, Refusal> {
     let now = seat.tenant.now();
     let posting = {
         let body = body.clone();
@@ -64,7 +72,7 @@ async fn post_changes(
     };
     let origin = posting.source.zip(posting.offset);
     let again = || Ok(changes_json::posting(&body, now)?.units);
-    deliver(&state, seat, posting.units, again, origin).await
+    deliver(state, seat, posting.units, again, origin).await
 }
 
 async fn post_source(

@@ -82,7 +82,8 @@ pub(super) async fn text(state: &State) -> String {
     let shared = &state.0;
     let of_host = families::of_host(&shared.host, state.tenants().seats.len());
     let own = [families::reloads(state.reloads())];
-    let families = families::of_tenants(&observed).into_iter().chain(of_host).chain(own);
+    let cluster = state.place().map_or_else(|_| Vec::new(), |place| families::of_cluster(&place.keeper));
+    let families = families::of_tenants(&observed).into_iter().chain(of_host).chain(own).chain(cluster);
     format::write(families.chain(families::of_clients(&shared.clients)).collect())
 }
 

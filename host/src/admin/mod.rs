@@ -8,6 +8,7 @@
 //!   others in their place, with an admin key.
 //! - `GET /v1/tenants`, `GET`, `PUT` and `DELETE /v1/tenants/{tenant}`: the tenants themselves, with the server's admin
 //!   key; one of its own for `GET`.
+//! - `GET /v1/cluster`, `PUT` and `DELETE /v1/cluster/drains/{node}`: the nodes, with the server's admin key.
 //! - `DELETE /v1/tenants/{tenant}/logins`: ends logins of the tenant's clients, with an admin key.
 //! - `/console/`: pages for operators, after a login with an admin key.
 //! - `GET /metrics`, `GET /healthz` and `GET /readyz`: without one, as monitoring expects it; they tell the names of tenants and
@@ -16,7 +17,9 @@
 //! Every refusal is `{"error":{"code":"...","message":"..."}}`.
 
 mod api;
+pub mod cluster;
 mod console;
+pub mod intake;
 pub mod journal;
 mod keys;
 mod logins;
@@ -38,16 +41,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::cluster::Place;
 use self::console::Console;
 use self::keys::{Key, bearer};
 use self::metrics::{Counters, Totals};
 use self::refusal::Refusal;
 use crate::clock::Clock;
+use crate::cluster::Keeper;
 use crate::journal::Journal;
 use crate::program::admission::Admission;
 use crate::program::tenants::{Changed, Tenants as Managed};
 use crate::serve::counters::Counters as ClientCounters;
 use crate::serve::logins::Logins;
+use crate::serve::peers::Peers;
 use crate::tenant::Tenant;
 use crate::{Host, Statistics};
 
@@ -120,6 +126,8 @@ struct Shared {
     stopping: AtomicBool,
     clock: Arc<dyn Clock>,
     console: Console,
+    /// None, or none yet: no other node could have a tenant.
+    place: OnceLock<Place>,
 }
 
 /// The tenants by their names.
@@ -192,6 +200,7 @@ impl State {
             stopping: AtomicBool::new(false),
             clock,
             console: Console::default(),
+            place: OnceLock::new(),
         }));
         for tenant in tenants {
             state.insert(tenant);
@@ -233,6 +242,16 @@ impl State {
 
     fn managed(&self) -> Result<&Managed, Refusal> {
         self.0.managed.get().ok_or_else(Refusal::starting)
+    }
+
+    /// Other nodes could have the tenants, from now on.
+    pub fn join(&self, keeper: Keeper, peers: Arc<Peers>) {
+        // An error means that it was said before.
+        let _ = self.0.place.set(Place { keeper, peers });
+    }
+
+    fn place(&self) -> Result<&Place, Refusal> {
+        self.0.place.get().ok_or_else(Refusal::no_cluster)
     }
 
     /// Clients get their last answers now, and new ones should not come.

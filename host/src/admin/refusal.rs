@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{ARCHIVES, BODY_BYTES, BODY_TIME, COMPONENT_BYTES, Right};
+use crate::cluster::RegistryError;
 use crate::ingest::TooMany;
 use crate::ingest::json::JsonError;
 use crate::journal::JournalError;
@@ -28,6 +29,16 @@ pub(super) struct Refusal {
 impl Refusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
         Refusal { status, code, message: message.into(), expected: None, retry_after: None }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its message.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// The request does not have the form that it must have; the text says where.
@@ -73,6 +84,18 @@ impl Refusal {
 
     pub fn plugin(tenant: &str, plugin: &str) -> Refusal {
         Refusal::new(StatusCode::NOT_FOUND, "plugin", format!("the tenant {tenant} has no plugin `{plugin}`"))
+    }
+
+    pub fn no_cluster() -> Refusal {
+        Refusal::new(StatusCode::NOT_FOUND, "cluster", "this server is in no cluster")
+    }
+
+    pub fn node(name: &str) -> Refusal {
+        Refusal::new(StatusCode::NOT_FOUND, "node", format!("there is no node `{name}`"))
+    }
+
+    pub fn registry(error: &RegistryError) -> Refusal {
+        Refusal::unavailable("cluster", error.to_string(), 5)
     }
 
     pub fn path() -> Refusal {

@@ -11,10 +11,11 @@
 //! | `<name>.<stream>.records.<tenant>.<plugin>.<partition>`   | [`super::format`]: message of a stream     |
 //! | `<name>.<stream>.snapshots.<tenant>.<plugin>.<partition>` | the last one: index of snapshots           |
 //!
-//! Snapshots are objects in the bucket `<name>-snapshots`, named in the index. Each stream says in its description of
+//! Snapshots are objects in the bucket `<name>-snapshots`, named in the index; beside them lie the components that seats run. Each stream says in its description of
 //! which layout it is, because a server that does not know a setting drops it without a word: everything is read back.
 
 mod append;
+mod components;
 mod connect;
 mod index;
 mod lanes;
@@ -22,9 +23,9 @@ mod promises;
 mod publish;
 mod read;
 mod snapshots;
-mod subjects;
+pub(crate) mod subjects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,7 @@ use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::Stream;
 use tokio::runtime::Runtime;
 
-use super::{Append, Journal, JournalError, Record, Respond, Seat, SeatFacts, Snapshot};
+use super::{Append, ComponentId, Journal, JournalError, KeptComponent, Record, Respond, Seat, SeatFacts, Snapshot};
 use lanes::Lanes;
 pub use promises::{Promise, sync_promise};
 
@@ -135,6 +136,8 @@ struct Store {
     incarnation: u64,
     groups: AtomicU64,
     lanes: Lanes,
+    /// Those that are known to be there, with a signature or without.
+    components: Mutex<BTreeSet<(ComponentId, bool)>>,
     /// Where each seat's last read ended: the next record, and the first message that may have it.
     continuations: Mutex<BTreeMap<Seat, (u64, u64)>>,
 }
@@ -158,6 +161,16 @@ impl JetStreamJournal {
                 Err(error)
             }
         }
+    }
+
+    /// Where it is, and how.
+    pub fn options(&self) -> &JetStreamOptions {
+        &self.store.options
+    }
+
+    /// The connection to the servers.
+    pub(crate) fn client(&self) -> async_nats::Client {
+        self.store.client.clone()
     }
 
     /// What it promises, and what it cannot.
@@ -199,6 +212,14 @@ impl Store {
 
     fn subject(&self, seat: &Seat, kind: subjects::Kind) -> String {
         subjects::subject(&self.options.name, self.streams.len(), seat, kind)
+    }
+
+    fn has_component(&self, id: ComponentId, signed: bool) -> bool {
+        self.components.lock().expect("nothing panics while this lock is held").contains(&(id, signed))
+    }
+
+    fn note_component(&self, id: ComponentId, signed: bool) {
+        self.components.lock().expect("nothing panics while this lock is held").insert((id, signed));
     }
 
     fn new_group(&self) -> u64 {
@@ -267,6 +288,16 @@ impl Journal for JetStreamJournal {
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
         let (store, seat) = (self.store.clone(), seat.clone());
         self.wait(async move { snapshots::cut(&store, &seat, horizon).await })
+    }
+
+    fn put_component(&self, id: ComponentId, kept: &KeptComponent) -> Result<(), JournalError> {
+        let (store, kept) = (self.store.clone(), kept.clone());
+        self.wait(async move { components::put(&store, id, kept).await })
+    }
+
+    fn component(&self, id: ComponentId) -> Result<Option<KeptComponent>, JournalError> {
+        let store = self.store.clone();
+        self.wait(async move { components::get(&store, id).await })
     }
 
     fn remove(&self, seat: &Seat) -> Result<(), JournalError> {

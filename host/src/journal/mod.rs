@@ -23,6 +23,8 @@ pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, Database
 pub use digest::Digest;
 pub use input::{Input, Skipped, SourceSpan};
 #[cfg(feature = "jetstream")]
+pub(crate) use jetstream::subjects;
+#[cfg(feature = "jetstream")]
 pub use jetstream::{JetStreamError, JetStreamJournal, JetStreamOptions, Promise, sync_promise};
 pub use memory::MemoryJournal;
 pub use swapped::{Base, ComponentId, Former, Fresh, Instead, Swapped, Tenure};
@@ -183,6 +185,15 @@ pub(crate) fn last_swap(records: &[Record]) -> Option<u64> {
     swaps.map(|record| record.sequence).next()
 }
 
+/// A component, and its detached signature if it came with one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptComponent {
+    /// Its bytes.
+    pub component: Vec<u8>,
+    /// In minisign's format.
+    pub signature: Option<String>,
+}
+
 /// Where inputs are kept. Calls block; they come from threads that may.
 pub trait Journal: Send + Sync + 'static {
     /// Appends to several seats and returns once all is as durable as this journal makes it: one result for each, in
@@ -255,6 +266,24 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// The store failed; what is kept is still consistent.
     fn cut(&self, seat: &Seat, horizon: u64) -> Result<(), JournalError>;
+
+    /// Keeps a component that a seat is about to name, where other processes could own the seat. It may be kept already.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    fn put_component(&self, _id: ComponentId, _kept: &KeptComponent) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    /// A component that was kept; none: it is not there, or no other process could own the seats.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    fn component(&self, _id: ComponentId) -> Result<Option<KeptComponent>, JournalError> {
+        Ok(None)
+    }
 
     /// Removes everything of a seat, at once and for good. Nobody may use the seat meanwhile.
     ///

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
-use crate::journal::ComponentId;
+use crate::journal::{ComponentId, Journal, JournalError, KeptComponent};
 
 /// Judges whether a component that was kept may still be loaded: its bytes, and its signature if it came with one.
 pub type Verify = Arc<dyn Fn(&[u8], Option<&str>) -> Result<(), String> + Send + Sync>;
@@ -34,37 +34,55 @@ pub enum ComponentError {
     /// It cannot be read or written.
     #[error("the component {0}: {1}")]
     Io(ComponentId, io::Error),
-}
-
-/// A component and its signature.
-#[derive(Clone)]
-pub(super) struct Kept {
-    pub(super) component: Vec<u8>,
-    pub(super) signature: Option<String>,
+    /// The journal, which other processes have too, does not take or give it.
+    #[error("the component {0}: {1}")]
+    Journal(ComponentId, JournalError),
 }
 
 pub(super) struct Components {
     /// None: they are kept in memory.
     folder: Option<PathBuf>,
-    memory: Mutex<BTreeMap<ComponentId, Kept>>,
+    memory: Mutex<BTreeMap<ComponentId, KeptComponent>>,
+    /// Has them too, where other processes need them.
+    journal: Arc<dyn Journal>,
 }
 
 impl Components {
-    pub(super) fn new(folder: Option<PathBuf>) -> Components {
-        Components { folder, memory: Mutex::default() }
+    pub(super) fn new(folder: Option<PathBuf>, journal: Arc<dyn Journal>) -> Components {
+        Components { folder, memory: Mutex::default(), journal }
     }
 
     /// Keeps a component; at once, if it is kept already.
     pub(super) fn put(&self, id: ComponentId, component: &[u8], signature: Option<&str>) -> Result<(), ComponentError> {
-        let Some(folder) = &self.folder else {
-            let kept = || Kept { component: component.to_vec(), signature: signature.map(str::to_owned) };
-            self.memory().entry(id).or_insert_with(kept);
-            return Ok(());
-        };
-        write_all(folder, id, component, signature).map_err(|error| ComponentError::Io(id, error))
+        let kept = KeptComponent { component: component.to_vec(), signature: signature.map(str::to_owned) };
+        self.journal.put_component(id, &kept).map_err(|error| ComponentError::Journal(id, error))?;
+        self.put_here(id, kept)
     }
 
-    pub(super) fn get(&self, id: ComponentId) -> Result<Kept, ComponentError> {
+    fn put_here(&self, id: ComponentId, kept: KeptComponent) -> Result<(), ComponentError> {
+        let Some(folder) = &self.folder else {
+            self.memory().entry(id).or_insert(kept);
+            return Ok(());
+        };
+        let KeptComponent { component, signature } = &kept;
+        write_all(folder, id, component, signature.as_deref()).map_err(|error| ComponentError::Io(id, error))
+    }
+
+    pub(super) fn get(&self, id: ComponentId) -> Result<KeptComponent, ComponentError> {
+        match self.get_here(id) {
+            Err(ComponentError::Missing(_)) => {}
+            got => return got,
+        }
+        let got = self.journal.component(id).map_err(|error| ComponentError::Journal(id, error))?;
+        let kept = got.ok_or(ComponentError::Missing(id))?;
+        if Sha256::digest(&kept.component).as_slice() != id.0 {
+            return Err(ComponentError::Damaged(id));
+        }
+        self.put_here(id, kept.clone())?;
+        Ok(kept)
+    }
+
+    fn get_here(&self, id: ComponentId) -> Result<KeptComponent, ComponentError> {
         let Some(folder) = &self.folder else {
             return self.memory().get(&id).cloned().ok_or(ComponentError::Missing(id));
         };
@@ -76,7 +94,7 @@ impl Components {
         if Sha256::digest(&component).as_slice() != id.0 {
             return Err(ComponentError::Damaged(id));
         }
-        Ok(Kept { component, signature: fs::read_to_string(signature_file(folder, id)).ok() })
+        Ok(KeptComponent { component, signature: fs::read_to_string(signature_file(folder, id)).ok() })
     }
 
     /// Every component that is kept.
@@ -105,7 +123,7 @@ impl Components {
         }
     }
 
-    fn memory(&self) -> MutexGuard<'_, BTreeMap<ComponentId, Kept>> {
+    fn memory(&self) -> MutexGuard<'_, BTreeMap<ComponentId, KeptComponent>> {
         self.memory.lock().expect("nothing panics while this lock is held")
     }
 }
@@ -145,6 +163,11 @@ fn write(folder: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::MemoryJournal;
+
+    fn new(folder: Option<PathBuf>) -> Components {
+        Components::new(folder, Arc::new(MemoryJournal::default()))
+    }
 
     fn id(component: &[u8]) -> ComponentId {
         ComponentId(Sha256::digest(component).into())
@@ -165,15 +188,15 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_found_by_its_digest() {
-        keeps(&Components::new(None));
+        keeps(&new(None));
         let folder = tempfile::tempdir().expect("a folder");
-        keeps(&Components::new(Some(folder.path().join("components"))));
+        keeps(&new(Some(folder.path().join("components"))));
     }
 
     #[test]
     fn a_file_that_was_altered_is_not_taken() {
         let folder = tempfile::tempdir().expect("a folder");
-        let components = Components::new(Some(folder.path().to_owned()));
+        let components = new(Some(folder.path().to_owned()));
         components.put(id(b"one"), b"one", None).expect("kept");
         std::fs::write(component_file(folder.path(), id(b"one")), b"two").expect("written");
         assert!(matches!(components.get(id(b"one")), Err(ComponentError::Damaged(_))));

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
-use super::components::{ComponentError, Components, Kept, Verify};
+use super::components::{ComponentError, Components, Verify};
 use super::{Census, Compiler, Inner, Plugin, PluginError, PluginLimits};
-use crate::journal::ComponentId;
+use crate::HostOptions;
+use crate::journal::{ComponentId, KeptComponent};
 
 pub(crate) struct Library {
     engine: Arc<Engine>,
@@ -34,17 +35,10 @@ pub(crate) struct Pin {
 }
 
 impl Library {
-    /// `folder`: where components are kept; none: in memory. `verify` judges those that were kept before.
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        instances: u32,
-        compiler: Compiler,
-        limits: PluginLimits,
-        cache: Option<PathBuf>,
-        folder: Option<PathBuf>,
-        verify: Option<Verify>,
-    ) -> Library {
-        let components = Components::new(folder);
+    pub(crate) fn new(engine: Arc<Engine>, options: HostOptions) -> Library {
+        let HostOptions { journal, compiler, plugin_limits: limits, cache, components, verify, instances, .. } =
+            options;
+        let components = Components::new(components, journal);
         let census = Census::new(instances);
         let (loaded, refusals, pinned) = (Mutex::default(), Mutex::default(), Arc::default());
         Library { engine, census, compiler, limits, cache, verify, components, loaded, refusals, pinned }
@@ -94,7 +88,7 @@ impl Library {
         if let Some(plugin) = self.loaded(id) {
             return Ok(plugin);
         }
-        let Kept { component, signature } = self.components.get(id)?;
+        let KeptComponent { component, signature } = self.components.get(id)?;
         if let Some(verify) = &self.verify {
             verify(&component, signature.as_deref()).map_err(|why| ComponentError::Untrusted(id, why))?;
         }

@@ -1,5 +1,6 @@
 //! The NATS servers that keep what a data directory keeps otherwise.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -7,7 +8,10 @@ use tokio::runtime::Runtime;
 use ureq::Agent;
 
 use super::Failure;
+use crate::Host;
+use crate::cluster::{Changes, Keeper, KeeperParts, Membership, Registry};
 use crate::journal::{JetStreamError, JetStreamJournal, JetStreamOptions, Promise, sync_promise};
+use crate::serve::peers::Peers;
 
 /// How long the first attempt after one that found no server waits; each further one twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,6 +29,76 @@ pub struct ClusterConfig {
     pub options: JetStreamOptions,
     /// The URLs of the servers' monitoring endpoints, without a path.
     pub monitoring: Vec<String>,
+    /// This node's name; none: this machine's.
+    pub node: Option<String>,
+    /// See [`Membership::lease`]; none: its default.
+    pub lease: Option<Duration>,
+    /// See [`Membership::moves`]; none: its default.
+    pub moves: Option<usize>,
+    /// Where other nodes reach this one's listener for clients; none: at its address.
+    pub clients: Option<String>,
+    /// Where other nodes reach this one's admin listener; none: at its address.
+    pub admin: Option<String>,
+    /// Whether sources publish changes to NATS.
+    pub changes: bool,
+}
+
+/// This node's place among the others.
+pub struct Place {
+    /// Keeps it.
+    pub keeper: Keeper,
+    /// The others.
+    pub peers: Arc<Peers>,
+    /// What sources publish, if they do.
+    pub changes: Option<Changes>,
+}
+
+/// Takes the place: other nodes can have the host's tenants from now on, and this one theirs. `clients`, `admin`: the
+/// listeners' URLs.
+///
+/// # Errors
+///
+/// The servers refuse, or no other node could reach this one.
+pub async fn take_place(
+    config: &ClusterConfig,
+    journal: &JetStreamJournal,
+    host: &Host,
+    clients: String,
+    admin: String,
+) -> Result<Place, Failure> {
+    let clients = reachable("clients-url", config.clients.clone(), clients)?;
+    let admin = reachable("admin-url", config.admin.clone(), admin)?;
+    let mut membership = Membership::new(config.node.clone().unwrap_or_else(host_name));
+    membership.lease = config.lease.unwrap_or(membership.lease);
+    membership.moves = config.moves.unwrap_or(membership.moves);
+    let registry = Registry::beside(journal).await?;
+    let changes = match config.changes {
+        true => Some(Changes::beside(journal).await?),
+        false => None,
+    };
+    let authorities = match &config.options.authorities {
+        Some(path) => tokio::fs::read(path).await.with_context(|| path.display().to_string())?,
+        None => Vec::new(),
+    };
+    let keeper = Keeper::start(KeeperParts { host: host.clone(), registry, membership, clients, admin });
+    let peers = Arc::new(Peers::new(&keeper, &authorities).context("the way to other nodes")?);
+    Ok(Place { keeper, peers, changes })
+}
+
+/// What is said, else the listener's own URL, if it leads to one machine.
+fn reachable(setting: &str, said: Option<String>, own: String) -> Result<String, Failure> {
+    let everywhere = own.contains("://0.0.0.0:") || own.contains("://[::]:");
+    match said {
+        Some(said) => Ok(said),
+        None if everywhere => {
+            Err(Failure::Usage(format!("`{setting}` under [cluster] is needed: {own} leads other nodes nowhere")))
+        }
+        None => Ok(own),
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl ClusterConfig {

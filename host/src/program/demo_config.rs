@@ -83,7 +83,7 @@ pub fn config(
 /// The demo's cluster, where it has one: a single server.
 pub fn cluster() -> ClusterConfig {
     let options = JetStreamOptions { replicas: 1, ..JetStreamOptions::default() };
-    ClusterConfig { options, monitoring: Vec::new() }
+    ClusterConfig { options, ..ClusterConfig::default() }
 }
 
 /// What listens beside the demo may be called, so that push can be tried.

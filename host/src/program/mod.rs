@@ -17,6 +17,7 @@ pub mod journal;
 pub mod logging;
 pub mod manual;
 pub mod new_plugin;
+pub mod nodes;
 pub mod opening;
 pub mod output;
 pub mod pack;
@@ -141,6 +142,9 @@ enum Command {
     /// Look at the tenants of a running server, make them and remove them.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Look at the nodes that serve the same tenants, and empty one.
+    #[command(subcommand)]
+    Cluster(nodes::ClusterCommand),
     /// Look at plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -210,6 +214,7 @@ fn run(command: Command) -> Result<u8, Failure> {
         Command::Swap(args) => swap::swap(&args),
         Command::Rollback(args) => swap::rollback(&args),
         Command::Tenant(command) => tenant::run(&command).map(|()| 0),
+        Command::Cluster(command) => nodes::run(&command).map(|()| 0),
         Command::Plugin(PluginCommand::List(args)) => plugins::list(&args).map(|()| 0),
         Command::Plugin(PluginCommand::Inspect { file }) => inspect::inspect(&file).map(|()| 0),
         Command::Plugin(PluginCommand::New(args)) => new_plugin::run(&args).map(|()| 0),
@@ -252,6 +257,8 @@ mod tests {
         let commands = [
             "serve",
             "feed",
+            "cluster drain",
+            "cluster status",
             "source cyrus",
             "source dovecot",
             "source webhook",

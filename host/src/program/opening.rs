@@ -21,13 +21,14 @@ pub struct Wanted<'a> {
     pub seats: Vec<(Plugin, TenantOptions)>,
 }
 
-/// Begins to open the tenants and returns once the first is open; requests to the others wait for them. The handles come
+/// Begins to open the tenants and returns once the first is open, or, without `waits`, at once: other nodes may have them all.
+/// Requests to the others wait for them. The handles come
 /// in the order of `wanted`. A tenant that does not open is closed, and said in the log.
 ///
 /// # Errors
 ///
 /// The plugin of one refuses its settings, or no tenant opens.
-pub fn open(host: &Host, wanted: &[Wanted<'_>]) -> Result<Vec<Tenant>, Failure> {
+pub fn open(host: &Host, wanted: &[Wanted<'_>], waits: bool) -> Result<Vec<Tenant>, Failure> {
     for Wanted { config, seats } in wanted {
         let mut names = BTreeSet::new();
         for (plugin, options) in seats {
@@ -57,7 +58,9 @@ pub fn open(host: &Host, wanted: &[Wanted<'_>]) -> Result<Vec<Tenant>, Failure> 
         }
     }
     drop(report);
-    wait_for_one(&first_outcomes, wanted)?;
+    if waits {
+        wait_for_one(&first_outcomes, wanted)?;
+    }
     Ok(tenants.into_iter().map(|tenant| tenant.expect("each index occurs once")).collect())
 }
 

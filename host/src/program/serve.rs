@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
@@ -27,7 +27,8 @@ use super::tenants::{Tenants, TenantsParts, client_tenant};
 use super::{Failure, demo, demo_config, inspect};
 use crate::admin::{self, AdminParts, AdminTenant};
 use crate::clock::{Clock, SystemClock};
-use crate::journal::{DatabaseJournal, Journal, MemoryJournal, SourceSpan};
+use crate::cluster::{Keeper, Kept};
+use crate::journal::{DatabaseJournal, JetStreamJournal, Journal, MemoryJournal, SourceSpan};
 use crate::outbound::caller::Caller;
 use crate::plugin::Plugin;
 use crate::serve::counters::Counters;
@@ -35,7 +36,7 @@ use crate::serve::exchange::Exchange;
 use crate::serve::front::{self, Front};
 use crate::serve::gate::Gate;
 use crate::serve::logins::Logins;
-use crate::tenant::Tenant;
+use crate::tenant::{IngestError, Lease, Tenant};
 use crate::{Host, HostOptions, TenantOptions};
 
 /// How many connections may wait to be accepted: after a restart all clients come at once, and who finds no place tries
@@ -68,6 +69,9 @@ pub struct ServeArgs {
     /// commas, for more of them. The demo is content with one server; a configuration says more in `[cluster]`.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     cluster: Vec<String>,
+    /// This server's name among those that share the tenants, which no other has [default: the machine's name].
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
     /// Without the traffic that the demo plays to carol, and without the stream of hers that is printed.
     #[arg(long, requires = "demo", conflicts_with = "config")]
     no_traffic: bool,
@@ -105,12 +109,19 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
         let unless_said = if demo { demo_config::cluster() } else { ClusterConfig::default() };
         config.cluster = Some(config.cluster.take().unwrap_or(unless_said).at(args.cluster));
     }
+    match (&mut config.cluster, args.node) {
+        (Some(cluster), Some(node)) => cluster.node = Some(node),
+        (None, Some(_)) => return Err(Failure::Usage("--node is of use only with --cluster or `[cluster]`".into())),
+        (_, None) => {}
+    }
     fit(&mut config, raise_file_limit());
     let runtime = Runtime::new().context("the network threads")?;
     // From here on a signal is an orderly end, even while plugins still compile.
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let data = config.data.as_deref().map(DataDirectory::open).transpose()?;
-    let Some((journal, database)) = journal(&config, data.as_ref(), &runtime, &mut signals)? else { return Ok(()) };
+    let Some(Journals { journal, database, cluster }) = journal(&config, data.as_ref(), &runtime, &mut signals)? else {
+        return Ok(());
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let (defaults, trusted) = (HostOptions::default(), config.trusted_keys.clone());
     let host = Host::new(HostOptions {
@@ -131,20 +142,47 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
     })
     .context("the engine")?;
     let admission = Admission::new(host.clone(), config.trusted_keys.clone());
-    let opened = opening::open(&host, &wanted(&admission, &config)?)?;
-    let served = runtime.block_on(serve(&host, config, opened, admission, clock, demo, traffic, signals));
+    let leases = Leases::of(&config);
+    let tenants = opening::open(&host, &wanted(&admission, &config, &leases)?, leases.0.is_empty())?;
+    let opened = Opened { host: host.clone(), tenants, leases, cluster };
+    let served = runtime.block_on(serve(opened, config, admission, clock, demo, traffic, signals));
     // What may still wait (a lookup, a hash) is not worth waiting for.
     runtime.shutdown_background();
     drop(host);
     if let Some(database) = database {
         database.finish().context("the journal's last sync")?;
     }
-    Ok(served?)
+    served
 }
 
-type Journals = (Arc<dyn Journal>, Option<Arc<DatabaseJournal>>);
+/// Where inputs are kept.
+struct Journals {
+    journal: Arc<dyn Journal>,
+    /// It too, if it is a file that must be closed.
+    database: Option<Arc<DatabaseJournal>>,
+    /// It too, if other nodes have it.
+    cluster: Option<Arc<JetStreamJournal>>,
+}
 
-/// Where inputs are kept; the second is it too, if it is a file that must be closed. None: a signal came first.
+/// What the tenants are opened with that other nodes could have, by their names.
+struct Leases(BTreeMap<String, Arc<Lease>>);
+
+impl Leases {
+    fn of(config: &Config) -> Leases {
+        let shared = config.tenants.iter().filter(|_| config.cluster.is_some());
+        Leases(shared.map(|tenant| (tenant.name.clone(), Arc::default())).collect())
+    }
+}
+
+/// What was opened before anything is served.
+struct Opened {
+    host: Host,
+    tenants: Vec<Tenant>,
+    leases: Leases,
+    cluster: Option<Arc<JetStreamJournal>>,
+}
+
+/// None: a signal came first.
 fn journal(
     config: &Config,
     data: Option<&DataDirectory>,
@@ -152,12 +190,14 @@ fn journal(
     signals: &mut Signals,
 ) -> Result<Option<Journals>, Failure> {
     if let Some(cluster) = &config.cluster {
-        let joined = cluster::join(cluster, runtime, signals.stop())?;
-        return Ok(joined.map(|journal| (Arc::new(journal) as Arc<dyn Journal>, None)));
+        let joined = cluster::join(cluster, runtime, signals.stop())?.map(Arc::new);
+        return Ok(joined.map(|joined| Journals { journal: joined.clone(), database: None, cluster: Some(joined) }));
     }
-    let Some(data) = data else { return Ok(Some((Arc::new(MemoryJournal::default()), None))) };
+    let Some(data) = data else {
+        return Ok(Some(Journals { journal: Arc::new(MemoryJournal::default()), database: None, cluster: None }));
+    };
     let database = Arc::new(data.open_journal(config.journal.sync)?);
-    Ok(Some((database.clone(), Some(database))))
+    Ok(Some(Journals { journal: database.clone(), database: Some(database), cluster: None }))
 }
 
 /// What calls clients.
@@ -196,7 +236,7 @@ fn fit(config: &mut Config, files: usize) {
 }
 
 /// The plugins, each loaded once, with what their tenants are opened with.
-fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a>>, Failure> {
+fn wanted<'a>(admission: &Admission, config: &'a Config, leases: &Leases) -> Result<Vec<Wanted<'a>>, Failure> {
     let mut plugins: BTreeMap<Option<&Path>, Plugin> = BTreeMap::new();
     let mut wanted = Vec::new();
     for tenant in &config.tenants {
@@ -206,7 +246,8 @@ fn wanted<'a>(admission: &Admission, config: &'a Config) -> Result<Vec<Wanted<'a
                 Entry::Occupied(loaded) => loaded.get().clone(),
                 Entry::Vacant(new) => new.insert(load(admission, &tenant.name, file, &config.trusted_keys)?).clone(),
             };
-            seats.push((plugin, TenantOptions { settings, limits: tenant.limits.clone(), lease: None }));
+            let lease = leases.0.get(&tenant.name).cloned();
+            seats.push((plugin, TenantOptions { settings, limits: tenant.limits.clone(), lease }));
         }
         wanted.push(Wanted { config: tenant, seats });
     }
@@ -262,33 +303,53 @@ fn component(tenant: &str, file: Option<&Path>, trusted: &TrustedKeys) -> Result
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "all that was opened comes together here")]
 async fn serve(
-    host: &Host,
+    opened: Opened,
     config: Config,
-    tenants: Vec<Tenant>,
     admission: Admission,
     clock: Arc<dyn Clock>,
     demo: bool,
     traffic: bool,
     mut signals: Signals,
-) -> anyhow::Result<()> {
+) -> Result<(), Failure> {
+    let Opened { host, tenants, leases, cluster } = opened;
     let clients = bind("clients", config.listen)?;
     let admins = bind("administration", config.admin_listen)?;
-    let (client_address, admin_address) = (clients.local_addr()?, admins.local_addr()?);
+    let addresses = clients.local_addr().and_then(|clients| Ok((clients, admins.local_addr()?)));
+    let (client_address, admin_address) = addresses.context("the listeners' addresses")?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let (clients_url, admin_url) = (format!("{scheme}://{client_address}"), format!("http://{admin_address}"));
+    let place = match (&config.cluster, cluster) {
+        (Some(cluster), Some(journal)) => {
+            Some(cluster::take_place(cluster, &journal, &host, clients_url.clone(), admin_url.clone()).await?)
+        }
+        _ => None,
+    };
+    let keeper = place.as_ref().map(|place| place.keeper.clone());
+    if let Some(keeper) = &keeper {
+        for tenant in &tenants {
+            keeper.keep(Kept { tenant: tenant.clone(), lease: leases.0[tenant.name()].clone() });
+        }
+        tokio::select! {
+            () = keeper.settled() => {}
+            () = signals.stop() => return Ok(()),
+        }
+    }
     if demo {
         let once = SourceSpan { source: demo::SOURCE.into(), offset: 0, length: 1 };
-        tenants[0]
-            .ingest(demo::baseline(tenants[0].now()), Some(once))
-            .await
-            .context("the demo's folders and address book")?;
+        match tenants[0].ingest(demo::baseline(tenants[0].now()), Some(once)).await {
+            // Another node of the demo's has the tenant, and has them.
+            Ok(_) | Err(IngestError::Moved) => {}
+            Err(error) => return Err(anyhow!(error).context("the demo's folders and address book").into()),
+        }
     }
     let names: Vec<_> = config.tenants.iter().map(|tenant| tenant.name.clone()).collect();
     let (limits, metrics_tenants) = (config.limits, config.metrics_tenants);
     let admin_key = config.admin_key.as_ref().map(|key| key.to_string());
     let tls = config.tls.clone();
     let counters = Arc::new(Counters::default());
-    let gate = Arc::new(Gate::new(config.limits.logins, counters.clone(), clock.clone())?);
+    let gate = Gate::new(config.limits.logins, counters.clone(), clock.clone()).context("the logins")?;
+    let gate = Arc::new(gate);
     let front = front(&config, &tenants, &gate, counters, &clock)?;
     let admin_tenants = config.tenants.iter().zip(&tenants).filter_map(|(config, tenant)| {
         Some(admin_tenant(config, tenant, front.exchange.named(&config.name)?.logins.clone()))
@@ -296,6 +357,7 @@ async fn serve(
     let admin_tenants = admin_tenants.collect();
     let parts = TenantsParts {
         host: host.clone(),
+        keeper: keeper.clone(),
         admission: admission.clone(),
         front: front.clone(),
         gate,
@@ -309,20 +371,25 @@ async fn serve(
         admin_key,
         metrics_tenants,
         clients: front.counters.clone(),
-        host: host.clone(),
+        host,
         admission,
         clock,
     });
     state.manage(managed.clone());
+    let mut background = JoinSet::new();
+    if let Some(cluster::Place { keeper, peers, changes }) = place {
+        front.exchange.join(peers.clone());
+        state.join(keeper.clone(), peers);
+        if let Some(changes) = changes {
+            background.spawn(admin::intake::run(state.clone(), keeper, changes));
+        }
+    }
 
     let mut listeners = Listeners { clients: Listening::default(), admins: Listening::default() };
     listeners.clients.spawn(|stopping| front::listen(clients, front, stopping));
     listeners.admins.spawn(|stopping| admin::listen(admins, state.clone(), stopping));
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let clients_url = format!("{scheme}://{client_address}");
-    announce(&format!("clients={clients_url} admin=http://{admin_address} tenant={}", names.join(",")));
+    announce(&format!("clients={clients_url} admin={admin_url} tenant={}", names.join(",")));
     service::tell(Progress::Ready);
-    let mut background = JoinSet::new();
     if let Some(tls) = tls {
         background.spawn(tls.watch());
     }
@@ -338,7 +405,7 @@ async fn serve(
     service::tell(Progress::Stopping);
     state.stop();
     let tenants: Vec<Tenant> = managed.known().await.values().map(|(_, tenant)| tenant.clone()).collect();
-    finish(&tenants, listeners, &limits, &mut signals).await;
+    finish(&tenants, keeper, listeners, &limits, &mut signals).await;
     Ok(())
 }
 
@@ -393,7 +460,13 @@ impl Listening {
 }
 
 /// Streams are ended in their dialects' ways, and clients get their last answers; a second signal cuts this short.
-async fn finish(tenants: &[Tenant], mut listeners: Listeners, limits: &Limits, signals: &mut Signals) {
+async fn finish(
+    tenants: &[Tenant],
+    keeper: Option<Keeper>,
+    mut listeners: Listeners,
+    limits: &Limits,
+    signals: &mut Signals,
+) {
     listeners.clients.stop();
     let orderly = async {
         let mut closing = JoinSet::new();
@@ -402,6 +475,9 @@ async fn finish(tenants: &[Tenant], mut listeners: Listeners, limits: &Limits, s
             closing.spawn(async move { tenant.close().await });
         }
         while closing.join_next().await.is_some() {}
+        if let Some(keeper) = keeper {
+            keeper.leave().await;
+        }
         listeners.clients.end().await;
         listeners.admins.stop();
         listeners.admins.end().await;

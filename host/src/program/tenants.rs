@@ -20,12 +20,13 @@ use super::serve::{self, Settings};
 use super::signatures::TrustedKeys;
 use crate::admin::AdminTenant;
 use crate::clock::Clock;
+use crate::cluster::{Keeper, Kept};
 use crate::plugin::Plugin;
 use crate::serve::exchange::{ClientTenant, Exchange};
 use crate::serve::front::Front;
 use crate::serve::gate::Gate;
 use crate::serve::logins::Logins;
-use crate::tenant::Tenant;
+use crate::tenant::{Lease, Tenant};
 use crate::{Host, TenantOptions};
 use stored::Stored;
 
@@ -80,6 +81,8 @@ struct Shared {
     /// The configuration's file; none: there is none.
     file: Option<PathBuf>,
     stored: Stored,
+    /// None: no other node could have a tenant.
+    keeper: Option<Keeper>,
     known: Mutex<Known>,
 }
 
@@ -90,6 +93,8 @@ pub type Known = BTreeMap<String, (Arc<TenantConfig>, Tenant)>;
 pub struct TenantsParts<'a> {
     /// Where they are opened.
     pub host: Host,
+    /// What brings them here and away, where other nodes could have them.
+    pub keeper: Option<Keeper>,
     /// Which components may be plugins.
     pub admission: Admission,
     /// Where clients come to them.
@@ -107,7 +112,7 @@ pub struct TenantsParts<'a> {
 impl Tenants {
     /// Those that the server began with.
     pub fn new(parts: TenantsParts<'_>) -> Tenants {
-        let TenantsParts { host, admission, front, gate, clock, config, tenants } = parts;
+        let TenantsParts { host, keeper, admission, front, gate, clock, config, tenants } = parts;
         let each = config.tenants.iter().cloned().map(Arc::new).zip(tenants);
         let known = each.map(|(config, tenant)| (config.name.clone(), (config, tenant))).collect();
         Tenants(Arc::new(Shared {
@@ -121,6 +126,7 @@ impl Tenants {
             defaults: config.tenant_defaults.clone(),
             file: config.file.clone(),
             stored: Stored::new(config.data.as_deref(), config.file.as_deref()),
+            keeper,
             known: Mutex::new(known),
         }))
     }
@@ -137,6 +143,7 @@ impl Tenants {
     ///
     /// See [`ChangeError`]; then nothing was changed.
     pub async fn put(&self, name: &str, table: toml::Table) -> Result<Changed, ChangeError> {
+        self.refuse_in_cluster()?;
         let mut known = self.known().await;
         if known.get(name).is_some_and(|(config, _)| !config.stored) {
             return Err(in_the_configuration(name));
@@ -152,6 +159,7 @@ impl Tenants {
     ///
     /// See [`ChangeError`]; then nothing was changed, or, if it could not be purged, the tenant is closed.
     pub async fn remove(&self, name: &str, purge: bool) -> Result<Changed, ChangeError> {
+        self.refuse_in_cluster()?;
         let mut known = self.known().await;
         match known.get(name) {
             Some((config, _)) if !config.stored => return Err(in_the_configuration(name)),
@@ -168,6 +176,12 @@ impl Tenants {
             self.purge(name)?;
         }
         Ok(changed)
+    }
+
+    /// A tenant of one node's own could not go to any other.
+    fn refuse_in_cluster(&self) -> Result<(), ChangeError> {
+        let why = "in a cluster, tenants stand in the configuration of all its nodes, which SIGHUP has read again";
+        self.0.keeper.as_ref().map_or(Ok(()), |_| Err(ChangeError::Conflict(why.into())))
     }
 
     fn has_data(&self, name: &str) -> Result<bool, ChangeError> {
@@ -276,7 +290,9 @@ impl Tenants {
         settings: &Settings,
         begun: &mut Begun,
     ) -> anyhow::Result<()> {
-        let options = TenantOptions { settings: settings.clone(), limits: config.limits.clone(), lease: None };
+        let lease = self.0.keeper.as_ref().map(|_| begun.leases.entry(config.name.clone()).or_default().clone());
+        let waits = lease.is_none();
+        let options = TenantOptions { settings: settings.clone(), limits: config.limits.clone(), lease };
         let (opened, result) = oneshot::channel();
         // An error means that nobody waits.
         let told = move |outcome| drop(opened.send(outcome));
@@ -292,7 +308,9 @@ impl Tenants {
                 }
             }
         }
-        result.await.context("the host has stopped")??;
+        if waits {
+            result.await.context("the host has stopped")??;
+        }
         Ok(())
     }
 
@@ -309,6 +327,9 @@ impl Tenants {
                     let former = known.get(&config.name).map(|(_, tenant)| tenant.clone());
                     let tenant = begun.opened.remove(&config.name).or(former).expect("it was opened, now or before");
                     tenant.limit(config.limits.clone());
+                    if let (Some(keeper), Some(lease)) = (&self.0.keeper, begun.leases.remove(&config.name)) {
+                        keeper.keep(Kept { tenant: tenant.clone(), lease });
+                    }
                     let logins = Arc::new(*logins);
                     changed.put.push(serve::admin_tenant(&config, &tenant, logins.clone()));
                     served.push(client_tenant(&config, &tenant, logins));
@@ -318,6 +339,9 @@ impl Tenants {
         }
         self.exchange().change(served, &changed.removed);
         for tenant in closing {
+            if let Some(keeper) = &self.0.keeper {
+                keeper.forget(tenant.name());
+            }
             tenant.close().await;
         }
         changed
@@ -352,6 +376,7 @@ enum Prepared {
 #[derive(Default)]
 struct Begun {
     opened: BTreeMap<String, Tenant>,
+    leases: BTreeMap<String, Arc<Lease>>,
     configured: Vec<(Tenant, Settings)>,
 }
 

@@ -1,6 +1,7 @@
 //! Answers on their way out: from the plugin's replies to HTTP responses.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use hyper::{Response, StatusCode};
 use super::connection::InFlight;
 use super::delivery::{Deliveries, Delivery, Settle};
 use super::logins::Substitution;
+use super::peers::{Relay, Relays, framed};
 use crate::contract::types::Reply;
 use crate::tenant::{Answer, Body, Closed, Parts};
 
@@ -60,6 +62,8 @@ enum Content {
 struct Stream {
     source: Box<dyn PartSource>,
     delivery: Option<Delivery>,
+    /// The client is another node's.
+    relay: Option<Relay>,
 }
 
 impl Stream {
@@ -71,10 +75,21 @@ impl Stream {
         let part = ready!(self.source.poll_part(context));
         match (&part, &mut self.delivery) {
             (Some(Ok(bytes)), Some(delivery)) => delivery.part(bytes.len(), confirmed),
-            (None, delivery) => delivery.take().into_iter().for_each(Delivery::complete),
+            (None, delivery) => {
+                delivery.take().into_iter().for_each(Delivery::complete);
+                self.relay.iter_mut().for_each(Relay::end);
+            }
             (Some(_), _) => {}
         }
         Poll::Ready(part)
+    }
+
+    /// As it is sent.
+    fn sent(&self, part: Bytes) -> Bytes {
+        match self.relay {
+            Some(_) => framed(&part, self.source.confirmed()),
+            None => part,
+        }
     }
 }
 
@@ -86,8 +101,16 @@ impl AnswerBody {
 
     /// A body that comes in parts.
     pub fn parts(source: impl PartSource + 'static) -> AnswerBody {
-        let content = Content::Parts(Stream { source: Box::new(source), delivery: None });
+        let content = Content::Parts(Stream { source: Box::new(source), delivery: None, relay: None });
         AnswerBody { content, substitution: None, in_flight: None }
+    }
+
+    /// Sends the parts to another node, whose client it is: the answer's name there. None: it has no parts.
+    pub fn relay(&mut self, relays: &Arc<Relays>) -> Option<u64> {
+        let Content::Parts(stream) = &mut self.content else { return None };
+        let (name, relay) = relays.begin(stream.source.receipt());
+        stream.relay = Some(relay);
+        Some(name)
     }
 
     /// Ties the connection's request to this body: it is over when the body is. What of it arrives is noted in
@@ -112,9 +135,11 @@ impl HttpBody for AnswerBody {
         match &mut this.content {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Parts(stream) => stream
-                .poll_part(context)
-                .map(|part| part.map(|part| part.map(|bytes| Frame::data(substituted(bytes, substitution.as_ref()))))),
+            Content::Parts(stream) => {
+                let part = ready!(stream.poll_part(context));
+                let sent = |bytes| Frame::data(stream.sent(substituted(bytes, substitution.as_ref())));
+                Poll::Ready(part.map(|part| part.map(sent)))
+            }
         }
     }
 
@@ -144,6 +169,11 @@ pub fn of_answer(answer: Answer, substitution: Option<Substitution>) -> ClientRe
 /// A plugin's reply that is complete.
 pub fn of_reply(reply: Reply) -> ClientResponse {
     respond(reply.status, end_to_end(&reply.headers, None), AnswerBody::whole(reply.body))
+}
+
+/// What another node answered.
+pub fn of_peer(status: StatusCode, headers: HeaderMap, body: AnswerBody) -> ClientResponse {
+    respond(status.as_u16(), headers, body)
 }
 
 /// An answer of the host's own, in plain text.

@@ -1,7 +1,7 @@
 //! One request and its answer: which tenant, which route, whose login, how large a body; then the plugin has it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use super::counters::{Counters, Limit};
 use super::gate::Refused;
 use super::hand_over::{hand_over, request_head};
 use super::logins::Logins;
+use super::peers::{self, Authorization, Peers};
 use super::proxies::{Origin, Proxies};
 use super::receive::{self, BodyLimits, Received, Unreceived};
 use super::room::Room;
@@ -23,8 +24,10 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use crate::clock::Clock;
+use crate::cluster::Peer;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Denial, Refusal};
+use crate::contract::types::Reply;
 use crate::plugin;
 use crate::tenant::Tenant;
 
@@ -50,7 +53,13 @@ pub struct Exchange {
     room: Arc<Room>,
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
+    /// None, or none yet: no other node could have a tenant.
+    peers: OnceLock<Arc<Peers>>,
 }
+
+/// A request that another node handed on, or that is not to be handed on for another reason.
+#[derive(Clone, Copy)]
+struct HandedOn;
 
 /// The tenants, and how requests find them.
 #[derive(Default)]
@@ -89,7 +98,8 @@ impl Exchange {
         clock: Arc<dyn Clock>,
     ) -> Exchange {
         let room = Arc::new(Room::new(limits.bytes_total, counters.clone()));
-        let exchange = Exchange { served: RwLock::default(), proxies, limits, room, counters, clock };
+        let (served, peers) = (RwLock::default(), OnceLock::new());
+        let exchange = Exchange { served, proxies, limits, room, counters, clock, peers };
         exchange.change(tenants, &[]);
         exchange
     }
@@ -115,6 +125,12 @@ impl Exchange {
         self.served.read().expect("nothing panics while this lock is held")
     }
 
+    /// Other nodes could have the tenants, from now on.
+    pub fn join(&self, peers: Arc<Peers>) {
+        // An error means that this was said before.
+        let _ = self.peers.set(peers);
+    }
+
     /// The proxies that clients may come through.
     pub fn proxies(&self) -> &Proxies {
         &self.proxies
@@ -123,8 +139,18 @@ impl Exchange {
     /// Answers one request that came on a connection of this origin. Dropping the future, or the answer's body before its
     /// end, hangs up.
     pub async fn answer(&self, mut request: Request<Incoming>, connection: Origin) -> ClientResponse {
-        let origin = self.proxies.origin(connection, request.headers_mut());
+        let sender = self.peers.get().filter(|peers| peers.sent(request.headers())).cloned();
+        let origin = match sender {
+            Some(_) => self.proxies.origin_by_proxy(connection, request.headers()),
+            None => self.proxies.origin(connection, request.headers_mut()),
+        };
+        if let Some(peers) = sender.as_ref().filter(|_| request.uri().path().starts_with(peers::ANSWERS)) {
+            return peers.acknowledged(request.uri().path(), request.uri().query());
+        }
         request.extensions_mut().insert(origin);
+        if sender.is_some() {
+            request.extensions_mut().insert(HandedOn);
+        }
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         // Without the query, which may hold a secret. The rest is said by whoever learns it.
         let trace = tracing::debug_span!(
@@ -132,7 +158,11 @@ impl Exchange {
             request = Empty, sequence = Empty, status = Empty,
         );
         let began = self.clock.monotonic();
-        let response = self.respond(request, origin).instrument(trace.clone()).await;
+        let mut response = self.respond(request, origin).instrument(trace.clone()).await;
+        if let Some(name) = sender.and_then(|peers| response.body_mut().relay(&peers.relays)) {
+            let name = HeaderValue::try_from(format!("{name:016x}")).expect("digits are a value");
+            response.headers_mut().insert(peers::ANSWER, name);
+        }
         let (status, ms) = (response.status().as_u16(), self.clock.monotonic() - began);
         self.counters.responded(status);
         trace.record("status", status);
@@ -147,7 +177,9 @@ impl Exchange {
             return answer::closing(answer::plain(StatusCode::BAD_REQUEST, "one valid Host header is needed"));
         }
         let basic = Basic::read(&head.headers);
-        head.headers.remove(header::AUTHORIZATION);
+        if let Some(login) = head.headers.remove(header::AUTHORIZATION) {
+            head.extensions.insert(Authorization(login));
+        }
         let Some(served) = self.tenant(&head, basic.as_ref().ok()) else {
             return answer::plain(StatusCode::MISDIRECTED_REQUEST, "no tenant answers to this host");
         };
@@ -196,7 +228,13 @@ impl Exchange {
         }
         match receive::receive(&mut body, limits, &self.room).await {
             Ok(Received { bytes, share }) => {
-                let response = hand_over(served, route, head, login, bytes).await;
+                let response = match self.elsewhere(served, head) {
+                    Some((peers, peer)) => match peers.ask(peer, head, origin, bytes).await {
+                        Some(response) => response,
+                        None => answer::of_reply(moved(served, route, head).await),
+                    },
+                    None => hand_over(served, route, head, login, bytes).await,
+                };
                 drop(share);
                 response
             }
@@ -210,6 +248,12 @@ impl Exchange {
         }
     }
 
+    /// The other node that has the tenant, for a request that was not handed on already.
+    fn elsewhere(&self, served: &ClientTenant, head: &Head) -> Option<(&Peers, Peer)> {
+        let peers = self.peers.get().filter(|_| head.extensions.get::<HandedOn>().is_none())?;
+        Some((peers, peers.owner(served.tenant.name())?))
+    }
+
     fn count(&self, unreceived: Unreceived) {
         match unreceived {
             Unreceived::TooLarge => self.counters.refused(Limit::BodyBytes),
@@ -218,6 +262,11 @@ impl Exchange {
             Unreceived::Broken => self.counters.malformed(),
         }
     }
+}
+
+/// The tenant is about to be elsewhere.
+async fn moved(served: &ClientTenant, route: &Route, head: &Head) -> Reply {
+    served.tenant.refuse(&request_head(head, route), &Bytes::new(), Refusal::Moved).await
 }
 
 /// A login that exists and one that does not are refused alike.

@@ -15,6 +15,7 @@ pub mod gate;
 pub mod hand_over;
 pub mod logins;
 pub mod passwords;
+pub mod peers;
 pub mod places;
 pub mod preauth;
 pub mod proxies;

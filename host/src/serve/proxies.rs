@@ -43,12 +43,17 @@ impl Proxies {
     /// Where a request on a connection from `peer` comes from. Of what is no proxy's, the headers of proxies are removed.
     pub fn origin(&self, peer: Origin, headers: &mut HeaderMap) -> Origin {
         if self.trusts(peer.address) {
-            return Origin { address: self.client(peer.address, headers), secure: secure(peer.secure, headers) };
+            return self.origin_by_proxy(peer, headers);
         }
         for name in OF_PROXIES {
             headers.remove(name);
         }
         peer
+    }
+
+    /// Where a request comes from that a proxy beyond doubt hands on.
+    pub fn origin_by_proxy(&self, proxy: Origin, headers: &HeaderMap) -> Origin {
+        Origin { address: self.client(proxy.address, headers), secure: secure(proxy.secure, headers) }
     }
 
     /// The last address that is no proxy's: what stands before it, its owner may have made up.

@@ -41,6 +41,7 @@ use crate::plugin::{Instance, Pin, Plugin, route};
 use crate::statistics::{Statistics, Timings};
 use allowances::Allowances;
 use commit::{Farewell, Release};
+use elsewhere::Prepared;
 use recovery::Then;
 pub(crate) use recovery::{Recovered, Successive, TakeOver};
 use sleeping::Rest;
@@ -96,6 +97,8 @@ pub(crate) struct Actor {
     attempts: u64,
     /// The tenant is closing: nothing new is taken.
     farewell: Option<Farewell>,
+    /// It may come here soon.
+    prepared: Option<Prepared>,
     ended: bool,
 }
 
@@ -210,6 +213,7 @@ impl Actor {
             attempt: None,
             attempts: 0,
             farewell: None,
+            prepared: None,
             ended: false,
         }
     }
@@ -235,6 +239,11 @@ impl Actor {
             Command::Sweep { swap, after } => self.sweep(swap, after),
             Command::Limit { limits } => self.limit(*limits),
             Command::Leased => self.come(),
+            Command::Prepare { respond } => {
+                self.parts.mailbox.taken();
+                self.prepare(respond);
+            }
+            Command::Prepared { result, respond } => self.note_prepared(result, respond),
             Command::Close { respond } if self.is_unopened() && self.deferred.is_empty() => {
                 self.close_unopened(respond)
             }
@@ -292,6 +301,8 @@ impl Actor {
             | Command::Follower { .. }
             | Command::SwapUnwatched
             | Command::Leased
+            | Command::Prepare { .. }
+            | Command::Prepared { .. }
             | Command::Sweep { .. }
             | Command::Limit { .. } => unreachable!("these never wait"),
         }
@@ -325,6 +336,7 @@ impl Actor {
             self.note_late_tick();
         }
         self.close_overdue();
+        self.unprepare_if_due();
         self.follow_if_due();
         self.settle();
         self.go_on();
@@ -356,7 +368,8 @@ impl Actor {
         };
         let farewell = self.farewell.as_ref().map(|farewell| farewell.until);
         let own = [tick, outcome, deadline, again, farewell, self.snapshot_due(), self.shadow_due()];
-        let own = own.into_iter().chain([self.sleep_due(), self.room_due()]);
+        let unprepared = self.prepared.as_ref().map(|prepared| prepared.until);
+        let own = own.into_iter().chain([self.sleep_due(), self.room_due(), unprepared]);
         own.flatten().min()
     }
 

@@ -3,18 +3,24 @@
 /// How many parts one of whatever is allowed has, so that a minute's share of a millisecond is a whole number.
 const PARTS: u64 = 60_000;
 
-/// A stock that refills evenly, up to what a minute may take.
+/// A stock that refills evenly, up to what may be taken at once.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance {
     per_minute: u64,
+    at_once: u64,
     parts: u64,
     at: u64,
 }
 
 impl Allowance {
-    /// All of it is there at `now`, in monotonic milliseconds.
+    /// All of a minute's is there at `now`, in monotonic milliseconds, and may be taken at once.
     pub(super) fn new(per_minute: u64, now: u64) -> Allowance {
-        Allowance { per_minute, parts: per_minute.saturating_mul(PARTS), at: now }
+        Allowance::at_once(per_minute, per_minute, now)
+    }
+
+    /// Only so many may be taken at once.
+    pub(super) fn at_once(per_minute: u64, at_once: u64, now: u64) -> Allowance {
+        Allowance { per_minute, at_once, parts: at_once.saturating_mul(PARTS), at: now }
     }
 
     /// Takes one; false: there is none left now.
@@ -44,7 +50,7 @@ impl Allowance {
 
     fn refilled(&self, now: u64) -> u64 {
         let gained = now.saturating_sub(self.at).saturating_mul(self.per_minute);
-        self.parts.saturating_add(gained).min(self.per_minute.saturating_mul(PARTS))
+        self.parts.saturating_add(gained).min(self.at_once.saturating_mul(PARTS))
     }
 }
 
@@ -62,6 +68,13 @@ mod tests {
         assert!(allowance.take(2_000) && !allowance.take(2_000));
         assert_eq!(allowance.take_some(100, 1_000_000), 60, "no more than a minute's worth");
         assert_eq!((allowance.take_some(2, 1_003_000), allowance.take_some(2, 1_003_000)), (2, 1));
+    }
+
+    #[test]
+    fn fewer_may_be_had_at_once_than_in_a_minute() {
+        let mut allowance = Allowance::at_once(60, 5, 1_000);
+        assert_eq!((allowance.take_some(100, 1_000), allowance.next(1_000)), (5, 2_000));
+        assert_eq!((0..60).map(|second| allowance.take_some(9, 2_000 + 1_000 * second)).sum::<u64>(), 60);
     }
 
     #[test]

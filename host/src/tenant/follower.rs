@@ -73,7 +73,7 @@ pub(super) fn snapshot(
 ) -> Result<(), FollowError> {
     // Behind a swap that came meanwhile, because before it another component was in charge.
     let swap = history.journal.facts(&history.seat)?.map_or(0, |facts| facts.swap);
-    let replayed = history.replay(through.max(swap), &[])?;
+    let replayed = history.replay(None, through.max(swap), &[])?;
     let Replayed { plugin, tenure, mut instance, sequence, now, offsets, settings, bytes, .. } = replayed;
     let parts = instance.save()?;
     drop(instance);

@@ -10,6 +10,7 @@ use crate::clock::since_boot;
 #[derive(Debug, Default)]
 pub struct Lease {
     until: AtomicU64,
+    departures: AtomicU64,
 }
 
 impl Lease {
@@ -21,6 +22,16 @@ impl Lease {
     /// It is over.
     pub fn end(&self) {
         self.until.store(0, Ordering::Release);
+    }
+
+    /// How often the tenant has left this process, because the lease was over, or another process has appended for it. Whoever
+    /// still has the lease then says so again, by [`crate::tenant::Tenant::leased`].
+    pub fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn departed(&self) {
+        self.departures.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether it lasts. Where the system tells no time, it does not.

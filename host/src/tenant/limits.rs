@@ -26,8 +26,8 @@ pub struct Limits {
     pub reaction_bytes: usize,
     /// `log-lines-per-minute`: lines of the plugin's that are logged; further ones are dropped.
     pub log_lines_per_minute: u64,
-    /// `calls-per-minute`: calls that are made for the plugin; further ones fail. It is told of as many, or of 60,000; of
-    /// further ones later.
+    /// `calls-per-minute`: calls that are made for the plugin; further ones fail. It is told of as many, or of 60,000,
+    /// a sixth of them at once; of further ones later.
     pub calls_per_minute: u64,
     /// `ticks-per-minute`: how often the plugin's timer is served; further ticks are late.
     pub ticks_per_minute: u64,

@@ -353,8 +353,8 @@ impl Tenant {
         drop(join_all(each).await);
     }
 
-    /// Tells each seat something, and gives what says that it was done.
-    fn each(&self, command: impl Fn(oneshot::Sender<()>) -> Command) -> Vec<oneshot::Receiver<()>> {
+    /// Tells each seat something, and gives what says what came of it.
+    fn each<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<oneshot::Receiver<T>> {
         let tell = |seat: Tenant| {
             let (respond, response) = oneshot::channel();
             seat.send(command(respond));
@@ -369,6 +369,13 @@ impl Tenant {
         let first = first_request(&*self.inner.clock, used);
         self.inner.next_request.fetch_max(first, Ordering::Relaxed);
         self.inner.mailbox.tell(Command::Leased);
+    }
+
+    /// It may come here soon: reads what the journal has of it, so that it opens sooner, and says whether it could. What was
+    /// read is kept for two minutes.
+    pub async fn prepare(&self) -> bool {
+        let each = join_all(self.each(|respond| Command::Prepare { respond })).await;
+        each.into_iter().all(|could| could == Ok(true))
     }
 
     /// Lets the plugin end every open request in its dialect's way, then lets the tenant go to another process. Returns

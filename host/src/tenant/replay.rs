@@ -84,11 +84,22 @@ struct Stretch {
 
 impl History {
     /// Replays what the journal has up to `through`, and then `uncommitted`: inputs that are on their way into it. Each
-    /// goes to the component that is in charge at the end.
-    pub(super) fn replay(&self, through: u64, uncommitted: &[Record]) -> Result<Replayed, ReplayError> {
+    /// goes to the component that is in charge at the end. `begun`: a replay that goes on, if nothing else took over.
+    pub(super) fn replay(
+        &self,
+        begun: Option<Replayed>,
+        through: u64,
+        uncommitted: &[Record],
+    ) -> Result<Replayed, ReplayError> {
         let facts = self.journal.facts(&self.seat)?;
         let stretch = self.stretch(facts.as_ref(), uncommitted)?;
-        let mut replayed = self.begin(&stretch, facts, through)?;
+        let mut replayed = match begun.filter(|begun| begun.tenure == stretch.tenure) {
+            Some(mut begun) => {
+                begun.instance.set_limits(&self.limits.for_replay());
+                Replayed { facts, ..begun }
+            }
+            None => self.begin(&stretch, facts, through)?,
+        };
         for record in journal::records(&*self.journal, &self.seat, replayed.sequence + 1, through) {
             self.feed(&stretch, &mut replayed, &record?)?;
         }

@@ -13,7 +13,7 @@ use super::actor::Actor;
 use super::actor::Recovered;
 use super::follower::FollowError;
 use super::open_requests::Respond;
-use super::replay::ReplayError;
+use super::replay::{ReplayError, Replayed};
 use super::swap::{Follower, Report, SwapError, SwapOptions};
 use super::{IngestError, Ingested, Limits};
 use crate::clock::{Clock, Stopwatch};
@@ -76,6 +76,15 @@ pub(crate) enum Command {
     /// The tenant goes to another process.
     Leave {
         respond: oneshot::Sender<()>,
+    },
+    /// The tenant may come here soon: whether it could open.
+    Prepare {
+        respond: oneshot::Sender<bool>,
+    },
+    /// What was read of a tenant that may come.
+    Prepared {
+        result: Result<Box<Replayed>, ReplayError>,
+        respond: oneshot::Sender<bool>,
     },
     /// What became of a call that was made under this ticket.
     Finished {

@@ -5,6 +5,7 @@
 //! what is left, and [`verdict`] compares. What is random follows from the seed; which thread is how far when the
 //! server dies does not.
 
+pub mod cluster;
 pub mod heard;
 pub mod intruder;
 pub mod numbers;
@@ -102,7 +103,8 @@ fn work(start: Start, promise: Promise, seed: u64, kills: u64, with: With) -> Re
     users.pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
     users.swapper.iter_mut().try_for_each(Swapper::prepare)?;
     let swapping = with.swapped.is_some();
-    users.work(&site, &mut server, |server| torture(&site, server, &mut random, kills, swapping))?;
+    let log = |server: &mut Option<Server>| server.take().map(Server::kill);
+    users.work(&site, &mut server, |server| torture(&site, server, &mut random, kills, swapping), log)?;
     users.judge(&site)?;
     if site.is_safe() {
         restart(&site, &mut server, &mut random, End::Kill)?;
@@ -135,11 +137,12 @@ impl<'s> Users<'s> {
     }
 
     /// Lets everybody work while the server is tortured, up to everybody's end.
-    fn work(
+    fn work<S>(
         &mut self,
         site: &Site,
-        server: &mut Option<Server>,
-        torture: impl FnOnce(&mut Option<Server>) -> Result<()>,
+        server: &mut S,
+        torture: impl FnOnce(&mut S) -> Result<()>,
+        log: impl FnOnce(&mut S) -> Option<Result<String>>,
     ) -> Result<()> {
         let others = usize::from(self.swapper.is_some()) + self.intruders.len();
         thread::scope(|scope| {
@@ -152,7 +155,7 @@ impl<'s> Users<'s> {
             site.guard(|| site.wait_until_done(SOURCES + CLIENTS + others + 1));
             if site.has_failed() {
                 // Who still listens hears no more.
-                let log = server.take().map(Server::kill).transpose();
+                let log = log(server).transpose();
                 eprintln!("the server's log:\n{}", log.ok().flatten().unwrap_or_default());
             }
         });

@@ -27,6 +27,7 @@ use self::pages::{Detail, Entry, Row, Selection};
 use self::samples::{Done, Samples};
 use self::sessions::Sessions;
 use super::api::{Named, aside, body};
+use super::cluster::ClusterListing;
 use super::plugins::{self, TenantListing};
 use super::refusal::Refusal;
 use super::{Right, Seat, State};
@@ -169,7 +170,9 @@ async fn get_overview(Shared(state): Shared<State>, RawQuery(query): RawQuery, h
     let shown = seats.iter().skip(after).take(OF_A_PAGE);
     let rows: Vec<_> = shown.map(|seat| state.row(seat, &seat.tenant.statistics())).collect();
     let selection = Selection { search, after, all: seats.len() };
-    page(StatusCode::OK, pages::overview(&rows, &selection, &state.0.console.samples.waited()))
+    let nodes = state.place().ok().filter(|_| state.is_administrator(&key));
+    let nodes = nodes.map_or_else(Vec::new, |place| ClusterListing::of(&place.keeper).nodes);
+    page(StatusCode::OK, pages::overview(&rows, &selection, &state.0.console.samples.waited(), &nodes))
 }
 
 async fn get_tenant(Shared(state): Shared<State>, name: Named<String>, headers: HeaderMap) -> Response {

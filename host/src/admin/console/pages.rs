@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::samples::{Rates, Waited};
 use super::{OF_A_PAGE, plot};
+use crate::admin::cluster::NodeListing;
 use crate::admin::plugins::TenantListing;
 use crate::program::shown;
 
@@ -99,8 +100,8 @@ pub(super) fn problem(title: &str, why: &str) -> Markup {
     page(title, Some(title), html! { h1 { (title) } p role="alert" { (why) } })
 }
 
-/// Every tenant that may be seen.
-pub(super) fn overview(rows: &[Row], selection: &Selection, waited: &[Waited]) -> Markup {
+/// Every tenant that may be seen; `nodes`: those that share them, if there are several.
+pub(super) fn overview(rows: &[Row], selection: &Selection, waited: &[Waited], nodes: &[NodeListing]) -> Markup {
     let Selection { search, after, all } = selection;
     page(
         "Tenants",
@@ -111,6 +112,7 @@ pub(super) fn overview(rows: &[Row], selection: &Selection, waited: &[Waited]) -
                 h2 { "From a change to the client that waited for it" }
                 (plot::waited(waited))
             }
+            @if !nodes.is_empty() { section data-live="nodes" { h2 { "Nodes" } (node_table(nodes)) } }
             form.search role="search" {
                 label for="search" { "Name contains" }
                 input type="search" id="search" name="search" value=(search);
@@ -142,6 +144,26 @@ fn query(search: &str, after: usize) -> String {
         .append_pair("after", &after.to_string())
         .finish();
     format!("?{pairs}")
+}
+
+fn node_table(nodes: &[NodeListing]) -> Markup {
+    html! {
+        table {
+            thead { tr {
+                th scope="col" { "Node" } th scope="col" { "State" } th.number scope="col" { "Tenants" }
+                th.number scope="col" { "Inputs uncommitted" } th.number scope="col" { "Moves" }
+            } }
+            tbody { @for node in nodes {
+                tr {
+                    th scope="row" data-label="Node" { (node.node) }
+                    td data-label="State" { @if node.draining { "draining" } @else { "serves" } }
+                    td.number data-label="Tenants" { (node.tenants) }
+                    td.number data-label="Inputs uncommitted" { (node.uncommitted) }
+                    td.number data-label="Moves" { (node.moves) }
+                }
+            } }
+        }
+    }
 }
 
 fn tenant_row(row: &Row) -> Markup {

@@ -7,6 +7,7 @@ use prometheus_client::metrics::MetricType;
 use super::Observed;
 use super::format::{Family, Figure, Labels};
 use crate::Host;
+use crate::cluster::Keeper;
 use crate::contract::lifecycle::Gauge;
 use crate::serve::counters::Counters as ClientCounters;
 
@@ -181,6 +182,25 @@ pub(super) fn of_host(host: &Host, tenants: usize) -> Vec<Family> {
             "From the acceptance of changes until a parked client is sent what they brought",
             MetricType::Histogram,
             one(timings.wake()),
+        ),
+    ]
+}
+
+/// What concerns this node's place among others.
+pub(super) fn of_cluster(keeper: &Keeper) -> Vec<Family> {
+    let family = |name, help, kind, count: usize| {
+        let series = vec![(Vec::new(), Figure::Count(count as u64))];
+        Family { name, help, kind, series }
+    };
+    let view = keeper.view().read().expect("nothing panics while this lock is held");
+    vec![
+        family("postbell_cluster_nodes", "Nodes that this one sees", MetricType::Gauge, view.nodes(0).len()),
+        family("postbell_cluster_tenants", "Tenants that this node has", MetricType::Gauge, view.own_tenants()),
+        family(
+            "postbell_cluster_moves",
+            "Tenants that this node has given to others",
+            MetricType::Counter,
+            usize::try_from(keeper.moves()).unwrap_or(usize::MAX),
         ),
     ]
 }

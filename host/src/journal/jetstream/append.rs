@@ -24,6 +24,10 @@ async fn carry_out(store: &Store, seat: &Seat, waiting: Vec<Waiting>, known: &mu
         // Who appends nothing asks whether the seat is still as expected: what was known does not tell.
         known.tip = None;
     }
+    if waiting.first().is_some_and(|first| known.tip.is_some_and(|tip| tip.last != first.append.expected)) {
+        // It was another process's meanwhile, perhaps.
+        known.tip = None;
+    }
     let late = match look(store, seat, known).await {
         Ok(late) => late,
         Err(error) => return waiting.into_iter().for_each(|waiting| (waiting.respond)(Err(error.clone()))),

@@ -39,8 +39,8 @@ pub(super) async fn connect(
     }
     let (snapshots, promise) = bucket(&context, &options).await?;
     promised.push(promise);
-    let (groups, lanes, continuations) = Default::default();
-    let store = Store { client, streams, snapshots, options, incarnation, groups, lanes, continuations };
+    let (groups, lanes, continuations, components) = Default::default();
+    let store = Store { client, streams, snapshots, options, incarnation, groups, lanes, components, continuations };
     Ok((store, promised))
 }
 

@@ -53,7 +53,7 @@ pub(super) fn subject(name: &str, streams: usize, seat: &Seat, kind: Kind) -> St
     let mut subject = format!("{name}.{}.{}", stream_of(seat, streams), kind.token());
     for token in [&*seat.tenant, &*seat.plugin] {
         subject.push('.');
-        push_escaped(&mut subject, token);
+        subject.push_str(&escaped(token));
     }
     write!(subject, ".{}", seat.partition).expect("text takes everything");
     subject
@@ -67,19 +67,23 @@ pub(super) fn seat(name: &str, subject: &str) -> Option<Seat> {
     tokens.next().is_none().then(|| Seat { tenant: tenant.into(), plugin: plugin.into(), partition })
 }
 
-fn push_escaped(subject: &mut String, token: &str) {
-    if token.is_empty() {
-        subject.push('=');
+/// A name as one token of a subject, or of a key.
+pub(crate) fn escaped(name: &str) -> String {
+    let mut token = String::new();
+    if name.is_empty() {
+        token.push('=');
     }
-    for byte in token.bytes() {
+    for byte in name.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => subject.push(byte.into()),
-            other => write!(subject, "={other:02x}").expect("text takes everything"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => token.push(byte.into()),
+            other => write!(token, "={other:02x}").expect("text takes everything"),
         }
     }
+    token
 }
 
-fn unescaped(token: &str) -> Option<String> {
+/// The name that a token stands for; none: it is none's.
+pub(crate) fn unescaped(token: &str) -> Option<String> {
     if token == "=" {
         return Some(String::new());
     }

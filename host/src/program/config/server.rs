@@ -85,6 +85,13 @@ pub(super) struct ClusterTable {
     append_seconds: Option<Count<1, 300>>,
     #[serde(default)]
     monitoring: Vec<values::BaseUrl>,
+    node: Option<values::ClusterName>,
+    lease_seconds: Option<Count<1, 300>>,
+    moves: Option<Count<1, 1_000>>,
+    clients_url: Option<values::BaseUrl>,
+    admin_url: Option<values::BaseUrl>,
+    #[serde(default)]
+    changes: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -224,7 +231,16 @@ impl ClusterTable {
             replicas: values::or(&self.replicas, defaults.replicas as u64) as usize,
             patience: self.append_seconds.map_or(defaults.patience, |seconds| Duration::from_secs(seconds.0)),
         };
-        ClusterConfig { options, monitoring: self.monitoring.into_iter().map(|url| url.0).collect() }
+        ClusterConfig {
+            options,
+            monitoring: self.monitoring.into_iter().map(|url| url.0).collect(),
+            node: self.node.map(|node| node.0),
+            lease: self.lease_seconds.map(|seconds| Duration::from_secs(seconds.0)),
+            moves: self.moves.map(|moves| moves.0 as usize),
+            clients: self.clients_url.map(|url| url.0),
+            admin: self.admin_url.map(|url| url.0),
+            changes: self.changes,
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use crate::tenant::allowance::Allowance;
 /// made have outcomes, too.
 const OUTCOMES_PER_MINUTE: u64 = 60_000;
 
+/// Of so many it may be told one at once: each is an input, and others want to be fed meanwhile.
+const SHARE_AT_ONCE: u64 = 6;
+
 /// One stock for each limit of a tenant that counts by the minute.
 pub(super) struct Allowances {
     log_lines: Allowance,
@@ -23,10 +26,11 @@ pub(super) struct Allowances {
 impl Allowances {
     pub(super) fn new(limits: &Limits, now: u64) -> Allowances {
         let of = |per_minute| Allowance::new(per_minute, now);
+        let outcomes = limits.calls_per_minute.max(OUTCOMES_PER_MINUTE);
         Allowances {
             log_lines: of(limits.log_lines_per_minute),
             calls: of(limits.calls_per_minute),
-            outcomes: of(limits.calls_per_minute.max(OUTCOMES_PER_MINUTE)),
+            outcomes: Allowance::at_once(outcomes, outcomes / SHARE_AT_ONCE, now),
             ticks: of(limits.ticks_per_minute),
             faults: of(limits.faults_per_minute),
         }

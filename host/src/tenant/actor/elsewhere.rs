@@ -6,8 +6,20 @@ use super::commit::Release;
 use super::recovery::Then;
 use super::{Actor, Beginning, Live};
 use crate::contract::requests::Refusal;
+use crate::tenant::replay::{ReplayError, Replayed};
+use crate::tenant::shard::Command;
 use crate::tenant::swap::{Step, SwapError};
 use crate::tenant::{IngestError, RequestError};
+
+/// How long an instance is kept for a tenant that is to come, in milliseconds.
+const PREPARED_MILLISECONDS: u64 = 120_000;
+
+/// What was read of a tenant that is to come.
+pub(super) struct Prepared {
+    pub(super) replayed: Box<Replayed>,
+    /// When it is dropped, in monotonic time.
+    pub(super) until: u64,
+}
 
 /// What clients and sources hear.
 pub(super) const ELSEWHERE: &str = "another node has the tenant";
@@ -30,6 +42,46 @@ impl Actor {
             }
             other => self.live = other,
         }
+    }
+
+    /// Has what the journal holds of a tenant read that may come soon: then only the rest is read. Whoever asked hears whether
+    /// the tenant could open here, by what is known now.
+    pub(super) fn prepare(&mut self, respond: oneshot::Sender<bool>) {
+        if !matches!(self.live, Live::Elsewhere(_)) || self.ended {
+            // An error means that nobody waits.
+            let _ = respond.send(!self.ended);
+            return;
+        }
+        let (history, mailbox) = (self.parts.history.clone(), self.parts.mailbox.clone());
+        let begun = self.prepared.take().map(|prepared| *prepared.replayed);
+        self.parts.followers.submit(mailbox.key(), move || {
+            let result = history.replay(begun, u64::MAX, &[]).map(Box::new);
+            mailbox.tell(Command::Prepared { result, respond });
+        });
+    }
+
+    pub(super) fn note_prepared(&mut self, result: Result<Box<Replayed>, ReplayError>, respond: oneshot::Sender<bool>) {
+        let good = match result {
+            Ok(replayed) => {
+                if matches!(self.live, Live::Elsewhere(_)) {
+                    let until = self.parts.clock.monotonic().saturating_add(PREPARED_MILLISECONDS);
+                    self.prepared = Some(Prepared { replayed, until });
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(tenant = &*self.parts.history.seat.tenant, %error, "the tenant would not open here");
+                false
+            }
+        };
+        // An error means that nobody waits.
+        let _ = respond.send(good);
+    }
+
+    /// It did not come.
+    pub(super) fn unprepare_if_due(&mut self) {
+        let now = self.parts.clock.monotonic();
+        self.prepared.take_if(|prepared| prepared.until <= now);
     }
 
     /// Ends what is open in each dialect's way, then lets the tenant go.
@@ -75,6 +127,7 @@ impl Actor {
         };
         let beginning = beginning.or(unopened).unwrap_or_else(|| Box::new(self.next_beginning()));
         self.live = Live::Elsewhere(beginning);
+        self.parts.lease.iter().for_each(|lease| lease.departed());
         self.parts.running.rest();
         let mut statistics = self.statistics();
         (statistics.memory, statistics.asleep, statistics.departures) = (0, 0, statistics.departures + 1);

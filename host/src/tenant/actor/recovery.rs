@@ -96,9 +96,10 @@ impl Actor {
         let (history, replay) = (self.parts.history.clone(), self.replays);
         let uncommitted: Vec<_> = self.uncommitted.iter().cloned().collect();
         let mailbox = self.parts.mailbox.clone();
-        let take_over = self.take_over.clone();
+        let (take_over, prepared) = (self.take_over.clone(), self.prepared.take());
         self.parts.followers.submit(mailbox.key(), move || {
-            let result = recover(&history, take_over, &uncommitted);
+            let begun = prepared.map(|prepared| *prepared.replayed);
+            let result = recover(&history, take_over, begun, &uncommitted);
             mailbox.tell(Command::Replayed { replay, result });
         });
     }
@@ -405,12 +406,22 @@ impl Actor {
 
 /// Whether the same replay may succeed later.
 fn may_pass(error: &ReplayError) -> bool {
-    matches!(error, ReplayError::Journal(JournalError::Store(_)) | ReplayError::Fault(Fault::Instances(_)))
+    matches!(
+        error,
+        ReplayError::Journal(JournalError::Store(_))
+            | ReplayError::Component(ComponentError::Journal(_, JournalError::Store(_)))
+            | ReplayError::Fault(Fault::Instances(_))
+    )
 }
 
 /// The instance that the history gives: of the component that is to take over, or, where it cannot, of the one in charge.
-fn recover(history: &History, take_over: Option<TakeOver>, uncommitted: &[Record]) -> Result<Recovered, ReplayError> {
-    let same = || history.replay(u64::MAX, uncommitted).map(|replayed| Recovered::Same(Box::new(replayed)));
+fn recover(
+    history: &History,
+    take_over: Option<TakeOver>,
+    begun: Option<Replayed>,
+    uncommitted: &[Record],
+) -> Result<Recovered, ReplayError> {
+    let same = || history.replay(begun, u64::MAX, uncommitted).map(|replayed| Recovered::Same(Box::new(replayed)));
     let Some(take_over) = take_over else { return same() };
     match succeed(history, take_over, uncommitted) {
         Ok(successor) => Ok(Recovered::Other(Box::new(successor))),

@@ -1,0 +1,170 @@
+//! Several servers that share tenants: a client at any of them is served, and goes on when its server is another.
+
+use anyhow::{Context, Result, ensure};
+use postbell_tests::admin::{Admin, delivered};
+use postbell_tests::ews::Client;
+use postbell_tests::http::{Connection, request};
+use postbell_tests::load::cluster::{self, Member};
+use postbell_tests::load::plan::ACCOUNTS;
+use postbell_tests::load::{ADMIN_KEY, INGEST_KEY, PASSWORD, TENANT};
+use postbell_tests::nats::{Nats, NatsCluster};
+use postbell_tests::network::Link;
+use postbell_tests::program::{Server, Start, run};
+use postbell_tests::until;
+use serde_json::{Value, json};
+
+use crate::killed::{random, variable};
+use crate::{PROGRAM, cheap_hash};
+
+/// How long a lease lasts here, in seconds.
+const LEASE: u64 = 2;
+
+/// A node of this name, whose journal these servers of NATS keep so many times.
+fn node(name: &str, servers: &[String], replicas: usize) -> Result<Start> {
+    let servers: Vec<String> = servers.iter().map(|server| format!("'{server}'")).collect();
+    let configuration = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = '{ADMIN_KEY}'\n\
+         snapshot-inputs = 20\n\
+         [cluster]\nnode = '{name}'\nservers = [{}]\nreplicas = {replicas}\nlease-seconds = {LEASE}\nappend-seconds = 5\n\
+         [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
+         [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
+         ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n",
+        servers.join(", ")
+    );
+    let hash = cheap_hash(PASSWORD)?;
+    let users: String = ACCOUNTS.map(|name| format!("[[user]]\nname = '{name}'\npassword = '{hash}'\n")).concat();
+    Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)
+}
+
+/// Two of them: the one that has the tenant, with its name, and the other one.
+fn two(nats: &Nats) -> Result<[(Server, &'static str); 2]> {
+    let servers = [nats.url("")];
+    let one = (node("a", &servers, 1)?.start()?, "a");
+    let two = (node("b", &servers, 1)?.start()?, "b");
+    until(|| {
+        let placed = [place(&one.0)?, place(&two.0)?];
+        Ok(placed.iter().all(|placed| placed["node"].is_string() && placed["node"] == placed["home"]))
+    })
+    .context("until the tenant is where it is to be")?;
+    Ok(if place(&one.0)?["node"] == "a" { [one, two] } else { [two, one] })
+}
+
+/// Where a server sees the tenant.
+fn place(server: &Server) -> Result<Value> {
+    let answer = Admin::new(server.admin, TENANT, ADMIN_KEY).ask("GET", "/v1/cluster", b"")?;
+    let listing: Value = serde_json::from_str(&answer.body)?;
+    Ok(listing["tenants"][0].clone())
+}
+
+fn batch(id: &str, offset: u64) -> Value {
+    json!({"source": "test", "offset": offset, "changes": [delivered("alice@example.org", id, 1)]})
+}
+
+fn source(server: &Server) -> Admin {
+    Admin::new(server.admin, TENANT, INGEST_KEY)
+}
+
+fn alice(server: &Server) -> Client {
+    Client::new(server, "alice@example.org", PASSWORD)
+}
+
+#[test]
+fn whoever_is_asked_the_node_that_has_the_tenant_answers() -> Result<()> {
+    let nats = Nats::start()?;
+    let [(owner, _), (other, _)] = two(&nats)?;
+    let subscription = alice(&other).subscribe_streaming()?;
+    let mut stream = alice(&other).stream(&[&subscription])?;
+    ensure!(source(&other).post(&batch("m1", 0))?.head.status == 200);
+    ensure!(stream.events()?.len() == 3, "a stream through the other node hears of it");
+    ensure!(source(&owner).post(&batch("m2", 1))?.head.status == 200);
+    ensure!(!stream.events()?.is_empty());
+    drop(stream);
+    let (pulled, mut watermark) = alice(&other).subscribe_pull()?;
+    ensure!(source(&other).offset("test")? == 2);
+    ensure!(source(&owner).post(&batch("m3", 2))?.head.status == 200);
+    ensure!(!alice(&owner).all_events(&pulled, &mut watermark)?.is_empty());
+    // The figures of the node that has it count both.
+    let figures = Admin::new(owner.admin, TENANT, ADMIN_KEY);
+    figures.until_figure("postbell_parked_requests{tenant=\"example.org\"}", 0)?;
+    // Who does not know the secret is nobody.
+    let forged = Admin::new(other.admin, TENANT, ADMIN_KEY);
+    let guessed = request("POST", "/-/answers/0?complete", &[("x-postbell-forwarded", "guess")], b"");
+    ensure!(forged.ask("GET", "/v1/cluster", b"")?.head.status == 200);
+    let mut connection = Connection::open(other.clients)?;
+    ensure!(connection.ask(&guessed)?.head.status == 404);
+    Ok(())
+}
+
+#[test]
+fn what_a_dead_node_had_another_one_serves() -> Result<()> {
+    let nats = Nats::start()?;
+    let [(owner, name), (other, _)] = two(&nats)?;
+    let (pulled, mut watermark) = alice(&other).subscribe_pull()?;
+    ensure!(source(&other).post(&batch("m1", 0))?.head.status == 200);
+    owner.kill_whatever_it_logged();
+    until(|| Ok(place(&other)?["node"].as_str().is_some_and(|node| node != name)))?;
+    until(|| Ok(source(&other).post(&batch("m2", 1))?.head.status == 200))?;
+    let events = alice(&other).all_events(&pulled, &mut watermark)?;
+    ensure!(events.iter().filter(|event| event.kind == "NewMailEvent").count() == 2, "{events:?}");
+    ensure!(other.stop_whatever_it_logged()?.contains("the node is silent"));
+    Ok(())
+}
+
+#[test]
+fn a_node_is_emptied_before_it_is_stopped() -> Result<()> {
+    let nats = Nats::start()?;
+    let [(owner, name), (other, second)] = two(&nats)?;
+    let (pulled, mut watermark) = alice(&other).subscribe_pull()?;
+    ensure!(source(&owner).post(&batch("m1", 0))?.head.status == 200);
+    let url = format!("http://{}", other.admin);
+    let asked = |arguments: &[&str]| {
+        run(PROGRAM, ["cluster"].iter().chain(arguments).chain(&["--url", &url, "--key", ADMIN_KEY]).copied())
+    };
+    let drained = asked(&["drain", name])?;
+    ensure!(drained.code == 0 && drained.stdout.ends_with(&format!("node {name} has 0 tenants\n")), "{drained:?}");
+    let status = asked(&["status"])?.stdout;
+    ensure!(status.contains(&format!("{TENANT}: node {second}\n")) && status.contains(", draining"), "{status}");
+    ensure!(!alice(&owner).all_events(&pulled, &mut watermark)?.is_empty(), "it hands its clients' requests on");
+    until(|| Ok(source(&owner).post(&batch("m2", 1))?.head.status == 200))?;
+    owner.stop()?;
+    ensure!(!alice(&other).all_events(&pulled, &mut watermark)?.is_empty());
+    let unknown = asked(&["drain", "nobody"])?;
+    ensure!(unknown.code == 1 && unknown.stderr.contains("no node `nobody`"), "{unknown:?}");
+    ensure!(asked(&["drain", name, "--end"])?.code == 0);
+    Ok(())
+}
+
+/// A server that is in no cluster says so.
+#[test]
+fn without_a_cluster_there_is_none() -> Result<()> {
+    let server = Server::demo(PROGRAM)?;
+    let url = format!("http://{}", server.admin);
+    let status = run(PROGRAM, ["cluster", "status", "--url", &url, "--key", "demo-admin"])?;
+    ensure!(status.code == 1 && status.stderr.contains("this server is in no cluster"), "{status:?}");
+    Ok(())
+}
+
+/// Three nodes and three servers of NATS, with faults of all kinds. POSTBELL_CLUSTER_SEEDS says how many rounds are played,
+/// POSTBELL_SEED which one instead.
+#[test]
+fn whatever_happens_to_nodes_nothing_is_lost_or_told_twice() -> Result<()> {
+    let seed = variable("POSTBELL_SEED")?;
+    let rounds = if seed.is_some() { 1 } else { variable("POSTBELL_CLUSTER_SEEDS")?.unwrap_or(3) };
+    for _ in 0..rounds {
+        let seed = seed.map_or_else(random, Ok)?;
+        println!("cluster: POSTBELL_SEED={seed}");
+        let mut nats = NatsCluster::start()?;
+        let members = ["a", "b", "c"].map(|name| {
+            let links = nats.servers.iter().map(|server| Link::to(server.port())).collect::<Result<Vec<_>>>()?;
+            let urls: Vec<String> = links.iter().map(Link::url).collect();
+            Ok(Member { name: name.into(), start: node(name, &urls, 3)?, links })
+        });
+        let members = members.into_iter().collect::<Result<_>>()?;
+        let outcome = cluster::run(members, &mut nats, seed, FAULTS);
+        println!("{}", outcome.with_context(|| format!("cluster: play it again with POSTBELL_SEED={seed}"))?);
+    }
+    Ok(())
+}
+
+/// How much happens in a round.
+const FAULTS: u64 = 4;

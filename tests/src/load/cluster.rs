@@ -1,0 +1,227 @@
+//! Several servers that share the tenant, under load, while they are killed, stopped, cut off, drained, and NATS with them.
+//!
+//! What happens to one server in a single one's life happens here to all of them: from a fault until the tenant is where it
+//! is to be, what fails is excused; then it is served, through whichever of them, as if nothing had been.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::numbers::Numbers;
+use super::site::{Promise, Site, Wrong};
+use super::{ADMIN_KEY, CLIENTS, INGEST_KEY, TENANT, Users, With, live, source};
+use crate::admin::{Admin, delivered};
+use crate::histories::Random;
+use crate::nats::NatsCluster;
+use crate::network::Link;
+use crate::program::{Server, Start};
+use crate::until;
+
+/// A server, and its ways to NATS.
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// How it is started.
+    pub start: Start,
+    /// Its ways to the servers of NATS.
+    pub links: Vec<Link>,
+}
+
+/// All of it.
+struct Cluster<'a> {
+    members: Vec<Member>,
+    /// None: it is down.
+    servers: Vec<Option<Server>>,
+    nats: &'a mut NatsCluster,
+    /// How many changes of the prober's own were sent, and how many acknowledged.
+    probes: (u64, u64),
+}
+
+/// Lets the servers be used, with so many faults. Fails if they break their promise; otherwise says what happened.
+pub fn run(members: Vec<Member>, nats: &mut NatsCluster, seed: u64, faults: u64) -> Result<String> {
+    let mut random = Random(seed);
+    let (site, numbers) = (Site::new(Promise::Everything), Numbers::default());
+    let servers = members.iter().map(|member| member.start.clone().start().map(Some)).collect::<Result<_>>()?;
+    let mut cluster = Cluster { members, servers, nats, probes: (0, 0) };
+    cluster.settle()?;
+    source::baseline(site.up(cluster.any(&mut random)?, false))?;
+    let mut users = Users::new(&site, &numbers, &mut random, With::default());
+    users.pollers.iter_mut().try_for_each(|poller| poller.subscribe(site.life()?, None))?;
+    let mut said = Vec::new();
+    let torture = |cluster: &mut Cluster<'_>| {
+        for _ in 0..faults {
+            live(&site, &mut random)?;
+            said.push(cluster.fault(&site, &mut random)?);
+        }
+        live(&site, &mut random)?;
+        site.wait_for_subscriptions(CLIENTS)?;
+        site.close();
+        Ok(())
+    };
+    users.work(&site, &mut cluster, torture, Cluster::log)?;
+    users.judge(&site)?;
+    cluster.check_probes()?;
+    for server in cluster.servers.into_iter().flatten() {
+        server.stop_whatever_it_logged()?;
+    }
+    Ok(format!("{}; {}", users.summary(), said.join(", ")))
+}
+
+impl Cluster<'_> {
+    /// Something happens. Afterwards everything is well again.
+    fn fault(&mut self, site: &Site, random: &mut Random) -> Result<String> {
+        let owner = self.owner()?;
+        let of_all = random.below(self.members.len() as u64) as usize;
+        let chosen = if random.below(4) > 0 { owner } else { of_all };
+        site.down();
+        let name = self.members[chosen].name.clone();
+        let what = match random.below(6) {
+            0 => {
+                self.servers[chosen].take().context("a server")?.kill_whatever_it_logged();
+                self.elsewhere(site, random, chosen)?;
+                self.servers[chosen] = Some(self.members[chosen].start.clone().start()?);
+                format!("{name} killed")
+            }
+            1 => {
+                self.server(chosen)?.pause()?;
+                self.elsewhere(site, random, chosen)?;
+                self.server(chosen)?.resume()?;
+                self.probe(chosen)?;
+                format!("{name} stopped")
+            }
+            2 => {
+                self.members[chosen].links.iter().for_each(Link::cut);
+                self.elsewhere(site, random, chosen)?;
+                self.members[chosen].links.iter().for_each(Link::mend);
+                self.probe(chosen)?;
+                format!("{name} cut off")
+            }
+            3 => {
+                let number = random.below(self.nats.servers.len() as u64) as usize;
+                self.nats.servers[number].kill();
+                self.nats.servers[number].again()?;
+                format!("n{number} killed")
+            }
+            4 => {
+                let drain = format!("/v1/cluster/drains/{name}");
+                self.admin(chosen)?.ask("PUT", &drain, b"")?;
+                self.elsewhere(site, random, chosen)?;
+                self.admin(chosen)?.ask("DELETE", &drain, b"")?;
+                format!("{name} drained")
+            }
+            _ => {
+                self.servers[chosen].take().context("a server")?.stop_whatever_it_logged()?;
+                self.elsewhere(site, random, chosen)?;
+                self.servers[chosen] = Some(self.members[chosen].start.clone().start()?);
+                format!("{name} restarted")
+            }
+        };
+        self.settle()?;
+        site.up(self.any(random)?, false);
+        Ok(what)
+    }
+
+    /// Another server than this one has the tenant, and answers for a while.
+    fn elsewhere(&self, site: &Site, random: &mut Random, but: usize) -> Result<()> {
+        let others: Vec<usize> = (0..self.members.len()).filter(|number| *number != but).collect();
+        let asked = others[random.below(others.len() as u64) as usize];
+        let gone = &self.members[but].name;
+        until(|| {
+            let tenant = self.tenant(asked)?;
+            Ok(tenant["node"].as_str().is_some_and(|node| node != gone)
+                && tenant["next"].is_null()
+                && self.serves(asked))
+        })
+        .with_context(|| format!("until another node than {gone} has the tenant"))?;
+        site.up(self.server(asked)?, false);
+        live(site, random)?;
+        site.down();
+        Ok(())
+    }
+
+    /// Every server sees all of them, and the tenant is where it is to be.
+    fn settle(&self) -> Result<()> {
+        for asked in 0..self.members.len() {
+            until(|| {
+                let listing = self.listing(asked)?;
+                let tenant = self.tenant(asked)?;
+                let all = listing["nodes"].as_array().is_some_and(|nodes| nodes.len() == self.members.len());
+                let home = tenant["node"].is_string() && tenant["node"] == tenant["home"] && tenant["next"].is_null();
+                Ok(all && home && self.serves(asked))
+            })
+            .with_context(|| format!("until {} sees all well", self.members[asked].name))?;
+        }
+        Ok(())
+    }
+
+    /// A server that was away is told of a change as soon as it is back. What it acknowledges must be there.
+    fn probe(&mut self, chosen: usize) -> Result<()> {
+        let (sent, acknowledged) = &mut self.probes;
+        let id = format!("p{sent}");
+        let batch = json!({ "source": "probe", "offset": *acknowledged, "changes": [delivered(PROBED, &id, 1)] });
+        let admin = Admin::new(self.servers[chosen].as_ref().context("a server")?.admin, TENANT, INGEST_KEY);
+        *sent += 1;
+        // It may refuse, and that may have been applied all the same.
+        if admin.post(&batch).is_ok_and(|answer| answer.head.status == 200) {
+            *acknowledged += 1;
+        } else {
+            let expected = || Admin::new(self.servers[chosen].as_ref()?.admin, TENANT, INGEST_KEY).offset("probe").ok();
+            until(|| Ok(expected().is_some()))?;
+            *acknowledged = (*acknowledged).max(expected().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn check_probes(&self) -> Result<()> {
+        let offset = Admin::new(self.server(0)?.admin, TENANT, INGEST_KEY).offset("probe")?;
+        let (sent, acknowledged) = self.probes;
+        ensure!(
+            (acknowledged..=sent).contains(&offset),
+            Wrong(format!("{offset} probes, not {acknowledged} to {sent}"))
+        );
+        Ok(())
+    }
+
+    fn serves(&self, asked: usize) -> bool {
+        self.server(asked).is_ok_and(|server| Admin::new(server.admin, TENANT, INGEST_KEY).offset("probe").is_ok())
+    }
+
+    fn owner(&self) -> Result<usize> {
+        let tenant = self.tenant(0)?;
+        let number = self.members.iter().position(|member| tenant["node"] == *member.name);
+        number.with_context(|| format!("an owner: {tenant}"))
+    }
+
+    fn tenant(&self, asked: usize) -> Result<Value> {
+        let listing = self.listing(asked)?;
+        let tenants = listing["tenants"].as_array().context("tenants")?;
+        Ok(tenants.iter().find(|tenant| tenant["tenant"] == TENANT).cloned().unwrap_or_default())
+    }
+
+    fn listing(&self, asked: usize) -> Result<Value> {
+        let answer = self.admin(asked)?.ask("GET", "/v1/cluster", b"")?;
+        serde_json::from_str(&answer.body).context("a listing")
+    }
+
+    fn admin(&self, number: usize) -> Result<Admin> {
+        Ok(Admin::new(self.server(number)?.admin, TENANT, ADMIN_KEY))
+    }
+
+    fn server(&self, number: usize) -> Result<&Server> {
+        self.servers[number].as_ref().with_context(|| format!("{} is down", self.members[number].name))
+    }
+
+    fn any(&self, random: &mut Random) -> Result<&Server> {
+        self.server(random.below(self.members.len() as u64) as usize)
+    }
+
+    fn log(&mut self) -> Option<Result<String>> {
+        let logs = self.servers.iter_mut().zip(&self.members).filter_map(|(server, member)| {
+            let log = server.take()?.kill_whatever_it_logged();
+            Some(format!("-- {}\n{log}", member.name))
+        });
+        Some(Ok(logs.collect()))
+    }
+}
+
+/// An account that no client of the model looks at.
+const PROBED: &str = "probe@example.org";
