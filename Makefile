@@ -22,10 +22,11 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## kills, lost power, hostile clients, swaps under load, a million inputs, 5,000 histories (a release build)
+torture: setup ## kills, lost power, hostile clients, swaps under load, nodes that fail, a million inputs, 5,000 histories (a release build)
 	POSTBELL_KILLS=200 POSTBELL_BESIEGED_KILLS=50 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
+		POSTBELL_CLUSTER_SEEDS=50 \
 		cargo test --workspace --release --test it -- \
-		killed:: power:: replay:: model:: swap_parked:: edge:: --nocapture
+		killed:: power:: replay:: model:: swap_parked:: edge:: nodes:: --nocapture
 
 fuzz: setup ## fuzz TARGET (all of fuzz/), SECONDS each (600), and keep what reaches new code
 	@scripts/fuzz $(or $(SECONDS),600) $(TARGET)
@@ -38,7 +39,7 @@ test-schemas: setup ## run the suite, its answers judged by the dialects' schema
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component, journal and bare store, waiting clients, swaps, tenants, real mail servers
+bench: setup ## measure native code and component, journal and bare store, waiting clients, swaps, tenants, clusters, real mail servers
 	cargo bench --workspace --bench native_and_component
 	cargo bench --workspace --bench journal
 	cargo bench --workspace --bench waiting

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::Poll;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use postbell::clock::ManualClock;
 use postbell::contract::requests::Refusal;
 use postbell::journal::Input;
-use postbell::tenant::{IngestError, Limits, RequestError, SourceSpan, Tenant};
+use postbell::tenant::{Body, IngestError, Limits, Parts, RequestError, SourceSpan, Tenant};
 use postbell::{Host, TenantOptions};
 use postbell_tests::PATIENCE;
 use postbell_tests::embedded::{
     self, ALICE, Alteration, Commanded, Mode, between, gauge, get_events, open, request, span, subscribe, whole,
 };
+use postbell_tests::ews::item_id;
 use postbell_tests::histories::{self, delivery};
 
 fn tenant() -> (Arc<Commanded>, Host, Tenant) {
@@ -118,6 +119,49 @@ async fn a_failed_append_voids_what_was_built_on_it() -> Result<()> {
     let events = get_events(&tenant, &id, &watermark).await;
     assert_eq!(events.matches("<t:NewMailEvent>").count(), 1);
     Ok(())
+}
+
+/// A store's answer may be lost, and nobody is sent what that append brought: so no client may count as having it, however many
+/// parts it has acknowledged.
+#[tokio::test]
+async fn what_was_stored_though_its_append_failed_comes_to_clients() -> Result<()> {
+    let (journal, _host, tenant) = tenant();
+    with_inbox(&tenant).await;
+    let streaming = whole(tenant.request(request(histories::subscribe_streaming())).await);
+    let id = between(&streaming, "<m:SubscriptionId>", "<").to_owned();
+    let mut stream = open_stream(&tenant, &id).await?;
+    let mut receipt = stream.receipt().context("a receipt")?;
+    ensure!(stream.next().await.context("it has begun")?.is_ok());
+    journal.set(Mode::AnswersWrongOnce);
+    let span = |offset| Some(SourceSpan { source: "stored".into(), offset, length: 1 });
+    let failed = tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await;
+    ensure!(matches!(failed, Err(IngestError::Journal(_))), "{failed:?}");
+    while tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_err() {}
+    tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await?;
+    let mut heard = String::new();
+    while !heard.contains(&item_id(ALICE, "m2")) {
+        match stream.next().await {
+            Some(Ok(part)) => heard += std::str::from_utf8(&part)?,
+            _ => stream = open_stream(&tenant, &id).await?,
+        }
+        receipt.acknowledge(1);
+    }
+    drop((stream, receipt));
+    let mut stream = open_stream(&tenant, &id).await?;
+    tenant.ingest(delivery(ALICE, "m3", 3), span(2)).await?;
+    while !heard.contains(&item_id(ALICE, "m3")) {
+        heard += std::str::from_utf8(&stream.next().await.context("it goes on")??)?;
+    }
+    ensure!(heard.contains(&item_id(ALICE, "m1")), "{heard}");
+    Ok(())
+}
+
+async fn open_stream(tenant: &Tenant, id: &str) -> Result<Parts> {
+    let stream = tenant.request(request(histories::get_streaming_events(id, id, 30))).await?;
+    match stream.body {
+        Body::Parts(parts) => Ok(parts),
+        Body::Whole(whole) => anyhow::bail!("a stream comes in parts: {whole:?}"),
+    }
 }
 
 #[tokio::test]

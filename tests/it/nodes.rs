@@ -167,4 +167,4 @@ fn whatever_happens_to_nodes_nothing_is_lost_or_told_twice() -> Result<()> {
 }
 
 /// How much happens in a round.
-const FAULTS: u64 = 4;
+const FAULTS: u64 = 3;

@@ -77,7 +77,7 @@ fn served(parked: usize) -> Result<Start> {
     let connections = parked + ASKERS + 100;
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\nadmin-key = '{KEY}'\n\
-         connections = {connections}\nconnections-per-address = {connections}\n\
+         connections = {connections}\nconnections-per-address = {connections}\nuncommitted-inputs = 100_000\n\
          [push]\ncalls = 100\n[limits]\ninputs-waiting = 100_000\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = 'ingest'\n\
          [tenant.settings]\news-streams-per-account = 100_000\news-subscriptions-per-account = 100_000\n\

@@ -35,6 +35,8 @@ pub enum Mode {
     Breaks,
     /// It refuses one, and takes those after it.
     BreaksOnce,
+    /// It takes one and says that it did not, as a store does whose answer is lost.
+    AnswersWrongOnce,
 }
 
 /// What a [`Commanded`] journal tells otherwise than it is.
@@ -79,12 +81,15 @@ impl Journal for Commanded {
         let mode = self.mode.lock().unwrap();
         let mut mode = self.changed.wait_while(mode, |mode| *mode == Mode::Stalls).unwrap();
         let now = *mode;
-        if now == Mode::BreaksOnce {
+        if let Mode::BreaksOnce | Mode::AnswersWrongOnce = now {
             *mode = Mode::Works;
         }
         drop(mode);
+        if now == Mode::AnswersWrongOnce {
+            self.memory.append(appends);
+        }
         match now {
-            Mode::Breaks | Mode::BreaksOnce => {
+            Mode::Breaks | Mode::BreaksOnce | Mode::AnswersWrongOnce => {
                 appends.iter().map(|_| Err(JournalError::Store("no space left".into()))).collect()
             }
             Mode::Works | Mode::Stalls => self.memory.append(appends),

@@ -193,7 +193,7 @@ struct Seat {
 
 /// What became of a step.
 enum Done {
-    Fenced,
+    Removed,
     Claimed(String, Result<(Owner, u64), RegistryError>),
     /// When it was last used.
     Opened(String, Option<u64>),
@@ -219,7 +219,7 @@ impl Task {
                 },
                 command = told.recv() => match command {
                     Some(Command::Keep(kept)) => self.keep(kept),
-                    Some(Command::Forget(tenant)) => drop(self.tenants.remove(&tenant)),
+                    Some(Command::Forget(tenant)) => self.forget(&tenant),
                     Some(Command::Leave(respond)) => {
                         self.leave().await;
                         // An error means that nobody waits.
@@ -234,7 +234,7 @@ impl Task {
                     self.fence();
                 }
             }
-            self.go_on();
+            self.go_on(told.is_empty());
         }
     }
 
@@ -260,6 +260,21 @@ impl Task {
         let former = self.tenants.remove(&name);
         let local = former.map(|seat| seat.local).unwrap_or_default();
         self.tenants.insert(name, Seat { kept, local, offered: None, stays_until: 0, departures: 0 });
+    }
+
+    /// Nobody has it any more, or whoever still knows it.
+    fn forget(&mut self, tenant: &str) {
+        self.tenants.remove(tenant);
+        let own = self.view.read().expect("nothing panics while this lock is held").own_revision(tenant);
+        if let Some(revision) = own {
+            let (registry, key) = (self.registry.clone(), tenant_key(tenant));
+            self.work.spawn(async move {
+                if let Err(error) = registry.remove(&key, Some(revision)).await {
+                    tracing::warn!(key, %error, "a tenant that is gone is still said to be here");
+                }
+                Done::Removed
+            });
+        }
     }
 
     /// Says that the node lives; its leases last as long as that allows.
@@ -361,13 +376,13 @@ impl Task {
                     Err(RegistryError::Conflict) => {}
                     Err(error) => tracing::warn!(node, %error, "the node is silent, and could not be fenced"),
                 }
-                Done::Fenced
+                Done::Removed
             });
         }
     }
 
-    /// Does what is to be done.
-    fn go_on(&mut self) {
+    /// Does what is to be done. `heard`: nothing waits that it was told.
+    fn go_on(&mut self, heard: bool) {
         let now = now();
         for seat in self.tenants.values_mut() {
             let late = seat.offered.is_some_and(|since| now.saturating_sub(since) > OFFERED_MILLISECONDS);
@@ -381,7 +396,7 @@ impl Task {
             let view = self.view.read().expect("nothing panics while this lock is held");
             view.plan(self.tenants.iter().map(|(name, seat)| (name.as_str(), seat.local)))
         };
-        let settled = self.revision.is_some() && steps.is_empty() && self.work.is_empty();
+        let settled = heard && self.revision.is_some() && steps.is_empty() && self.work.is_empty();
         self.settles.send_if_modified(|said| settled && !std::mem::replace(said, true));
         self.has.send_if_modified(|said| {
             let same = said.len() == here(&self.tenants).count() && here(&self.tenants).all(|name| said.contains(name));
@@ -490,7 +505,7 @@ impl Task {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Fenced => {}
+            Done::Removed => {}
             Done::Claimed(tenant, result) => {
                 self.set_idle(&tenant);
                 self.note(&tenant, "it could not be claimed", result);

@@ -160,6 +160,11 @@ impl View {
         self.is_member() && self.owners.get(tenant).is_some_and(|(owner, _)| self.is_mine(owner))
     }
 
+    /// The revision that says that this node has the tenant; none: it has not.
+    pub(super) fn own_revision(&self, tenant: &str) -> Option<u64> {
+        self.owners.get(tenant).filter(|(owner, _)| self.is_mine(owner)).map(|(_, revision)| *revision)
+    }
+
     /// Whether this life of this node is in the bucket.
     fn is_member(&self) -> bool {
         self.lives(&self.membership.node, self.incarnation)

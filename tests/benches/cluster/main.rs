@@ -36,11 +36,12 @@ const DEATHS: usize = 5;
 
 fn main() -> Result<()> {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, fn() -> Result<()>); 2] = [("changes", changes), ("death", death)];
-    for (name, run) in parts {
-        if named.as_ref().is_none_or(|named| named == name) {
-            run()?;
-        }
+    let wanted = |name: &str| named.as_ref().is_none_or(|named| named == name);
+    if wanted("changes") {
+        changes()?;
+    }
+    if wanted("death") {
+        death()?;
     }
     Ok(())
 }

@@ -38,10 +38,23 @@ struct Cluster<'a> {
 
 /// Lets the servers be used, with so many faults. Fails if they break their promise; otherwise says what happened.
 pub fn run(members: Vec<Member>, nats: &mut NatsCluster, seed: u64, faults: u64) -> Result<String> {
+    let servers = members.iter().map(|_| None).collect();
+    let mut cluster = Cluster { members, servers, nats, probes: (0, 0) };
+    let outcome = play(&mut cluster, seed, faults);
+    if outcome.is_err()
+        && let Some(Ok(log)) = cluster.log()
+    {
+        eprintln!("the servers' logs:\n{log}");
+    }
+    outcome
+}
+
+fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(Promise::Everything), Numbers::default());
-    let servers = members.iter().map(|member| member.start.clone().start().map(Some)).collect::<Result<_>>()?;
-    let mut cluster = Cluster { members, servers, nats, probes: (0, 0) };
+    for (server, member) in cluster.servers.iter_mut().zip(&cluster.members) {
+        *server = Some(member.start.clone().start()?);
+    }
     cluster.settle()?;
     source::baseline(site.up(cluster.any(&mut random)?, false))?;
     let mut users = Users::new(&site, &numbers, &mut random, With::default());
@@ -51,17 +64,18 @@ pub fn run(members: Vec<Member>, nats: &mut NatsCluster, seed: u64, faults: u64)
         for _ in 0..faults {
             live(&site, &mut random)?;
             said.push(cluster.fault(&site, &mut random)?);
+            println!("{}", said.join(", "));
         }
         live(&site, &mut random)?;
         site.wait_for_subscriptions(CLIENTS)?;
         site.close();
         Ok(())
     };
-    users.work(&site, &mut cluster, torture, Cluster::log)?;
+    users.work(&site, cluster, torture, Cluster::log)?;
     users.judge(&site)?;
     cluster.check_probes()?;
-    for server in cluster.servers.into_iter().flatten() {
-        server.stop_whatever_it_logged()?;
+    for server in &mut cluster.servers {
+        server.take().context("a server")?.stop_whatever_it_logged()?;
     }
     Ok(format!("{}; {}", users.summary(), said.join(", ")))
 }

@@ -142,14 +142,39 @@ impl Actor {
         if !result.as_ref().is_err_and(may_pass) {
             self.take_over = None;
         }
+        let known = self.sequence;
         let adopted = result.and_then(|recovered| self.adopt(recovered));
         match (adopted, then) {
             (Ok(past), Then::Begin(beginning)) => self.begin(beginning, past),
-            (Ok(_), Then::GoOn) => {}
-            (Ok(_), Then::Again { input, attempt }) => self.try_own(input, attempt),
-            (Ok(_), Then::Halve(halved)) => self.halve(halved),
+            (Ok(_), then) => {
+                if self.sequence > known {
+                    self.make_up_for_late(known);
+                }
+                self.go_on_with(then);
+            }
             (Err(error), then) => self.not_replayed(&error, then),
         }
+    }
+
+    fn go_on_with(&mut self, then: Then) {
+        match then {
+            Then::Begin(_) | Then::GoOn => {}
+            Then::Again { input, attempt } => self.try_own(input, attempt),
+            Then::Halve(halved) => self.halve(halved),
+        }
+    }
+
+    /// Appends that were given up were stored after all, and nothing of what they brought has left. So whoever waits is told
+    /// to come again: the plugin would count what it never sent.
+    fn make_up_for_late(&mut self, known: u64) {
+        let tenant = &*self.parts.history.seat.tenant;
+        tracing::warn!(
+            tenant,
+            after = known,
+            through = self.sequence,
+            "appends that were given up were stored after all"
+        );
+        self.feed_own(Input::Restarted(Restart { down_ms: 0, regressed: false }));
     }
 
     /// Makes the instance the live one, and its open requests those of the host.
