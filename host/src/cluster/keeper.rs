@@ -281,7 +281,19 @@ impl Task {
     async fn beat(&mut self) {
         let (key, node, sent) = (node_key(&self.parts.membership.node), self.node(), now());
         let written = match self.revision {
-            Some(revision) => self.registry.replace(&key, &node, revision).await,
+            Some(revision) => {
+                let registry = self.registry.clone();
+                let mut writing = std::pin::pin!(registry.replace(&key, &node, revision));
+                let left = Duration::from_millis(self.leased_until.saturating_sub(now()));
+                match tokio::time::timeout(left, writing.as_mut()).await {
+                    Ok(written) => written,
+                    // Whoever waits is told in time.
+                    Err(_) => {
+                        self.lose_all("the node's lease is over");
+                        writing.await
+                    }
+                }
+            }
             None => self.join(&key, &node, sent).await,
         };
         match written {

@@ -3,6 +3,8 @@
 //! What happens to one server in a single one's life happens here to all of them: from a fault until the tenant is where it
 //! is to be, what fails is excused; then it is served, through whichever of them, as if nothing had been.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -15,6 +17,32 @@ use crate::nats::NatsCluster;
 use crate::network::Link;
 use crate::program::{Server, Start};
 use crate::until;
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A server is killed.
+    Killed,
+    /// One is stopped in order, and started again.
+    Restarted,
+    /// One is emptied.
+    Drained,
+    /// One stands still for longer than its lease, and goes on.
+    Stopped,
+    /// One does not reach NATS for longer than its lease.
+    CutOff,
+    /// A server of NATS is killed.
+    NatsKilled,
+}
+
+impl Fault {
+    /// Those of the servers alone.
+    pub const OF_SERVERS: [Fault; 3] = [Fault::Killed, Fault::Restarted, Fault::Drained];
+
+    /// Each of them.
+    pub const ALL: [Fault; 6] =
+        [Fault::Killed, Fault::Restarted, Fault::Drained, Fault::Stopped, Fault::CutOff, Fault::NatsKilled];
+}
 
 /// A server, and its ways to NATS.
 pub struct Member {
@@ -36,11 +64,17 @@ struct Cluster<'a> {
     probes: (u64, u64),
 }
 
-/// Lets the servers be used, with so many faults. Fails if they break their promise; otherwise says what happened.
-pub fn run(members: Vec<Member>, nats: &mut NatsCluster, seed: u64, faults: u64) -> Result<String> {
+/// Lets the servers be used, with so many faults of these kinds. Fails if they break their promise; otherwise says what
+/// happened.
+pub fn run(
+    members: Vec<Member>,
+    nats: &mut NatsCluster,
+    seed: u64,
+    (faults, kinds): (u64, &[Fault]),
+) -> Result<String> {
     let servers = members.iter().map(|_| None).collect();
     let mut cluster = Cluster { members, servers, nats, probes: (0, 0) };
-    let outcome = play(&mut cluster, seed, faults);
+    let outcome = play(&mut cluster, seed, faults, kinds);
     if outcome.is_err()
         && let Some(Ok(log)) = cluster.log()
     {
@@ -49,7 +83,7 @@ pub fn run(members: Vec<Member>, nats: &mut NatsCluster, seed: u64, faults: u64)
     outcome
 }
 
-fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64) -> Result<String> {
+fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64, kinds: &[Fault]) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(Promise::Everything), Numbers::default());
     for (server, member) in cluster.servers.iter_mut().zip(&cluster.members) {
@@ -63,7 +97,7 @@ fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64) -> Result<String> {
     let torture = |cluster: &mut Cluster<'_>| {
         for _ in 0..faults {
             live(&site, &mut random)?;
-            said.push(cluster.fault(&site, &mut random)?);
+            said.push(cluster.fault(&site, &mut random, kinds)?);
             println!("{}", said.join(", "));
         }
         live(&site, &mut random)?;
@@ -82,47 +116,47 @@ fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64) -> Result<String> {
 
 impl Cluster<'_> {
     /// Something happens. Afterwards everything is well again.
-    fn fault(&mut self, site: &Site, random: &mut Random) -> Result<String> {
+    fn fault(&mut self, site: &Site, random: &mut Random, kinds: &[Fault]) -> Result<String> {
         let owner = self.owner()?;
         let of_all = random.below(self.members.len() as u64) as usize;
         let chosen = if random.below(4) > 0 { owner } else { of_all };
         site.down();
         let name = self.members[chosen].name.clone();
-        let what = match random.below(6) {
-            0 => {
+        let what = match kinds[random.below(kinds.len() as u64) as usize] {
+            Fault::Killed => {
                 self.servers[chosen].take().context("a server")?.kill_whatever_it_logged();
                 self.elsewhere(site, random, chosen)?;
                 self.servers[chosen] = Some(self.members[chosen].start.clone().start()?);
                 format!("{name} killed")
             }
-            1 => {
+            Fault::Stopped => {
                 self.server(chosen)?.pause()?;
                 self.elsewhere(site, random, chosen)?;
                 self.server(chosen)?.resume()?;
                 self.probe(chosen)?;
                 format!("{name} stopped")
             }
-            2 => {
+            Fault::CutOff => {
                 self.members[chosen].links.iter().for_each(Link::cut);
                 self.elsewhere(site, random, chosen)?;
                 self.members[chosen].links.iter().for_each(Link::mend);
                 self.probe(chosen)?;
                 format!("{name} cut off")
             }
-            3 => {
+            Fault::NatsKilled => {
                 let number = random.below(self.nats.servers.len() as u64) as usize;
                 self.nats.servers[number].kill();
                 self.nats.servers[number].again()?;
                 format!("n{number} killed")
             }
-            4 => {
+            Fault::Drained => {
                 let drain = format!("/v1/cluster/drains/{name}");
                 self.admin(chosen)?.ask("PUT", &drain, b"")?;
                 self.elsewhere(site, random, chosen)?;
                 self.admin(chosen)?.ask("DELETE", &drain, b"")?;
                 format!("{name} drained")
             }
-            _ => {
+            Fault::Restarted => {
                 self.servers[chosen].take().context("a server")?.stop_whatever_it_logged()?;
                 self.elsewhere(site, random, chosen)?;
                 self.servers[chosen] = Some(self.members[chosen].start.clone().start()?);
@@ -152,13 +186,19 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Every server sees all of them, and the tenant is where it is to be.
+    /// Every server has seen a beat of all of them since, and the tenant is where it is to be: NATS works again, and leases that
+    /// it let run out have run out.
+    #[expect(clippy::disallowed_methods, reason = "what is seen is told by its age")]
     fn settle(&self) -> Result<()> {
+        let begun = Instant::now();
         for asked in 0..self.members.len() {
             until(|| {
                 let listing = self.listing(asked)?;
                 let tenant = self.tenant(asked)?;
-                let all = listing["nodes"].as_array().is_some_and(|nodes| nodes.len() == self.members.len());
+                let since = begun.elapsed().as_millis() as u64;
+                let seen = |node: &Value| node["silent-ms"].as_u64().is_some_and(|ago| ago < since);
+                let nodes = listing["nodes"].as_array().context("nodes")?;
+                let all = nodes.len() == self.members.len() && nodes.iter().all(seen);
                 let home = tenant["node"].is_string() && tenant["node"] == tenant["home"] && tenant["next"].is_null();
                 Ok(all && home && self.serves(asked))
             })
@@ -195,8 +235,12 @@ impl Cluster<'_> {
         Ok(())
     }
 
+    /// Whether a change that it is sent is stored.
     fn serves(&self, asked: usize) -> bool {
-        self.server(asked).is_ok_and(|server| Admin::new(server.admin, TENANT, INGEST_KEY).offset("probe").is_ok())
+        let Ok(server) = self.server(asked) else { return false };
+        let posted =
+            Admin::new(server.admin, TENANT, INGEST_KEY).post(&json!({ "changes": [delivered(PROBED, "s", 1)] }));
+        posted.is_ok_and(|answer| answer.head.status == 200)
     }
 
     fn owner(&self) -> Result<usize> {
