@@ -54,16 +54,18 @@ impl Browser {
 
     /// Waits until an expression in the page is true.
     pub async fn until(&self, expression: &str) -> Result<()> {
-        let script = format!(
-            "const done = arguments[0]; (function look() {{ if ({expression}) done(true); else setTimeout(look, 20); }})()"
-        );
-        match self.client.execute_async(&script, vec![]).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let text = self.ask("return document.body.innerText").await.unwrap_or_default();
-                bail!("{expression} does not come true: {error}\n{text}")
+        let script = format!("return Boolean({expression})");
+        let comes_true = async {
+            // A page that loads meanwhile answers with an error, or not as it will once it is there.
+            while !matches!(self.client.execute(&script, vec![]).await, Ok(Value::Bool(true))) {
+                tokio::task::yield_now().await;
             }
+        };
+        if tokio::time::timeout(PATIENCE, comes_true).await.is_ok() {
+            return Ok(());
         }
+        let text = self.ask("return document.body.innerText").await.unwrap_or_default();
+        bail!("{expression} does not come true\n{text}")
     }
 
     /// Presses keys, wherever the focus is.

@@ -70,6 +70,8 @@ struct Past {
     now: u64,
     /// See [`crate::journal::SeatFacts::regressed`].
     regressed: bool,
+    /// It has inputs that were given up.
+    late: bool,
 }
 
 impl Actor {
@@ -142,13 +144,12 @@ impl Actor {
         if !result.as_ref().is_err_and(may_pass) {
             self.take_over = None;
         }
-        let known = self.sequence;
         let adopted = result.and_then(|recovered| self.adopt(recovered));
         match (adopted, then) {
             (Ok(past), Then::Begin(beginning)) => self.begin(beginning, past),
-            (Ok(_), then) => {
-                if self.sequence > known {
-                    self.make_up_for_late(known);
+            (Ok(past), then) => {
+                if past.late {
+                    self.make_up_for_late();
                 }
                 self.go_on_with(then);
             }
@@ -166,14 +167,9 @@ impl Actor {
 
     /// Appends that were given up were stored after all, and nothing of what they brought has left. So whoever waits is told
     /// to come again: the plugin would count what it never sent.
-    fn make_up_for_late(&mut self, known: u64) {
+    fn make_up_for_late(&mut self) {
         let tenant = &*self.parts.history.seat.tenant;
-        tracing::warn!(
-            tenant,
-            after = known,
-            through = self.sequence,
-            "appends that were given up were stored after all"
-        );
+        tracing::warn!(tenant, sequence = self.sequence, "appends that were given up were stored after all");
         self.feed_own(Input::Restarted(Restart { down_ms: 0, regressed: false }));
     }
 
@@ -195,6 +191,7 @@ impl Actor {
             (self.committed, self.sent) = (sequence, sequence);
             self.statistics().sequence = sequence;
         }
+        let late = sequence > self.sequence;
         self.sequence = sequence;
         self.offsets = offsets;
         self.settings = settings;
@@ -222,7 +219,7 @@ impl Actor {
             self.snapshots.found(newest.sequence);
         }
         self.snapshots.replayed(bytes);
-        Ok(Past { now, regressed: facts.is_some_and(|facts| facts.regressed) })
+        Ok(Past { now, regressed: facts.is_some_and(|facts| facts.regressed), late })
     }
 
     /// After every load: requests that only the host knows are closed, unless the rest of their answer waits in the
