@@ -17,7 +17,7 @@ use crate::killed::{random, variable};
 use crate::{PROGRAM, cheap_hash};
 
 /// How long a lease lasts here, in seconds.
-const LEASE: u64 = 2;
+const LEASE: u64 = 5;
 
 /// A node of this name, whose journal these servers of NATS keep so many times.
 fn node(name: &str, servers: &[String], replicas: usize) -> Result<Start> {
@@ -169,4 +169,4 @@ fn whatever_happens_to_nodes_nothing_is_lost_or_told_twice() -> Result<()> {
 }
 
 /// How much happens in a round.
-const FAULTS: u64 = 3;
+const FAULTS: u64 = 2;
