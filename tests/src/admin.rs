@@ -76,11 +76,16 @@ impl Admin {
 
     /// Waits until a figure is this.
     pub fn until_figure(&self, name: &str, expected: u64) -> Result<()> {
-        // Each attempt is a connection and an answer of its own, so these are many seconds.
-        let reached = |_| self.figure(name).map(|figure| figure == expected);
-        let reached = (0..20_000).map(reached).find(|reached| !matches!(reached, Ok(false)));
-        ensure!(reached.transpose()? == Some(true), "{name} is {}, never {expected}", self.figure(name)?);
+        let reached = self.until(|| self.figure(name).map(|figure| figure == expected))?;
+        ensure!(reached, "{name} is {}, never {expected}", self.figure(name)?);
         Ok(())
+    }
+
+    /// Asks again until this is true, and tells whether it ever was.
+    pub fn until(&self, mut is_true: impl FnMut() -> Result<bool>) -> Result<bool> {
+        // Each attempt is a connection and an answer of its own, so these are many seconds.
+        let reached = (0..20_000).map(|_| is_true()).find(|reached| !matches!(reached, Ok(false)));
+        Ok(reached.transpose()? == Some(true))
     }
 
     /// How often a limit of the clients' listener has refused something.
