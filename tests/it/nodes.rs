@@ -1,6 +1,7 @@
 //! Several servers that share tenants: a client at any of them is served, and goes on when its server is another.
 
 use anyhow::{Context, Result, ensure};
+use async_nats::jetstream;
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::Client;
 use postbell_tests::http::{Connection, request};
@@ -25,7 +26,7 @@ fn node(name: &str, servers: &[String], replicas: usize) -> Result<Start> {
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = '{ADMIN_KEY}'\n\
          snapshot-inputs = 20\n\
-         [cluster]\nnode = '{name}'\nservers = [{}]\nreplicas = {replicas}\nlease-seconds = {LEASE}\nappend-seconds = 5\n\
+         [cluster]\nnode = '{name}'\nservers = [{}]\nreplicas = {replicas}\nlease-seconds = {LEASE}\nappend-seconds = 5\nchanges = true\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
          ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n",
@@ -132,6 +133,42 @@ fn a_node_is_emptied_before_it_is_stopped() -> Result<()> {
     ensure!(unknown.code == 1 && unknown.stderr.contains("no node `nobody`"), "{unknown:?}");
     ensure!(asked(&["drain", name, "--end"])?.code == 0);
     Ok(())
+}
+
+/// A change that a source publishes to NATS is applied once, by whichever node has the tenant.
+#[test]
+fn what_is_published_is_applied_once_by_the_node_that_has_the_tenant() -> Result<()> {
+    let nats = Nats::start()?;
+    let [(owner, name), (other, _)] = two(&nats)?;
+    let (pulled, mut watermark) = alice(&other).subscribe_pull()?;
+    let applied = |offset| until(|| Ok(source(&other).offset("test").is_ok_and(|expected| expected == offset)));
+    publish(&nats, &batch("m1", 0).to_string())?;
+    applied(1)?;
+    publish(&nats, &batch("m1", 0).to_string())?;
+    publish(&nats, "no JSON")?;
+    publish(&nats, &batch("far ahead", 7).to_string())?;
+    publish(&nats, &batch("m2", 1).to_string())?;
+    applied(2)?;
+    let url = format!("http://{}", other.admin);
+    let drained = run(PROGRAM, ["cluster", "drain", name, "--url", &url, "--key", ADMIN_KEY])?;
+    ensure!(drained.code == 0, "{drained:?}");
+    publish(&nats, &batch("m3", 2).to_string())?;
+    applied(3)?;
+    let events = alice(&other).all_events(&pulled, &mut watermark)?;
+    ensure!(events.iter().filter(|event| event.kind == "NewMailEvent").count() == 3, "{events:?}");
+    let log = owner.stop_whatever_it_logged()?;
+    ensure!(log.matches("a message of a source's was not applied").count() == 2, "{log}");
+    Ok(())
+}
+
+/// Publishes a message for the tenant, and waits until it is stored.
+fn publish(nats: &Nats, message: &str) -> Result<()> {
+    let (url, message) = (nats.url(""), message.to_owned());
+    tokio::runtime::Runtime::new()?.block_on(async move {
+        let context = jetstream::new(async_nats::connect(url).await?);
+        context.publish("postbell.changes.example=2eorg", message.into()).await?.await?;
+        Ok(())
+    })
 }
 
 /// A server that is in no cluster says so.

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -57,6 +58,11 @@ impl Nats {
     /// Starts it again where it was.
     pub fn again(&mut self) -> Result<()> {
         self.run("127.0.0.1", self.port.into())
+    }
+
+    /// The processor time that it has used so far.
+    pub fn processor_time(&self) -> Result<Duration> {
+        self.process.as_ref().context("it does not run")?.processor_time()
     }
 
     /// Stops its work without ending it, as a machine does that hangs.

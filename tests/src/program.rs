@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -225,6 +226,11 @@ impl Server {
         Ok(kilobytes * 1024)
     }
 
+    /// The processor time that it has used so far.
+    pub fn processor_time(&self) -> Result<Duration> {
+        self.process.as_ref().context("the server has ended")?.processor_time()
+    }
+
     /// Stops its work without ending it, as a machine does that hangs.
     pub fn pause(&self) -> Result<()> {
         self.process.as_ref().context("the server has ended")?.signal(Signal::STOP)
@@ -293,6 +299,17 @@ impl Drop for Server {
     }
 }
 
+/// The processor time that all threads of a process have used so far, as Linux counts it: in hundredths of a second.
+pub fn processor_time(process: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("a name in parentheses")?;
+    // After the name: proc_pid_stat(5) counts the time in user mode as 14, and that in the kernel as 15.
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = times.sum::<Result<u64, _>>().context("two times")?;
+    // A tick is a hundredth of a second wherever Linux runs today (USER_HZ).
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// A child process whose output is read as it comes, so that it never blocks on a full pipe.
 #[derive(Debug)]
 pub struct Process {
@@ -303,6 +320,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// As [`processor_time`].
+    pub fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.child.id())
+    }
+
     /// Starts a command whose input the caller has decided.
     pub fn spawn(command: &mut Command) -> Result<Process> {
         let described = format!("{command:?}");

@@ -1,5 +1,6 @@
 //! What it costs that NATS keeps the inputs three times: acknowledged changes per second, beside messages that are published
-//! without anything above them, and beside this machine's disk; and how long a dead node's tenants are without service.
+//! without anything above them, and beside this machine's disk; what a change costs with one, two and three nodes; and how
+//! long a dead node's tenants are without service.
 //!
 //! Three servers of NATS, all on this machine, which sync before they acknowledge. An argument names the part to run.
 
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{State, Stream};
 use postbell::contract::changes::{AccountChanges, Batch};
 use postbell::journal::{DatabaseJournal, DatabaseOptions, JetStreamJournal, JetStreamOptions, Journal, SyncMode};
 use postbell::tenant::{SourceSpan, Tenant};
@@ -17,7 +19,7 @@ use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::histories::delivery;
 use postbell_tests::host_options;
 use postbell_tests::nats::NatsCluster;
-use postbell_tests::program::{Server, Start};
+use postbell_tests::program::{Server, Start, processor_time};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -40,53 +42,103 @@ fn main() -> Result<()> {
     if wanted("changes") {
         changes()?;
     }
+    if wanted("nodes") {
+        nodes()?;
+    }
     if wanted("death") {
         death()?;
     }
     Ok(())
 }
 
-/// One measurement: changes per second, and what NATS kept of them.
-struct Measured {
-    rate: f64,
-    messages: u64,
-    bytes: u64,
+/// Changes per second, and the processor time of a change: here, and in all servers of NATS.
+struct Rate {
+    changes: f64,
+    here: f64,
+    servers: f64,
+}
+
+/// One round, the rivals in turn.
+struct Round {
+    postbell: Rate,
+    published: Rate,
+    /// Each message after the one that its sender believes to be the subject's last, as a journal needs it.
+    expecting: Rate,
+    disk: Rate,
+    /// What NATS kept of a change.
+    bytes: f64,
+}
+
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.postbell.changes / self.published.changes
+    }
 }
 
 fn changes() -> Result<()> {
-    println!("\nAcknowledged changes per second, {TENANTS} tenants, medians of {ROUNDS} rounds, in turn.\n");
     println!(
-        "{:>6} {:>10} {:>10} {:>10} {:>8} {:>14}",
-        "batch", "postbell", "published", "disk", "ratio", "bytes/change"
+        "\nAcknowledged changes per second, and processor time of a change here + in NATS, in us; {TENANTS} tenants, \
+         medians of {ROUNDS} rounds, in turn.\n"
+    );
+    println!(
+        "{:>6} {:>22} {:>22} {:>22} {:>22} {:>6} {:>13}",
+        "batch", "postbell", "published", "expecting the last", "disk", "ratio", "bytes/change"
     );
     for size in [1, 100] {
         let mut rounds = (0..ROUNDS).map(|_| round(size)).collect::<Result<Vec<_>>>()?;
-        rounds.sort_by(|one, other| (one.0.rate / one.1).total_cmp(&(other.0.rate / other.1)));
-        let (whole, published, disk) = &rounds[ROUNDS / 2];
-        let bytes = whole.bytes as f64 / (TENANTS * BATCHES * size) as f64;
-        let ratio = whole.rate / published;
-        println!("{size:>6} {:>10.0} {published:>10.0} {disk:>10.0} {ratio:>8.2} {bytes:>14.0}", whole.rate);
+        rounds.sort_by(|one, other| one.ratio().total_cmp(&other.ratio()));
+        let median = &rounds[ROUNDS / 2];
+        let cell = |rate: &Rate| format!("{:.0} {:.1} + {:.1}", rate.changes, rate.here, rate.servers);
+        println!(
+            "{size:>6} {:>22} {:>22} {:>22} {:>22} {:>6.2} {:>13.0}",
+            cell(&median.postbell),
+            cell(&median.published),
+            cell(&median.expecting),
+            cell(&median.disk),
+            median.ratio(),
+            median.bytes
+        );
     }
     Ok(())
 }
 
-/// Changes per second with everything on NATS, as messages alone, and with everything on the disk.
-fn round(size: usize) -> Result<(Measured, f64, f64)> {
+/// Everything on NATS, as messages alone, and everything on the disk.
+fn round(size: usize) -> Result<Round> {
     let nats = NatsCluster::start()?;
     let servers: Vec<String> = nats.servers.iter().map(|server| server.url("")).collect();
     let runtime = tokio::runtime::Runtime::new()?;
     let journal = connect(&servers)?;
     let stream = runtime.block_on(stream(&servers[0]))?;
-    let whole = {
-        let sent = send_all(&runtime, Arc::new(journal), size)?;
-        let state = runtime.block_on(async { stream.get_info().await })?.state;
-        Measured { rate: sent, messages: state.messages, bytes: state.bytes }
-    };
-    let published = runtime.block_on(publish(&servers, &whole, size))?;
+    let postbell = rate(size, &nats, || send_all(&runtime, Arc::new(journal), size))?;
+    let state = runtime.block_on(async { stream.get_info().await })?.state;
+    let published = |expecting| runtime.block_on(publish(&servers, &state, expecting));
+    let [plain, expecting] = [false, true].map(|expecting| rate(size, &nats, || published(expecting)));
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let options = DatabaseOptions { sync: SyncMode::Always, repairing: None };
-    let disk = send_all(&runtime, Arc::new(DatabaseJournal::open(&folder.path().join("journal"), options)?), size)?;
-    Ok((whole, published, disk))
+    let journal = DatabaseJournal::open(&folder.path().join("journal"), options)?;
+    let disk = rate(size, &nats, || send_all(&runtime, Arc::new(journal), size))?;
+    Ok(Round {
+        postbell,
+        published: plain?,
+        expecting: expecting?,
+        disk,
+        bytes: state.bytes as f64 / (TENANTS * BATCHES * size) as f64,
+    })
+}
+
+/// What becomes of work that takes so long. Messages that were not sent because changes wait for each other are counted as if
+/// they were.
+fn rate(size: usize, nats: &NatsCluster, work: impl FnOnce() -> Result<Duration>) -> Result<Rate> {
+    let used = || -> Result<(Duration, Duration)> {
+        let servers = nats.servers.iter().map(|server| server.processor_time()).sum::<Result<Duration>>()?;
+        Ok((processor_time(std::process::id())?, servers))
+    };
+    let changes = (TENANTS * BATCHES * size) as f64;
+    let before = used()?;
+    let took = work()?;
+    let after = used()?;
+    let each = |after: Duration, before: Duration| (after - before).as_secs_f64() * 1e6 / changes;
+    Ok(Rate { changes: changes / took.as_secs_f64(), here: each(after.0, before.0), servers: each(after.1, before.1) })
 }
 
 /// As soon as the servers have elected who leads.
@@ -105,24 +157,30 @@ async fn stream(server: &str) -> Result<Stream> {
     Ok(context.get_stream("postbell-0").await?)
 }
 
-/// As many messages of the same size, each tenant's one after the other; in changes per second.
-async fn publish(servers: &[String], like: &Measured, size: usize) -> Result<f64> {
+/// As many messages of the same size, each tenant's one after the other.
+async fn publish(servers: &[String], like: &State, expecting: bool) -> Result<Duration> {
     let context = jetstream::new(async_nats::connect(servers.to_vec()).await?);
+    let name = if expecting { "expecting" } else { "plain" };
     let config = jetstream::stream::Config {
-        name: "plain".into(),
-        subjects: vec!["plain.>".into()],
+        name: name.into(),
+        subjects: vec![format!("{name}.>")],
         num_replicas: 3,
         ..jetstream::stream::Config::default()
     };
     context.create_stream(config).await?;
-    let (each, payload) = (like.messages as usize / TENANTS, like.bytes / like.messages.max(1));
-    let payload = bytes::Bytes::from(vec![b'x'; usize::try_from(payload)?]);
+    let payload = bytes::Bytes::from(vec![b'x'; usize::try_from(like.bytes / like.messages)?]);
+    let each = like.messages / TENANTS as u64;
     let (begun, mut publishers) = (now(), JoinSet::new());
     for number in 0..TENANTS {
         let (context, payload) = (context.clone(), payload.clone());
         publishers.spawn(async move {
+            let mut last = 0;
             for _ in 0..each {
-                context.publish(format!("plain.{number}"), payload.clone()).await?.await?;
+                let mut message = PublishMessage::build().payload(payload.clone());
+                if expecting {
+                    message = message.expected_last_subject_sequence(last);
+                }
+                last = context.send_publish(format!("{name}.{number}"), message).await?.await?.sequence;
             }
             Ok::<_, async_nats::Error>(())
         });
@@ -130,12 +188,11 @@ async fn publish(servers: &[String], like: &Measured, size: usize) -> Result<f64
     while let Some(published) = publishers.join_next().await {
         published?.map_err(|error| anyhow::anyhow!(error))?;
     }
-    // What was not sent in as many messages, because it waited for each other, is counted as if it was.
-    Ok((TENANTS * BATCHES * size) as f64 / begun.elapsed().as_secs_f64())
+    Ok(begun.elapsed())
 }
 
 /// Every tenant's next batch is sent when the last is acknowledged.
-fn send_all(runtime: &tokio::runtime::Runtime, journal: Arc<dyn Journal>, size: usize) -> Result<f64> {
+fn send_all(runtime: &tokio::runtime::Runtime, journal: Arc<dyn Journal>, size: usize) -> Result<Duration> {
     let host = Host::new(HostOptions { journal, instances: 100, ..host_options() })?;
     let plugin = host.load(postbell::plugin::bundled())?;
     let settings = vec![("domains".to_owned(), "example.org".to_owned())];
@@ -162,7 +219,7 @@ fn send_all(runtime: &tokio::runtime::Runtime, journal: Arc<dyn Journal>, size: 
         }
         Ok::<_, anyhow::Error>(())
     })?;
-    Ok((TENANTS * BATCHES * size) as f64 / begun.elapsed().as_secs_f64())
+    Ok(begun.elapsed())
 }
 
 fn batch(number: usize, size: usize) -> Batch {
@@ -186,15 +243,7 @@ fn death() -> Result<()> {
 
 fn one_death() -> Result<Duration> {
     let nats = NatsCluster::start()?;
-    let servers: Vec<String> = nats.servers.iter().map(|server| format!("'{}'", server.url(""))).collect();
-    let node = |name: &str| -> Result<Server> {
-        let configuration = format!(
-            "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'key'\n\
-             [cluster]\nnode = '{name}'\nservers = [{}]\n[[tenant]]\nname = 'example.org'\ndomains = ['example.org']\n",
-            servers.join(", ")
-        );
-        Start::configured(PROGRAM, &configuration)?.start()
-    };
+    let node = |name: &str| node(&nats, name, &["example.org".to_owned()]);
     let (one, two) = (node("a")?, node("b")?);
     let admin = |server: &Server| Admin::new(server.admin, "example.org", "key");
     let placed = |server: &Server| -> Result<Value> {
@@ -206,7 +255,7 @@ fn one_death() -> Result<Duration> {
     })?;
     let (owner, other) = if placed(&two)?["node"] == "a" { (one, two) } else { (two, one) };
     let batch = |id: &str, offset: u64| json!({"source": "s", "offset": offset, "changes": [delivered("alice@example.org", id, 1)]});
-    ensure!(admin(&other).post(&batch("m1", 0))?.head.status == 200);
+    postbell_tests::until(|| Ok(admin(&other).post(&batch("m1", 0))?.head.status == 200))?;
     owner.kill_whatever_it_logged();
     let died = now();
     postbell_tests::until(|| Ok(admin(&other).post(&batch("m2", 1))?.head.status == 200))
@@ -214,6 +263,101 @@ fn one_death() -> Result<Duration> {
     let time = died.elapsed();
     other.stop_whatever_it_logged()?;
     Ok(time)
+}
+
+/// A server that shares these tenants with others.
+fn node(nats: &NatsCluster, name: &str, tenants: &[String]) -> Result<Server> {
+    let servers: Vec<String> = nats.servers.iter().map(|server| format!("'{}'", server.url(""))).collect();
+    let tenants = tenants.iter().map(|tenant| format!("[[tenant]]\nname = '{tenant}'\ndomains = ['{tenant}']\n"));
+    let configuration = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = 'key'\n\
+         [cluster]\nnode = '{name}'\nservers = [{}]\n{}",
+        servers.join(", "),
+        tenants.collect::<String>()
+    );
+    Start::configured(PROGRAM, &configuration)?.start()
+}
+
+/// What the nodes of a cluster, all on this machine, need for a change that is posted to any of them.
+fn nodes() -> Result<()> {
+    println!(
+        "\nChanges posted to any node, {TENANTS} tenants; processor time of all nodes, and of all servers of NATS.\n"
+    );
+    let heads = ("nodes", "batch", "changes/s", "nodes, us", "NATS, us", "bytes kept");
+    println!("{:>6} {:>6} {:>10} {:>10} {:>10} {:>11}", heads.0, heads.1, heads.2, heads.3, heads.4, heads.5);
+    for size in [1, 100] {
+        for count in 1..=NODES.len() {
+            let cost = with_nodes(&NODES[..count], size)?;
+            let (nodes, servers) = (cost.nodes.as_secs_f64() * 1e6, cost.servers.as_secs_f64() * 1e6);
+            let changes = (TENANTS * BATCHES * size) as f64;
+            println!(
+                "{count:>6} {size:>6} {:>10.0} {:>10.1} {:>10.1} {:>11.0}",
+                changes / cost.time.as_secs_f64(),
+                nodes / changes,
+                servers / changes,
+                cost.bytes as f64 / changes
+            );
+        }
+    }
+    Ok(())
+}
+
+const NODES: [&str; 3] = ["a", "b", "c"];
+
+struct Cost {
+    time: Duration,
+    nodes: Duration,
+    servers: Duration,
+    bytes: u64,
+}
+
+fn with_nodes(names: &[&str], size: usize) -> Result<Cost> {
+    let nats = NatsCluster::start()?;
+    let tenants: Vec<String> = (0..TENANTS).map(|number| format!("t{number}.example")).collect();
+    let nodes = names.iter().map(|name| node(&nats, name, &tenants)).collect::<Result<Vec<_>>>()?;
+    for server in &nodes {
+        postbell_tests::until(|| {
+            let listing = Admin::new(server.admin, "", "key").ask("GET", "/v1/cluster", b"")?.body;
+            let listing: Value = serde_json::from_str(&listing)?;
+            let placed = listing["tenants"].as_array().context("tenants")?;
+            let home = |tenant: &Value| tenant["node"].is_string() && tenant["node"] == tenant["home"];
+            Ok(placed.len() == TENANTS && placed.iter().all(|tenant| home(tenant) && tenant["next"].is_null()))
+        })?;
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let stream = runtime.block_on(stream(&nats.servers[0].url("")))?;
+    let used = || -> Result<(Duration, Duration, u64)> {
+        let nodes = nodes.iter().map(Server::processor_time).sum::<Result<Duration>>()?;
+        let servers = nats.servers.iter().map(|server| server.processor_time()).sum::<Result<Duration>>()?;
+        Ok((nodes, servers, runtime.block_on(async { stream.get_info().await })?.state.bytes))
+    };
+    let (before, begun) = (used()?, now());
+    std::thread::scope(|scope| {
+        let post = |(number, tenant): (usize, &String)| {
+            let admins: Vec<Admin> = nodes.iter().map(|server| Admin::new(server.admin, tenant, "key")).collect();
+            scope.spawn(move || post_all(&admins, number, size))
+        };
+        let posting: Vec<_> = tenants.iter().enumerate().map(post).collect();
+        posting.into_iter().try_for_each(|posting| posting.join().expect("no panic"))
+    })?;
+    let (time, after) = (begun.elapsed(), used()?);
+    for server in nodes {
+        server.stop_whatever_it_logged()?;
+    }
+    Ok(Cost { time, nodes: after.0 - before.0, servers: after.1 - before.1, bytes: after.2 - before.2 })
+}
+
+/// A tenant's batches, each to the next node, when the last is acknowledged.
+fn post_all(admins: &[Admin], number: usize, size: usize) -> Result<()> {
+    for round in 0..BATCHES {
+        let changes: Vec<Value> = (0..size)
+            .map(|change| delivered(&format!("user@t{number}.example"), &format!("m{round}-{change}"), 1))
+            .collect();
+        let answer = admins[(number + round) % admins.len()]
+            .post(&json!({"source": "s", "offset": round * size, "changes": changes}))?;
+        ensure!(answer.head.status == 200, "{answer:?}");
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "it measures")]

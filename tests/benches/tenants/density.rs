@@ -27,12 +27,13 @@ const WAKES: usize = 5_000;
 pub fn open() {
     let (open, folder) = (number("POSTBELL_OPEN", 10_000), folder());
     let journal = database(&folder, "open.redb", SyncMode::Every(50));
-    println!("\nTenants with one subscription each.\n");
+    println!("\nTenants, each with no state first, then with one subscription.\n");
     let before = resident_kib();
     let (host, tenants) = start(journal, open, open);
+    let each = || (resident_kib() - before) as f64 / open as f64;
+    let empty = each();
     subscribe_each(&tenants, &mut Vec::new());
-    let each = (resident_kib() - before) as f64 / open as f64;
-    println!("{open} open tenants: {each:.1} KiB each, {} instances", host.instances());
+    println!("{open} open tenants: {empty:.1}, {:.1} KiB each, {} instances", each(), host.instances());
 }
 
 /// Most of them asleep; then the same again, in another process.
