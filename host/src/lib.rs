@@ -392,6 +392,12 @@ impl Host {
         self.inner.library.refusals()
     }
 
+    /// Where it takes its time from.
+    #[cfg(feature = "program")]
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.inner.options.clock
+    }
+
     /// Whether a plugin takes these settings, as far as a new tenant goes.
     ///
     /// # Errors

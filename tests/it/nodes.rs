@@ -161,6 +161,55 @@ fn what_is_published_is_applied_once_by_the_node_that_has_the_tenant() -> Result
     Ok(())
 }
 
+/// A clock that is an hour ahead is told of, and what moves to it and back is served.
+#[test]
+fn clocks_that_are_apart_are_told_of_and_lose_nothing() -> Result<()> {
+    let nats = Nats::start()?;
+    let servers = [nats.url("")];
+    let right = node("a", &servers, 1)?.start()?;
+    let ahead = node("b", &servers, 1)?
+        .environment("LD_PRELOAD", fake_time()?)
+        .environment("FAKETIME", "+1h")
+        .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start()?;
+    let url = format!("http://{}", right.admin);
+    let asked = |arguments: &[&str]| {
+        let end = ["--url", &url, "--key", ADMIN_KEY];
+        let done = run(PROGRAM, ["cluster"].iter().chain(arguments).chain(&end).copied())?;
+        ensure!(done.code == 0, "{done:?}");
+        Ok(done.stdout)
+    };
+    until(|| Ok(asked(&["status"])?.lines().any(|line| line.starts_with("node b:") && line.contains(" s ahead"))))?;
+    // Each way once, with changes before and after.
+    asked(&["drain", "b"])?;
+    until(|| Ok(source(&right).post(&batch("m1", 0))?.head.status == 200))?;
+    asked(&["drain", "b", "--end"])?;
+    asked(&["drain", "a"])?;
+    until(|| Ok(source(&right).post(&batch("m2", 1))?.head.status == 200))?;
+    let (pulled, mut watermark) = alice(&right).subscribe_pull()?;
+    ensure!(source(&right).post(&batch("m3", 2))?.head.status == 200);
+    asked(&["drain", "a", "--end"])?;
+    asked(&["drain", "b"])?;
+    until(|| Ok(source(&right).post(&batch("m4", 3))?.head.status == 200))?;
+    let events = alice(&right).all_events(&pulled, &mut watermark)?;
+    ensure!(events.iter().filter(|event| event.kind == "NewMailEvent").count() == 2, "{events:?}");
+    ensure!(source(&right).offset("test")? == 4);
+    let logs = [right.stop_whatever_it_logged()?, ahead.stop_whatever_it_logged()?];
+    ensure!(logs.iter().all(|log| log.contains("its clock and this machine's are apart")), "{logs:?}");
+    Ok(())
+}
+
+/// What makes a program believe in another time.
+fn fake_time() -> Result<&'static str> {
+    const PLACES: [&str; 3] = [
+        "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+        "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+        "/usr/lib64/faketime/libfaketime.so.1",
+    ];
+    let there = PLACES.into_iter().find(|place| std::path::Path::new(place).exists());
+    there.context("libfaketime is missing: `make setup` installs it")
+}
+
 /// Publishes a message for the tenant, and waits until it is stored.
 fn publish(nats: &Nats, message: &str) -> Result<()> {
     let (url, message) = (nats.url(""), message.to_owned());

@@ -50,6 +50,8 @@ pub struct NodeListing {
     pub admin: String,
     /// How long ago its last beat was seen, in milliseconds.
     pub silent_ms: u64,
+    /// How far its clock is ahead of that of the node that was asked, in milliseconds.
+    pub clock_ahead_ms: i64,
     /// Its tenants are to go to others.
     pub draining: bool,
     /// How many tenants it had at its last beat.
@@ -78,11 +80,12 @@ pub struct Placed {
 impl ClusterListing {
     pub(super) fn of(keeper: &Keeper) -> ClusterListing {
         let view = keeper.view().read().expect("nothing panics while this lock is held");
-        let node = |Status { name, node, silent, drains }| NodeListing {
+        let node = |Status { name, node, silent, ahead, drains }| NodeListing {
             node: name,
             clients: node.clients,
             admin: node.admin,
             silent_ms: silent,
+            clock_ahead_ms: ahead,
             draining: drains,
             tenants: node.tenants,
             uncommitted: node.uncommitted,

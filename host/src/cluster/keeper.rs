@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::ownership::{amend, mark_ready};
 use super::registry::{News, Registry, RegistryError};
-use super::view::{Local, Shared, Step, View, drain_key, node_key, tenant_key};
+use super::view::{Local, Moment, Shared, Step, View, drain_key, node_key, tenant_key};
 use super::{Membership, Node, Owner};
 use crate::Host;
 use crate::clock::since_boot;
@@ -251,8 +252,15 @@ impl Task {
     }
 
     fn hear(&mut self, news: &News) {
-        let now = now();
-        self.view_mut().apply(news, now);
+        let now = Moment { since_boot: now(), clock: self.parts.host.clock().wall() };
+        let apart = self.view_mut().apply(news, now);
+        if let Some((node, ahead_ms)) = apart {
+            tracing::warn!(
+                node,
+                ahead_ms,
+                "its clock and this machine's are apart: what tenants wait for comes early or late when they move"
+            );
+        }
     }
 
     fn keep(&mut self, kept: Kept) {
@@ -603,6 +611,7 @@ impl Task {
             tenants: self.here().count() as u64,
             uncommitted,
             moves: self.moves.load(Ordering::Relaxed),
+            clock: self.parts.host.clock().wall(),
         }
     }
 
@@ -645,50 +654,4 @@ fn last_used(host: &Host, tenant: &Tenant) -> Option<u64> {
         }
     });
     used.max()
-}
-
-/// Changes what the bucket says of a tenant, as long as this node has it.
-async fn amend(
-    registry: &Registry,
-    tenant: &str,
-    own: &Owner,
-    change: impl Fn(&mut Owner),
-) -> Result<(Owner, u64), RegistryError> {
-    write_over(registry, tenant, |owner| {
-        let mine = owner.node == own.node && owner.incarnation == own.incarnation;
-        mine.then(|| {
-            let mut changed = owner.clone();
-            change(&mut changed);
-            changed
-        })
-    })
-    .await
-}
-
-/// Says that this node is prepared, as long as it is to have the tenant next.
-async fn mark_ready(registry: &Registry, tenant: &str, own: &str) -> Result<(Owner, u64), RegistryError> {
-    write_over(registry, tenant, |owner| {
-        (owner.next.as_deref() == Some(own)).then(|| Owner { ready: true, ..owner.clone() })
-    })
-    .await
-}
-
-/// Owner and next node write the same key: whoever comes second looks again.
-async fn write_over(
-    registry: &Registry,
-    tenant: &str,
-    changed: impl Fn(&Owner) -> Option<Owner>,
-) -> Result<(Owner, u64), RegistryError> {
-    let key = tenant_key(tenant);
-    for _ in 0..8 {
-        let Some((owner, revision)) = registry.read::<Owner>(&key).await? else { return Err(RegistryError::Conflict) };
-        let Some(changed) = changed(&owner) else { return Err(RegistryError::Conflict) };
-        match registry.replace(&key, &changed, revision).await {
-            Ok(revision) => return Ok((changed, revision)),
-            // It was read from a server that lags, or it has changed since.
-            Err(RegistryError::Conflict) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(RegistryError::Conflict)
 }

@@ -9,12 +9,14 @@
 //! A node's leases last from the moment before its last beat was sent, shorter than the others wait. Whoever has seen the
 //! same revision of a node's key for that long, by the time since its own machine's start, removes just that revision: if
 //! that succeeds, there was no beat since, and no lease is left. A node that finds its key removed has lost everything, and
-//! comes again as another life of itself. No clock is compared with another one, and no lock is held.
+//! comes again as another life of itself. No lease depends on what two clocks say, and no lock is held. Clocks that are apart
+//! are told of all the same: a tenant that moves to a clock that is ahead finds what it waits for overdue.
 //!
 //! All this is a hint. What is appended for a tenant is fenced by the journal, whoever believes to have it.
 
 mod changes;
 mod keeper;
+mod ownership;
 mod placement;
 mod registry;
 mod view;
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use changes::Changes;
 pub use keeper::{Keeper, KeeperParts, Kept};
 pub use registry::{Registry, RegistryError};
-pub use view::{Peer, Shared, Status, TenantStatus, View};
+pub use view::{Peer, Shared, Status, TenantStatus, View, is_apart};
 
 /// How a process takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Membership {
 
 /// A process that serves, as it says itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", default)]
 pub struct Node {
     /// Tells this life of the node from every other.
     pub incarnation: u64,
@@ -74,6 +76,8 @@ pub struct Node {
     pub uncommitted: u64,
     /// How many tenants it has given to other nodes in this life.
     pub moves: u64,
+    /// What its clock said at this beat, in milliseconds since the Unix epoch.
+    pub clock: u64,
 }
 
 /// Who has a tenant.

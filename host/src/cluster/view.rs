@@ -28,6 +28,23 @@ pub struct View {
     drains: BTreeSet<String>,
 }
 
+/// When something was seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// In milliseconds since this machine's start.
+    pub(super) since_boot: u64,
+    /// In milliseconds since the Unix epoch.
+    pub(super) clock: u64,
+}
+
+/// How far a clock may be ahead of or behind another one, in milliseconds.
+const APART: u64 = 60_000;
+
+/// Whether a clock that is so far ahead is worth a word.
+pub fn is_apart(ahead: i64) -> bool {
+    ahead.unsigned_abs() > APART
+}
+
 /// A node, and since when it was not seen to change.
 #[derive(Debug)]
 struct Seen {
@@ -35,6 +52,8 @@ struct Seen {
     revision: u64,
     /// In milliseconds since this machine's start.
     at: u64,
+    /// How far its clock was ahead of this machine's when a beat of it came, in milliseconds; none: no beat came yet.
+    ahead: Option<i64>,
     /// Gone once this life of the node is.
     lives: watch::Sender<()>,
 }
@@ -59,6 +78,8 @@ pub struct Status {
     pub node: Node,
     /// How long ago its last beat was seen, in milliseconds.
     pub silent: u64,
+    /// How far its clock is ahead of this machine's, in milliseconds, as far as its beats tell.
+    pub ahead: i64,
     /// Its tenants are to go to other nodes.
     pub drains: bool,
 }
@@ -111,10 +132,16 @@ impl View {
         View { membership, incarnation, nodes, owners, drains }
     }
 
-    /// A key has changed; what cannot be read counts as not there.
-    pub(super) fn apply(&mut self, news: &News, now: u64) {
+    /// A key has changed; what cannot be read counts as not there. The clock of a node that is found to be apart from this
+    /// machine's is told of: its name, and how far it is ahead, in milliseconds.
+    pub(super) fn apply(&mut self, news: &News, now: Moment) -> Option<(String, i64)> {
         if let Some(node) = news.key.strip_prefix(NODES).and_then(unescaped) {
-            self.note_node(node, read(news), news.revision, now);
+            let before = self.ahead(&node);
+            self.note_node(node.clone(), read(news), news.revision, now);
+            return self
+                .ahead(&node)
+                .filter(|ahead| is_apart(*ahead) && !before.is_some_and(is_apart))
+                .map(|it| (node, it));
         } else if let Some(tenant) = news.key.strip_prefix(TENANTS).and_then(unescaped) {
             self.note_owner(&tenant, read(news), news.revision);
         } else if let Some(node) = news.key.strip_prefix(DRAINS).and_then(unescaped) {
@@ -123,17 +150,24 @@ impl View {
                 None => drop(self.drains.remove(&node)),
             }
         }
+        None
     }
 
-    fn note_node(&mut self, name: String, node: Option<Node>, revision: u64, now: u64) {
+    fn ahead(&self, node: &str) -> Option<i64> {
+        self.nodes.get(node)?.ahead
+    }
+
+    fn note_node(&mut self, name: String, node: Option<Node>, revision: u64, now: Moment) {
         let known = self.nodes.get_mut(&name);
         match (node, known) {
             (_, Some(seen)) if seen.revision >= revision => {}
             (Some(node), Some(seen)) if seen.node.incarnation == node.incarnation => {
-                (seen.node, seen.revision, seen.at) = (node, revision, now);
+                seen.ahead = Some(node.clock.cast_signed().saturating_sub(now.clock.cast_signed()));
+                (seen.node, seen.revision, seen.at) = (node, revision, now.since_boot);
             }
             (Some(node), _) => {
-                let seen = Seen { node, revision, at: now, lives: watch::Sender::new(()) };
+                // This may be an old one.
+                let seen = Seen { node, revision, at: now.since_boot, ahead: None, lives: watch::Sender::new(()) };
                 self.nodes.insert(name, seen);
             }
             (None, _) => drop(self.nodes.remove(&name)),
@@ -152,7 +186,8 @@ impl View {
 
     /// This node has beaten.
     pub(super) fn note_self(&mut self, name: String, node: Node, revision: u64, at: u64) {
-        self.note_node(name, Some(node), revision, at);
+        let now = Moment { since_boot: at, clock: node.clock };
+        self.note_node(name, Some(node), revision, now);
     }
 
     /// Whether this node has the tenant.
@@ -271,6 +306,7 @@ impl View {
             name: name.clone(),
             node: seen.node.clone(),
             silent: now.saturating_sub(seen.at),
+            ahead: seen.ahead.unwrap_or_default(),
             drains: self.drains.contains(name),
         };
         self.nodes.iter().map(status).collect()
@@ -335,13 +371,32 @@ mod tests {
         let mut view = View::new(Membership::new("a"), 1);
         for (name, incarnation, at) in nodes {
             let node = Node { incarnation: *incarnation, ..Node::default() };
-            view.note_node((*name).into(), Some(node), 1, *at);
+            view.note_node((*name).into(), Some(node), 1, at_boot(*at));
         }
         if let Some((node, incarnation, next, ready)) = owner {
             let owner = Owner { node: node.into(), incarnation, next: next.map(str::to_owned), ready };
             view.note_owner(TENANT, Some(owner), 7);
         }
         view
+    }
+
+    fn at_boot(since_boot: u64) -> Moment {
+        Moment { since_boot, clock: 0 }
+    }
+
+    #[test]
+    fn a_clock_that_is_apart_is_told_of_once_it_is_known_to_be() {
+        let mut view = View::new(Membership::new("a"), 1);
+        let mut beat = |revision, clock| {
+            let node = serde_json::to_vec(&Node { incarnation: 1, clock, ..Node::default() }).expect("JSON");
+            let news = News { key: node_key("b"), value: Some(node.into()), revision };
+            view.apply(&news, Moment { since_boot: 0, clock: 7_200_000 })
+        };
+        // The first that is seen may be an old beat.
+        assert_eq!((beat(1, 3_600_000), beat(2, 7_150_000)), (None, None));
+        assert_eq!((beat(3, 3_600_000), beat(4, 3_600_001)), (Some(("b".into(), -3_600_000)), None));
+        assert_eq!((beat(5, 7_200_000), beat(6, 7_300_000)), (None, Some(("b".into(), 100_000))));
+        assert_eq!(view.nodes(0)[0].ahead, 100_000);
     }
 
     /// One that belongs to `a` where there are `a` and `b`.
@@ -427,13 +482,13 @@ mod tests {
     fn a_beat_that_was_seen_again_is_no_beat() {
         let mut view = view(&[("b", 1, 0)], None);
         let beat = |revision, at, view: &mut View| {
-            view.note_node("b".into(), Some(Node { incarnation: 1, ..Node::default() }), revision, at);
+            view.note_node("b".into(), Some(Node { incarnation: 1, ..Node::default() }), revision, at_boot(at));
             view.nodes(100)[0].silent
         };
         assert_eq!((beat(1, 50, &mut view), beat(2, 60, &mut view), beat(1, 70, &mut view)), (100, 40, 40));
-        view.note_node("b".into(), None, 1, 80);
+        view.note_node("b".into(), None, 1, at_boot(80));
         assert!(view.has_node("b"), "what was removed was written again");
-        view.note_node("b".into(), None, 3, 80);
+        view.note_node("b".into(), None, 3, at_boot(80));
         assert!(!view.has_node("b"));
     }
 
@@ -442,7 +497,7 @@ mod tests {
         let mut view = view(&[("a", 1, 0), ("b", 1, 0)], Some(("b", 1, None, false)));
         let mut peer = view.elsewhere(TENANT).expect("another node has it");
         assert!(peer.lives.has_changed().is_ok());
-        view.note_node("b".into(), Some(Node { incarnation: 2, ..Node::default() }), 2, 0);
+        view.note_node("b".into(), Some(Node { incarnation: 2, ..Node::default() }), 2, at_boot(0));
         assert!(peer.lives.has_changed().is_err() && view.elsewhere(TENANT).is_none());
         peer.lives.mark_unchanged();
     }

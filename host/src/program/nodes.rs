@@ -11,6 +11,7 @@ use super::Failure;
 use super::client::{Client, ServerArgs};
 use super::output::Output;
 use crate::admin::cluster::{ClusterListing, NodeListing, Placed};
+use crate::cluster::is_apart;
 
 /// How long to wait before it is looked again whether a node is empty.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -117,11 +118,16 @@ fn listing(client: &Client) -> Result<ClusterListing, Failure> {
 }
 
 fn line(listed: &NodeListing) -> String {
-    let NodeListing { node, clients, silent_ms, draining, tenants, uncommitted, moves, .. } = listed;
+    let NodeListing { node, clients, silent_ms, clock_ahead_ms, draining, tenants, uncommitted, moves, .. } = listed;
     let draining = if *draining { ", draining" } else { "" };
+    let clock = match clock_ahead_ms / 1_000 {
+        _ if !is_apart(*clock_ahead_ms) => String::new(),
+        ahead @ 0.. => format!(", its clock {ahead} s ahead"),
+        behind => format!(", its clock {} s behind", behind.unsigned_abs()),
+    };
     format!(
         "node {node}: {tenants} tenants, {uncommitted} inputs uncommitted, {moves} moves, seen {silent_ms} ms ago, \
-         {clients}{draining}"
+         {clients}{draining}{clock}"
     )
 }
 

@@ -273,11 +273,22 @@ impl Cluster<'_> {
     }
 
     fn log(&mut self) -> Option<Result<String>> {
-        let logs = self.servers.iter_mut().zip(&self.members).filter_map(|(server, member)| {
-            let log = server.take()?.kill_whatever_it_logged();
-            Some(format!("-- {}\n{log}", member.name))
-        });
-        Some(Ok(logs.collect()))
+        let mut logs = String::new();
+        for number in 0..self.members.len() {
+            let figures = self.figures(number).unwrap_or_else(|error| format!("{error:#}"));
+            let Some(server) = self.servers[number].take() else { continue };
+            let log = server.kill_whatever_it_logged();
+            logs += &format!("-- {}\n{figures}\n{log}", self.members[number].name);
+        }
+        Some(Ok(logs))
+    }
+
+    /// What a server says of itself while it lives: where the tenant is, and the figures that are not zero.
+    fn figures(&self, number: usize) -> Result<String> {
+        let figures = self.admin(number)?.ask("GET", "/metrics", b"")?.body;
+        let told = |line: &&str| !line.starts_with('#') && !line.ends_with(" 0") && !line.contains("_bucket{");
+        let figures: Vec<&str> = figures.lines().filter(told).collect();
+        Ok(format!("{}\n{}", self.tenant(number)?, figures.join("\n")))
     }
 }
 

@@ -146,13 +146,23 @@ impl<'s> Users<'s> {
     ) -> Result<()> {
         let others = usize::from(self.swapper.is_some()) + self.intruders.len();
         thread::scope(|scope| {
-            self.sources.iter_mut().for_each(|source| drop(scope.spawn(|| site.guard(|| source.run()))));
-            self.pollers.iter_mut().for_each(|poller| drop(scope.spawn(|| site.guard(|| poller.run()))));
-            self.listeners.iter_mut().for_each(|listener| drop(scope.spawn(|| site.guard(|| listener.run()))));
-            self.swapper.iter_mut().for_each(|swapper| drop(scope.spawn(|| site.guard(|| swapper.run()))));
-            self.intruders.iter_mut().for_each(|intruder| drop(scope.spawn(|| site.guard(|| intruder.run()))));
-            site.guard(|| torture(server));
-            site.guard(|| site.wait_until_done(SOURCES + CLIENTS + others + 1));
+            for (number, source) in self.sources.iter_mut().enumerate() {
+                scope.spawn(move || site.guard(&format!("source {number}"), || source.run()));
+            }
+            for (poller, account) in self.pollers.iter_mut().zip(ACCOUNTS) {
+                scope.spawn(move || site.guard(&format!("the poller of {account}"), || poller.run()));
+            }
+            for (listener, account) in self.listeners.iter_mut().zip(ACCOUNTS) {
+                scope.spawn(move || site.guard(&format!("the listener of {account}"), || listener.run()));
+            }
+            if let Some(swapper) = &mut self.swapper {
+                scope.spawn(|| site.guard("the swapper", || swapper.run()));
+            }
+            for (number, intruder) in self.intruders.iter_mut().enumerate() {
+                scope.spawn(move || site.guard(&format!("intruder {number}"), || intruder.run()));
+            }
+            site.guard("who does it to the server", || torture(server));
+            site.guard("who waits", || site.wait_until_done(SOURCES + CLIENTS + others + 1));
             if site.has_failed() {
                 // Who still listens hears no more.
                 let log = log(server).transpose();

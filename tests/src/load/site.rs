@@ -1,6 +1,7 @@
 //! Where the server is, as those know who use it: it comes, it is killed, it comes again. And what everybody may know of
 //! everybody else's progress.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
@@ -76,6 +77,8 @@ struct Now {
     closing: bool,
     finished: usize,
     done: usize,
+    /// Who has not come to an end.
+    working: BTreeSet<String>,
     failure: Option<anyhow::Error>,
 }
 
@@ -224,14 +227,21 @@ impl Site {
         }
     }
 
-    /// Keeps the first failure of all; after it nobody waits any more.
-    pub fn guard(&self, work: impl FnOnce() -> Result<()>) {
-        match work() {
-            Ok(()) => self.change(|now| now.done += 1),
-            Err(error) => self.change(|now| {
-                now.failure.get_or_insert(error);
-            }),
-        }
+    /// Keeps the first failure of all; after it nobody waits any more. The name is that of whoever works.
+    pub fn guard(&self, name: &str, work: impl FnOnce() -> Result<()>) {
+        self.change(|now| {
+            now.working.insert(name.to_owned());
+        });
+        let outcome = work();
+        self.change(|now| {
+            now.working.remove(name);
+            match outcome {
+                Ok(()) => now.done += 1,
+                Err(error) => {
+                    now.failure.get_or_insert(error);
+                }
+            }
+        });
     }
 
     /// Whether somebody has failed.
