@@ -10,14 +10,18 @@
 mod relayed;
 mod relays;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{Stream, stream};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts as Head;
 use hyper::{Response, StatusCode};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 pub(super) use self::relayed::framed;
 use self::relayed::{Acknowledge, Relayed};
@@ -119,7 +123,10 @@ impl Peers {
             answered.inspect_err(|error| tracing::warn!(node = name, %error, "the node does not answer")).ok()?;
         let (status, headers) = (response.status(), handed_on(response.headers(), ""));
         let Some(answer) = name_of(&response) else {
-            let whole = response.bytes().await.ok()?;
+            let whole = tokio::select! {
+                whole = response.bytes() => whole.ok()?,
+                _ = lives.changed() => return None,
+            };
             return Some(answer::of_peer(status, headers, AnswerBody::whole(whole)));
         };
         let acknowledge = Acknowledge {
@@ -131,19 +138,22 @@ impl Peers {
         Some(answer::of_peer(status, headers, AnswerBody::parts(relayed)))
     }
 
-    /// Hands a source's or an operator's request on. None: the node does not answer.
-    pub async fn ask_admin(&self, peer: Peer, request: hyper::Request<Body>) -> Option<Response<Body>> {
+    /// Hands a source's or an operator's request on. None: the node does not answer, or is gone before it does.
+    pub async fn ask_admin(&self, mut peer: Peer, request: hyper::Request<Body>) -> Option<Response<Body>> {
         let (head, body) = request.into_parts();
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let headers = handed_on(&head.headers, &peer.node.secret);
         let asked = self.client.request(head.method.clone(), format!("{}{target}", peer.node.admin)).headers(headers);
         let body = reqwest::Body::wrap_stream(body.into_data_stream());
-        let answered = asked.body(body).send().await;
+        let answered = tokio::select! {
+            answered = asked.body(body).send() => answered,
+            _ = peer.lives.changed() => return None,
+        };
         let answered =
             answered.inspect_err(|error| tracing::warn!(node = peer.name, %error, "the node does not answer"));
         let response = answered.ok()?;
         let (status, headers) = (response.status(), handed_on(response.headers(), ""));
-        let mut handed_back = Response::new(Body::from_stream(response.bytes_stream()));
+        let mut handed_back = Response::new(Body::from_stream(chunks(response, peer.lives)));
         (*handed_back.status_mut(), *handed_back.headers_mut()) = (status, headers);
         Some(handed_back)
     }
@@ -162,6 +172,21 @@ impl Peers {
         let status = if known { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
         answer::of_peer(status, HeaderMap::new(), AnswerBody::whole(Vec::new()))
     }
+}
+
+/// What another node answers, for as long as it lives: an answer that it does not end is not taken for whole.
+fn chunks(response: reqwest::Response, lives: watch::Receiver<()>) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some((response, lives)), |state| async move {
+        let (mut response, mut lives) = state?;
+        let chunk = tokio::select! {
+            chunk = response.chunk() => chunk.map_err(io::Error::other),
+            _ = lives.changed() => Err(io::Error::other("the node is gone")),
+        };
+        match chunk {
+            Ok(chunk) => chunk.map(|chunk| (Ok(chunk), Some((response, lives)))),
+            Err(error) => Some((Err(error), None)),
+        }
+    })
 }
 
 /// The headers that go on; with this secret, if there is one.

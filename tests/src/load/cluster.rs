@@ -130,6 +130,7 @@ impl Cluster<'_> {
                 format!("{name} killed")
             }
             Fault::Stopped => {
+                site.delay();
                 self.server(chosen)?.pause()?;
                 self.elsewhere(site, random, chosen)?;
                 self.server(chosen)?.resume()?;
@@ -137,6 +138,7 @@ impl Cluster<'_> {
                 format!("{name} stopped")
             }
             Fault::CutOff => {
+                site.delay();
                 self.members[chosen].links.iter().for_each(Link::cut);
                 self.elsewhere(site, random, chosen)?;
                 self.members[chosen].links.iter().for_each(Link::mend);

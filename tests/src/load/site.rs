@@ -75,6 +75,8 @@ struct Now {
     posted: Offsets,
     acknowledged: Offsets,
     closing: bool,
+    /// A server stood still for a while.
+    delayed: bool,
     finished: usize,
     done: usize,
     /// Who has not come to an end.
@@ -86,6 +88,16 @@ impl Site {
     /// A site without a server, which will make this promise.
     pub fn new(promise: Promise) -> Site {
         Site { promise, now: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// A server stands still: what clients asked it, and gave up, may come to be later.
+    pub fn delay(&self) {
+        self.change(|now| now.delayed = true);
+    }
+
+    /// Whether what clients gave up may come to be.
+    pub fn is_delayed(&self) -> bool {
+        self.now().delayed
     }
 
     /// Whether the server keeps everything.

@@ -27,6 +27,8 @@ pub struct Listener<'s> {
 enum Part {
     Events,
     Silence,
+    /// Another stream has taken over: a request that this client had given up came to be late.
+    TakenOver,
 }
 
 /// Where in each subscription a stream is, by the subscription's id.
@@ -59,6 +61,7 @@ impl<'s> Listener<'s> {
                 Part::Silence if finished => return Ok(Step::Last),
                 Part::Silence if self.site.is_finished() => return Ok(Step::More),
                 Part::Silence => {}
+                Part::TakenOver => return Ok(Step::More),
             }
         }
         Ok(Step::Last)
@@ -78,6 +81,7 @@ impl<'s> Listener<'s> {
         match (message.class.as_str(), message.code.as_str()) {
             ("Success", _) if message.notifications.is_empty() => return Ok(Part::Silence),
             ("Success", _) => {}
+            ("Error", "ErrorNewEventStreamConnectionOpened") if self.site.is_delayed() => return Ok(Part::TakenOver),
             ("Error", "ErrorMissedNotificationEvents") => self.told(life, &message)?,
             ("Error", "ErrorInvalidSubscription") => {
                 self.told(life, &message)?;

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -73,13 +74,15 @@ async fn read(
     mut response: reqwest::Response,
     mut lives: watch::Receiver<()>,
     parts: mpsc::Sender<Result<Part, Closed>>,
-    told: JoinHandle<()>,
+    mut told: JoinHandle<()>,
 ) {
     let mut unread = BytesMut::new();
     loop {
         let chunk = tokio::select! {
             chunk = response.chunk() => chunk.map_err(|error| Closed(format!("the node that has the tenant: {error}"))),
             _ = lives.changed() => Err(Closed("the node that had the tenant is gone".into())),
+            // It would wait for acknowledgements that do not come.
+            _ = &mut told => Err(Closed("the node that has the tenant does not hear what its client has".into())),
             () = parts.closed() => return hang_up(response, told).await,
         };
         match chunk {
@@ -155,7 +158,7 @@ impl Settle for Receipt {
 }
 
 impl Acknowledge {
-    /// Says the latest of what was heard, one after the other.
+    /// Says the latest of what was heard, one after the other, for as long as the other node hears it.
     async fn run(self, mut heard: mpsc::UnboundedReceiver<Has>) {
         while let Some(mut has) = heard.recv().await {
             while let Ok(later) = heard.try_recv() {
@@ -166,9 +169,12 @@ impl Acknowledge {
                 Has::All => "complete".to_owned(),
             };
             let said = self.client.post(format!("{}?{query}", self.url)).header(FORWARDED, self.secret.clone());
-            if let Err(error) = said.send().await {
-                tracing::debug!(%error, "the node that has the tenant does not hear what its client has");
-                return;
+            match said.send().await {
+                Ok(response) if response.status() == StatusCode::NO_CONTENT => {}
+                other => {
+                    let answer = other.map(|response| response.status());
+                    return tracing::debug!(?answer, "the node that has the tenant does not hear what its client has");
+                }
             }
         }
     }
