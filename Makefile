@@ -39,13 +39,8 @@ test-schemas: setup ## run the suite, its answers judged by the dialects' schema
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure native code and component, journal and bare store, waiting clients, swaps, tenants, clusters, real mail servers
-	cargo bench --workspace --bench native_and_component
-	cargo bench --workspace --bench journal
-	cargo bench --workspace --bench waiting
-	cargo bench --workspace --bench tenants
-	cargo bench --workspace --bench cluster
-	cargo bench --workspace --bench live
+bench: setup ## measure everything, or NAME (a folder of tests/benches); SCALE=smoke: only whether it works, in a dev build
+	@scripts/bench $(NAME)
 
 component: build ## write target/postbell-notify.wasm
 	$(POSTBELL) plugin extract target/postbell-notify.wasm

@@ -21,6 +21,7 @@ pub mod native;
 pub mod nats;
 pub mod network;
 pub mod program;
+pub mod scale;
 pub mod schemas;
 pub mod strict_reader;
 pub mod swaps;

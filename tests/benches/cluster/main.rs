@@ -20,6 +20,7 @@ use postbell_tests::histories::delivery;
 use postbell_tests::host_options;
 use postbell_tests::nats::NatsCluster;
 use postbell_tests::program::{Server, Start, processor_time};
+use postbell_tests::scale::scaled;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -29,12 +30,18 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_postbell-under-test");
 const TENANTS: usize = 10;
 
 /// How many batches each is sent.
-const BATCHES: usize = 100;
+fn all_batches() -> usize {
+    scaled(100, 5)
+}
 
-const ROUNDS: usize = 3;
+fn rounds() -> usize {
+    scaled(3, 1)
+}
 
 /// How often a node dies.
-const DEATHS: usize = 5;
+fn deaths() -> usize {
+    scaled(5, 1)
+}
 
 fn main() -> Result<()> {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
@@ -78,16 +85,17 @@ impl Round {
 fn changes() -> Result<()> {
     println!(
         "\nAcknowledged changes per second, and processor time of a change here + in NATS, in us; {TENANTS} tenants, \
-         medians of {ROUNDS} rounds, in turn.\n"
+         medians of {} rounds, in turn.\n",
+        rounds()
     );
     println!(
         "{:>6} {:>22} {:>22} {:>22} {:>22} {:>6} {:>13}",
         "batch", "postbell", "published", "expecting the last", "disk", "ratio", "bytes/change"
     );
     for size in [1, 100] {
-        let mut rounds = (0..ROUNDS).map(|_| round(size)).collect::<Result<Vec<_>>>()?;
+        let mut rounds = (0..rounds()).map(|_| round(size)).collect::<Result<Vec<_>>>()?;
         rounds.sort_by(|one, other| one.ratio().total_cmp(&other.ratio()));
-        let median = &rounds[ROUNDS / 2];
+        let median = &rounds[rounds.len() / 2];
         let cell = |rate: &Rate| format!("{:.0} {:.1} + {:.1}", rate.changes, rate.here, rate.servers);
         println!(
             "{size:>6} {:>22} {:>22} {:>22} {:>22} {:>6.2} {:>13.0}",
@@ -122,7 +130,7 @@ fn round(size: usize) -> Result<Round> {
         published: plain?,
         expecting: expecting?,
         disk,
-        bytes: state.bytes as f64 / (TENANTS * BATCHES * size) as f64,
+        bytes: state.bytes as f64 / (TENANTS * all_batches() * size) as f64,
     })
 }
 
@@ -133,7 +141,7 @@ fn rate(size: usize, nats: &NatsCluster, work: impl FnOnce() -> Result<Duration>
         let servers = nats.servers.iter().map(|server| server.processor_time()).sum::<Result<Duration>>()?;
         Ok((processor_time(std::process::id())?, servers))
     };
-    let changes = (TENANTS * BATCHES * size) as f64;
+    let changes = (TENANTS * all_batches() * size) as f64;
     let before = used()?;
     let took = work()?;
     let after = used()?;
@@ -206,7 +214,7 @@ fn send_all(runtime: &tokio::runtime::Runtime, journal: Arc<dyn Journal>, size: 
         let mut sending = JoinSet::new();
         for tenant in tenants {
             sending.spawn(async move {
-                for number in 0..BATCHES {
+                for number in 0..all_batches() {
                     let (batch, offset) = (batch(number, size), (number * size) as u64);
                     let span = SourceSpan { source: "source".into(), offset, length: size as u64 };
                     tenant.ingest(batch, Some(span)).await?;
@@ -232,12 +240,13 @@ fn batch(number: usize, size: usize) -> Batch {
 }
 
 fn death() -> Result<()> {
-    let mut times = (0..DEATHS).map(|_| one_death()).collect::<Result<Vec<_>>>()?;
+    let mut times = (0..deaths()).map(|_| one_death()).collect::<Result<Vec<_>>>()?;
     times.sort();
     println!(
-        "\nFrom a node's death to its tenant's first acknowledged change elsewhere, leases of 8 s, {DEATHS} deaths:"
+        "\nFrom a node's death to its tenant's first acknowledged change elsewhere, leases of 8 s, {} deaths:",
+        times.len()
     );
-    println!("{:.1?} to {:.1?}, median {:.1?}", times[0], times[DEATHS - 1], times[DEATHS / 2]);
+    println!("{:.1?} to {:.1?}, median {:.1?}", times[0], times[times.len() - 1], times[times.len() / 2]);
     Ok(())
 }
 
@@ -289,7 +298,7 @@ fn nodes() -> Result<()> {
         for count in 1..=NODES.len() {
             let cost = with_nodes(&NODES[..count], size)?;
             let (nodes, servers) = (cost.nodes.as_secs_f64() * 1e6, cost.servers.as_secs_f64() * 1e6);
-            let changes = (TENANTS * BATCHES * size) as f64;
+            let changes = (TENANTS * all_batches() * size) as f64;
             println!(
                 "{count:>6} {size:>6} {:>10.0} {:>10.1} {:>10.1} {:>11.0}",
                 changes / cost.time.as_secs_f64(),
@@ -349,7 +358,7 @@ fn with_nodes(names: &[&str], size: usize) -> Result<Cost> {
 
 /// A tenant's batches, each to the next node, when the last is acknowledged.
 fn post_all(admins: &[Admin], number: usize, size: usize) -> Result<()> {
-    for round in 0..BATCHES {
+    for round in 0..all_batches() {
         let changes: Vec<Value> = (0..size)
             .map(|change| delivered(&format!("user@t{number}.example"), &format!("m{round}-{change}"), 1))
             .collect();

@@ -7,18 +7,24 @@ use postbell::contract::changes::{AccountChanges, Batch};
 use postbell::journal::{Append, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode};
 use postbell::tenant::Tenant;
 use postbell_tests::histories::delivery;
+use postbell_tests::scale::scaled;
 use tokio::task::JoinSet;
 
 use crate::scene::{self, folder, runtime, span, timed};
 
-const ROUNDS: usize = 5;
+fn rounds() -> usize {
+    scaled(5, 1)
+}
 
 /// For how many batches in all one measurement lasts.
-const BATCHES: usize = 1_000;
+fn all_batches() -> usize {
+    scaled(1_000, 20)
+}
 
 pub fn run() {
     println!(
-        "\nAcknowledged changes per second, synced always; medians of {ROUNDS} rounds, in turn with the bare store.\n"
+        "\nAcknowledged changes per second, synced always; medians of {} rounds, in turn with the bare store.\n",
+        rounds()
     );
     println!("{:>8} {:>6} {:>12} {:>12} {:>7}", "sources", "batch", "postbell", "store", "ratio");
     for sources in [1, 10, 100] {
@@ -29,9 +35,9 @@ pub fn run() {
 }
 
 fn row(sources: usize, size: usize) {
-    let mut rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| round(sources, size)).collect();
+    let mut rounds: Vec<(f64, f64)> = (0..rounds()).map(|_| round(sources, size)).collect();
     rounds.sort_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
-    let (whole, store) = rounds[ROUNDS / 2];
+    let (whole, store) = rounds[rounds.len() / 2];
     println!("{sources:>8} {size:>6} {whole:>12.0} {store:>12.0} {:>7.2}", whole / store);
 }
 
@@ -42,7 +48,7 @@ fn round(sources: usize, size: usize) -> (f64, f64) {
     let (host, plugin) = scene::host(recording.clone());
     let tenant = scene::tenant(&host, &plugin, "example.org");
     recording.groups.lock().expect("no panic").clear();
-    let batches = BATCHES.max(sources) / sources;
+    let batches = all_batches().max(sources) / sources;
     let prepared: Vec<Vec<Batch>> =
         (0..sources).map(|source| (0..batches).map(|number| batch(source, number, size)).collect()).collect();
     let ((), whole) = timed(|| runtime().block_on(send_all(&tenant, prepared)));

@@ -7,13 +7,16 @@ use postbell::journal::{Journal, MemoryJournal, SyncMode};
 use postbell::tenant::{Body, Parts, Tenant};
 use postbell_tests::embedded::{between, request, whole};
 use postbell_tests::histories::{self, delivery};
+use postbell_tests::scale::scaled;
 
 use crate::scene::{self, folder, now, quantile, runtime, span};
 
-const CHANGES: u64 = 2_000;
+fn changes() -> u64 {
+    scaled(2_000, 50)
+}
 
 pub fn run() {
-    println!("\nFrom a change to the parked client's bytes, {CHANGES} changes one by one.\n");
+    println!("\nFrom a change to the parked client's bytes, {} changes one by one.\n", changes());
     println!("{:<24} {:>10} {:>10}", "sync", "p50", "p99");
     for (name, sync) in
         [("always", Some(SyncMode::Always)), ("50 ms", Some(SyncMode::Every(50))), ("journal in memory", None)]
@@ -34,7 +37,7 @@ async fn times(journal: Arc<dyn Journal>) -> Vec<Duration> {
     tenant.ingest(delivery("alice@example.org", "first", 0), span(0, 0, 1)).await.expect("it is applied");
     let mut parts = park(&tenant).await;
     let mut times = Vec::new();
-    for number in 1..=CHANGES {
+    for number in 1..=changes() {
         let start = now();
         let change = tenant.ingest(delivery("alice@example.org", &format!("m{number}"), number), span(0, number, 1));
         let (acknowledged, heard) = tokio::join!(change, hears(&mut parts));

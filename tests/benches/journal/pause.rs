@@ -9,25 +9,31 @@ use postbell::journal::MemoryJournal;
 use postbell::tenant::{Limits, Retention, Tenant};
 use postbell_tests::embedded::{request, whole};
 use postbell_tests::histories::{self, delivery};
+use postbell_tests::scale::scaled;
 
 use crate::scene::{self, now, quantile, runtime, span};
 
-const SUBSCRIPTIONS: usize = 100_000;
+fn subscriptions() -> usize {
+    scaled(100_000, 500)
+}
 const ACCOUNTS: usize = 20;
 
 pub fn run() {
-    println!("\nOne unknown poll after the other, beside a snapshot of {SUBSCRIPTIONS} subscriptions.\n");
+    println!("\nOne unknown poll after the other, beside a snapshot of {} subscriptions.\n", subscriptions());
     println!("{:<24} {:>10} {:>10} {:>10} {:>10}", "", "polls", "p50", "p99", "longest");
     runtime().block_on(async {
         let (host, plugin) = scene::host(Arc::new(MemoryJournal::default()));
-        let retention =
-            Retention { snapshot_inputs: SUBSCRIPTIONS as u64 + 100, snapshot_bytes: u64::MAX, ..Retention::default() };
+        let retention = Retention {
+            snapshot_inputs: subscriptions() as u64 + 100,
+            snapshot_bytes: u64::MAX,
+            ..Retention::default()
+        };
         let limits = Limits { retention, ..Limits::default() };
         let options = TenantOptions { limits, ..scene::options() };
         let tenant = host.open("example.org", &plugin, options).expect("the tenant opens");
         deliver(&tenant, 0..ACCOUNTS).await;
         subscribe(&tenant).await;
-        show("nothing beside", polls(&tenant, |polls| polls < 20_000).await);
+        show("nothing beside", polls(&tenant, |polls| polls < scaled(20_000, 200)).await);
         // The inputs that make a snapshot due.
         deliver(&tenant, ACCOUNTS..ACCOUNTS + 200).await;
         show("beside a snapshot", polls(&tenant, |_| !snapshot_ended(&tenant)).await);
@@ -53,7 +59,7 @@ fn account(number: usize) -> String {
 }
 
 async fn subscribe(tenant: &Tenant) {
-    for number in 0..SUBSCRIPTIONS {
+    for number in 0..subscriptions() {
         let mut subscribe = request(histories::subscribe_pull("inbox"));
         let postbell::contract::requests::Access::Granted(grant) = &mut subscribe.access else { continue };
         let name = account(number);

@@ -6,11 +6,18 @@ use postbell::TenantOptions;
 use postbell::journal::{Journal, SyncMode};
 use postbell::tenant::{Limits, Retention};
 use postbell_tests::histories::delivery;
+use postbell_tests::scale::scaled;
 
 use crate::scene::{self, folder, runtime, span, timed};
 
-const INPUTS: u64 = 50_000;
-const TENANTS: usize = 1_000;
+fn inputs() -> u64 {
+    scaled(50_000, 500)
+}
+
+fn tenants() -> usize {
+    scaled(1_000, 20)
+}
+
 const INPUTS_OF_EACH: u64 = 20;
 
 pub fn run() {
@@ -30,7 +37,7 @@ fn replay() {
     let (host, plugin) = scene::host(database.clone());
     let tenant = host.open("example.org", &plugin, never()).expect("the tenant opens");
     runtime().block_on(async {
-        for number in 0..INPUTS {
+        for number in 0..inputs() {
             let batch = delivery(&format!("user{}@example.org", number % 100), &format!("m{number}"), number);
             tenant.ingest(batch, span(0, number, 1)).await.expect("it is applied");
         }
@@ -39,14 +46,14 @@ fn replay() {
     drop(host);
     let (host, plugin) = scene::host(database);
     let (_tenant, time) = timed(|| host.open("example.org", &plugin, never()).expect("it opens again"));
-    println!("{:<44} {:>12.0}", "inputs replayed per second", INPUTS as f64 / time.as_secs_f64());
+    println!("{:<44} {:>12.0}", "inputs replayed per second", inputs() as f64 / time.as_secs_f64());
 }
 
 fn many_tenants() {
     let folder = folder();
     let database = scene::database(&folder, "journal", SyncMode::Every(1_000));
     let (host, plugin) = scene::host(database.clone());
-    let names: Vec<String> = (0..TENANTS).map(|number| format!("tenant{number}")).collect();
+    let names: Vec<String> = (0..tenants()).map(|number| format!("tenant{number}")).collect();
     let tenants: Vec<_> = names.iter().map(|name| scene::tenant(&host, &plugin, name)).collect();
     runtime().block_on(async {
         for tenant in &tenants {

@@ -10,13 +10,14 @@ use anyhow::{Context, Result, ensure};
 use postbell_tests::ews::{Client, Stream};
 use postbell_tests::mail_servers::{Kind, MailServer};
 use postbell_tests::program::Server;
+use postbell_tests::scale::scaled;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postbell-under-test");
 
 fn main() -> Result<()> {
     let deliveries = match std::env::var("POSTBELL_DELIVERIES") {
         Ok(number) => number.parse().context("POSTBELL_DELIVERIES")?,
-        Err(_) => 500,
+        Err(_) => scaled(500, 10),
     };
     println!("\nFrom the reply to LMTP to the client's bytes, {deliveries} deliveries one by one.\n");
     println!("{:<10} {:>10} {:>10}", "", "p50", "p99");

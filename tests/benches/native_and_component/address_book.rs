@@ -3,13 +3,16 @@
 use postbell::contract::changes::{Batch, BookChange, Entry, Field};
 use postbell::plugin::Plugin;
 use postbell_tests::groupwise::{login, on_book};
+use postbell_tests::scale::scaled;
 
 use crate::pair::Pair;
 use crate::timing::Table;
 use crate::{REQUESTS, text_after};
 
 /// How many entries the book has.
-const ENTRIES: u64 = 1_000_000;
+fn entries() -> u64 {
+    scaled(1_000_000, 8_000)
+}
 /// How many of them one batch brings.
 const BATCH: u64 = 4_000;
 /// How many entries are changed in one round: in all rounds 100,000.
@@ -23,7 +26,7 @@ const ROOMY: [(&str, &str); 2] = [("book-bytes", "4294967296"), ("book-deltas", 
 /// Every row.
 pub fn run(table: &Table, plugin: &Plugin) {
     let mut pair = Pair::with(plugin, &ROOMY);
-    pair.fill_book((0..ENTRIES / BATCH).map(|batch| added(batch * BATCH..(batch + 1) * BATCH)));
+    pair.fill_book((0..entries() / BATCH).map(|batch| added(batch * BATCH..(batch + 1) * BATCH)));
     let request = pair.groupwise_request(login("user00000", "*"));
     let session = text_after(&pair.answer(request), "m:session>").to_owned();
     let head = get_delta_info(table, &mut pair, &session);
@@ -37,7 +40,7 @@ fn get_delta_info(table: &Table, pair: &mut Pair, session: &str) -> u64 {
     let operation = on_book(session, "getDeltaInfo", "");
     let request = pair.groupwise_request(operation.clone());
     let answer = pair.answer(request);
-    table.row(&format!("getDeltaInfo, {ENTRIES} entries"), || {
+    table.row(&format!("getDeltaInfo, {} entries", entries()), || {
         let requests = (0..REQUESTS).map(|_| pair.groupwise_request(operation.clone())).collect();
         pair.time_answers(requests, 0)
     });
@@ -67,10 +70,10 @@ fn get_deltas(table: &Table, pair: &mut Pair, session: &str, head: u64) {
 
 fn changes(table: &Table, pair: &mut Pair) {
     let mut rounds = 0..;
-    table.row(&format!("address book, per change; {ENTRIES} entries"), || {
+    table.row(&format!("address book, per change; {} entries", entries()), || {
         let round: u64 = rounds.next().expect("there is always another");
         // They are spread over the book.
-        let ids = (0..CHANGES).map(|number| (round * CHANGES + number) * 7919 % ENTRIES);
+        let ids = (0..CHANGES).map(|number| (round * CHANGES + number) * 7919 % entries());
         let book = ids.map(|id| BookChange::Modified(entry(id, round + 1))).collect();
         pair.time_ingest(vec![Batch { accounts: vec![], book }])
     });

@@ -20,6 +20,7 @@ use postbell_notify::Notify;
 use postbell_tests::component;
 use postbell_tests::histories::{get_events, subscribe_pull, subscribe_streaming};
 use postbell_tests::native::Convert;
+use postbell_tests::scale::scaled;
 
 use pair::{Pair, settings};
 use timing::{Table, nanoseconds};
@@ -55,7 +56,7 @@ fn main() {
 
 fn ingest(table: &Table, plugin: &Plugin) {
     ingest_into(table, plugin, 100, &[1, 10, 100]);
-    ingest_into(table, plugin, 10_000, &[100]);
+    ingest_into(table, plugin, scaled(10_000, 300), &[100]);
 }
 
 fn answer(table: &Table, plugin: &Plugin) {

@@ -6,12 +6,14 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use postbell_tests::scale::scaled;
+
 /// How often each row is measured, unless POSTBELL_ROUNDS says otherwise.
 const ROUNDS: usize = 401;
 
 /// How often each row is measured.
 fn rounds() -> usize {
-    std::env::var("POSTBELL_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number of rounds"))
+    std::env::var("POSTBELL_ROUNDS").map_or(scaled(ROUNDS, 3), |text| text.parse().expect("a number of rounds"))
 }
 
 /// Does `work` on each of `inputs`; gives the nanoseconds for one of `operations`.

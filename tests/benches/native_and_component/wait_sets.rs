@@ -5,6 +5,7 @@
 use postbell::contract::requests::{Rank, Request};
 use postbell::journal::Input;
 use postbell::plugin::Plugin;
+use postbell_tests::scale::scaled;
 use postbell_tests::zimbra::{attribute, create, destroy, list, request, soap, wait};
 
 use crate::pair::{Pair, account};
@@ -24,7 +25,8 @@ const ROOMY: [(&str, &str); 2] = [("accounts", "10000000"), ("zimbra-waitset-mem
 
 /// Every row.
 pub fn run(table: &Table, plugin: &Plugin) {
-    let most = std::env::var("POSTBELL_ACCOUNTS").map_or(1_000_000, |text| text.parse().expect("a number of accounts"));
+    let most = std::env::var("POSTBELL_ACCOUNTS")
+        .map_or(scaled(1_000_000, 2_000), |text| text.parse().expect("a number of accounts"));
     [1, 1_000, most].into_iter().for_each(|accounts| wake(table, plugin, accounts));
     wake_from_all(table, plugin, most);
     make(table, plugin);

@@ -10,6 +10,7 @@ use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::{get_events, subscribe};
 use postbell_tests::histories::Random;
+use postbell_tests::scale::scaled;
 
 use crate::number;
 use crate::scene::{self, database, folder, now, quantile, runtime, timed};
@@ -18,14 +19,18 @@ use crate::scene::{self, database, folder, now, quantile, runtime, timed};
 const JOURNAL: &str = "known.redb";
 
 /// How many tenants are awake where most sleep.
-const AWAKE: usize = 2_000;
+fn awake() -> usize {
+    scaled(2_000, 50)
+}
 
 /// How many are woken, one after the other.
-const WAKES: usize = 5_000;
+fn wakes() -> usize {
+    scaled(5_000, 100)
+}
 
 /// All of them awake.
 pub fn open() {
-    let (open, folder) = (number("POSTBELL_OPEN", 10_000), folder());
+    let (open, folder) = (number("POSTBELL_OPEN", scaled(10_000, 200)), folder());
     let journal = database(&folder, "open.redb", SyncMode::Every(50));
     println!("\nTenants, each with no state first, then with one subscription.\n");
     let before = resident_kib();
@@ -38,7 +43,7 @@ pub fn open() {
 
 /// Most of them asleep; then the same again, in another process.
 pub fn known() {
-    let (known, folder) = (number("POSTBELL_KNOWN", 100_000), folder());
+    let (known, folder) = (number("POSTBELL_KNOWN", scaled(100_000, 1_000)), folder());
     let journal = database(&folder, JOURNAL, SyncMode::Every(50));
     most_asleep(journal.clone(), known);
     journal.finish().expect("the journal is well");
@@ -50,16 +55,16 @@ pub fn known() {
 /// What `known` left is opened again.
 pub fn again() {
     let Some(folder) = std::env::var_os("POSTBELL_JOURNAL") else { return };
-    let known = number("POSTBELL_KNOWN", 100_000);
+    let known = number("POSTBELL_KNOWN", scaled(100_000, 1_000));
     let journal = DatabaseJournal::open(&PathBuf::from(folder).join(JOURNAL), DatabaseOptions::default());
     let journal = Arc::new(journal.expect("it was closed in order"));
-    let (_tenants, took) = timed(|| start(journal, known, AWAKE));
+    let (_tenants, took) = timed(|| start(journal, known, awake()));
     println!("{known} known tenants are open again after {took:.1?}");
 }
 
 fn most_asleep(journal: Arc<dyn Journal>, known: usize) {
     let (before, mut subscriptions) = (resident_kib(), Vec::new());
-    let (host, tenants) = start(journal, known, AWAKE);
+    let (host, tenants) = start(journal, known, awake());
     subscribe_each(&tenants, &mut subscriptions);
     let asleep = tenants.iter().filter(|tenant| tenant.statistics().asleep == 1).count();
     let each = (resident_kib() - before) as f64 / known as f64;
@@ -103,7 +108,7 @@ fn wake(tenants: &[Tenant], subscriptions: &[(String, String)]) {
     let mut random = Random(1);
     let (mut slept, mut awake) = (Vec::new(), Vec::new());
     runtime().block_on(async {
-        for _ in 0..WAKES {
+        for _ in 0..wakes() {
             let chosen = random.below(tenants.len() as u64) as usize;
             let (id, watermark) = &subscriptions[chosen];
             // The first may wake it, the second finds it awake.

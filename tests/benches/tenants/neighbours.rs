@@ -8,6 +8,7 @@ use std::time::Duration;
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::hostile::{ask, component, request};
+use postbell_tests::scale::scaled;
 
 use crate::number;
 use crate::scene::{now, quantile};
@@ -46,7 +47,9 @@ pub fn run() {
 }
 
 /// Until the host has seen what a tenant does: it judges by the second.
-const SEEN_AFTER: Duration = Duration::from_secs(2);
+fn seen_after() -> Duration {
+    scaled(Duration::from_secs(2), Duration::ZERO)
+}
 
 /// The times of a neighbour's requests, sorted. Tenants go to the two threads by turns.
 async fn measure(hostile: Option<(&str, bool)>, path: &'static str) -> Vec<Duration> {
@@ -70,11 +73,12 @@ async fn measure(hostile: Option<(&str, bool)>, path: &'static str) -> Vec<Durat
             }
         })
     });
-    let (begun, wanted, mut times, mut asked) = (now(), number("POSTBELL_REQUESTS", 20_000), Vec::new(), 0);
+    let (begun, wanted, mut times, mut asked) =
+        (now(), number("POSTBELL_REQUESTS", scaled(20_000, 100)), Vec::new(), 0);
     while times.len() < wanted {
         let start = now();
         let answer = ask(&neighbour, "/").await.expect("in time").expect("an answer");
-        times.extend((begun.elapsed() > SEEN_AFTER).then(|| start.elapsed()));
+        times.extend((begun.elapsed() > seen_after()).then(|| start.elapsed()));
         asked += 1;
         assert_eq!(answer, asked.to_string());
     }

@@ -6,16 +6,19 @@ use std::process::{Child, Command, Stdio};
 use postbell_notify::Notify;
 use postbell_tests::histories::History;
 use postbell_tests::native;
+use postbell_tests::scale::scaled;
 
 /// The argument with which this program is one of those processes.
 pub const ONE: &str = "one-native-tenant";
 
 /// How many processes are measured.
-const PROCESSES: usize = 50;
+fn count() -> usize {
+    scaled(50, 3)
+}
 
 pub fn run() {
     let program = std::env::current_exe().expect("it runs");
-    let mut processes: Vec<Child> = (0..PROCESSES)
+    let mut processes: Vec<Child> = (0..count())
         .map(|_| {
             let mut command = Command::new(&program);
             command.arg(ONE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process starts")
@@ -26,7 +29,7 @@ pub fn run() {
         BufReader::new(process.stdout.as_mut().expect("it is a pipe")).read_line(&mut line).expect("it says so");
     }
     let all: u64 = processes.iter().map(|process| proportional_kib(process.id())).sum();
-    println!("\nOne process for each tenant, natively: {:.1} KiB each", all as f64 / PROCESSES as f64);
+    println!("\nOne process for each tenant, natively: {:.1} KiB each", all as f64 / count() as f64);
     for mut process in processes {
         drop(process.stdin.take());
         process.wait().expect("it ends");

@@ -14,6 +14,7 @@ use argon2::password_hash::PasswordHasher;
 use argon2::{Argon2, Params};
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::program::{Server, Start};
+use postbell_tests::scale::scaled;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -32,8 +33,9 @@ const OTHER_FILES: u64 = 500;
 const AT_ONCE: usize = 200;
 
 fn main() -> Result<()> {
-    let clients = variable("POSTBELL_CLIENTS").unwrap_or(raise_file_limit()?.saturating_sub(OTHER_FILES).min(20_000));
-    let changes = variable("POSTBELL_CHANGES").unwrap_or(1_000);
+    let clients = variable("POSTBELL_CLIENTS")
+        .unwrap_or(raise_file_limit()?.saturating_sub(OTHER_FILES).min(scaled(20_000, 200)));
+    let changes = variable("POSTBELL_CHANGES").unwrap_or(scaled(1_000, 20));
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(clients, changes))
 }
 

@@ -5,13 +5,16 @@ use std::time::Duration;
 use postbell::tenant::{Shadow, Step, SwapEvent, SwapOptions, Swapping, Tenant};
 use postbell_tests::embedded::request;
 use postbell_tests::histories;
+use postbell_tests::scale::scaled;
 use tokio::sync::oneshot;
 
 use super::state::{State, sizes};
 use crate::scene::{now, quantile, runtime};
 
 /// Where nothing else ends a measurement.
-const POLLS: usize = 20_000;
+fn most() -> usize {
+    scaled(20_000, 200)
+}
 
 pub fn run() {
     println!("\nOne unknown poll after the other: nothing beside it, and beside a swap.\n");
@@ -23,16 +26,16 @@ async fn rows(subscriptions: usize) {
     let state = State::of(subscriptions).await;
     let plugin = state.edition(0);
     let show = |name, times| show(subscriptions, name, times);
-    show("nothing beside", polls(&state.tenant, |polls| polls < POLLS).await);
+    show("nothing beside", polls(&state.tenant, |polls| polls < most()).await);
     let shadow = Some(Shadow::Milliseconds(u64::MAX));
     let swapping = state.tenant.swap(&plugin, SwapOptions { shadow, ..SwapOptions::default() });
     let (shadows, mut begun) = oneshot::channel();
     let watching = tokio::spawn(until_shadow(swapping, shadows));
     show("warm and follow", polls(&state.tenant, |_| begun.try_recv().is_err()).await);
-    show("shadow", polls(&state.tenant, |polls| polls < POLLS).await);
+    show("shadow", polls(&state.tenant, |polls| polls < most()).await);
     // Dropped, it is given up.
     drop(watching.await.expect("nobody panics"));
-    show("nothing again", polls(&state.tenant, |polls| polls < POLLS).await);
+    show("nothing again", polls(&state.tenant, |polls| polls < most()).await);
 }
 
 async fn until_shadow(mut swapping: Swapping, begun: oneshot::Sender<()>) -> Swapping {

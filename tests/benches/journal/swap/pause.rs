@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use postbell::plugin::{Instance, InstanceLimits, Plugin};
 use postbell::tenant::SwapOptions;
+use postbell_tests::scale::scaled;
 
 use super::state::{State, sizes};
 use crate::scene::{quantile, runtime, timed};
 
 /// How often each is measured, in turn.
-const ROUNDS: usize = 100;
+fn rounds() -> usize {
+    scaled(100, 3)
+}
 
 /// Messages that arrive during a swap.
 const MEANWHILE: usize = 20;
 
 pub fn run() {
     println!(
-        "\nFor how long an input waits because of a swap, {ROUNDS} swaps while messages arrive, in turn with copies.\n"
+        "\nFor how long an input waits because of a swap, {} swaps while messages arrive, in turn with copies.\n",
+        rounds()
     );
     println!(
         "{:>14} {:>11} {:>11} {:>11} {:>11} {:>11}",
@@ -30,7 +34,7 @@ async fn row(subscriptions: usize) {
     let editions = [state.edition(0), state.edition(1)];
     let mut copied = restored(&state, &editions[0]);
     let (mut swaps, mut copies) = (Vec::new(), Vec::new());
-    for number in 0..ROUNDS {
+    for number in 0..rounds() {
         let swapping = state.tenant.swap(&editions[number % 2], SwapOptions::default());
         let (swap, ()) = tokio::join!(swapping.end(), state.deliver(MEANWHILE));
         swaps.push(swap.expect("it takes over").paused);

@@ -9,6 +9,7 @@ use postbell::tenant::{Limits, Retention, Tenant};
 use postbell::{Host, TenantOptions};
 use postbell_tests::embedded::{request, whole};
 use postbell_tests::histories::{self, delivery};
+use postbell_tests::scale::scaled;
 use postbell_tests::swaps::edition;
 
 use crate::scene::{self, span};
@@ -32,7 +33,7 @@ pub struct State {
 pub fn sizes() -> Vec<usize> {
     match std::env::var("POSTBELL_SUBSCRIPTIONS") {
         Ok(one) => vec![one.parse().expect("POSTBELL_SUBSCRIPTIONS is a number")],
-        Err(_) => vec![1_000, 10_000, 100_000],
+        Err(_) => scaled(vec![1_000, 10_000, 100_000], vec![1_000]),
     }
 }
 
