@@ -1,10 +1,12 @@
 //! The admin listener, as sources of changes and operators use it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::PATIENCE;
 use crate::http::{Answer, Connection, request};
 use crate::program::Server;
 
@@ -14,6 +16,7 @@ pub struct Admin {
     address: SocketAddr,
     tenant: String,
     authorization: String,
+    patience: Duration,
 }
 
 impl Admin {
@@ -24,13 +27,18 @@ impl Admin {
 
     /// A caller with this key, for this tenant.
     pub fn new(address: SocketAddr, tenant: &str, key: &str) -> Admin {
-        Admin { address, tenant: tenant.into(), authorization: format!("Bearer {key}") }
+        Admin { address, tenant: tenant.into(), authorization: format!("Bearer {key}"), patience: PATIENCE }
+    }
+
+    /// One that gives up a server that says nothing for so long.
+    pub fn patient(self, patience: Duration) -> Admin {
+        Admin { patience, ..self }
     }
 
     /// One request; `path` is taken as it is.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
         let headers = [("Authorization", self.authorization.as_str()), ("Content-Type", "application/json")];
-        Connection::open(self.address)?.ask(&request(method, path, &headers, body))
+        Connection::patient(self.address, self.patience)?.ask(&request(method, path, &headers, body))
     }
 
     /// Posts a body to `changes`.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use roxmltree::{Document, Node};
 
+use crate::PATIENCE;
 use crate::http::{Answer, Connection, Head, basic, request};
 use crate::program::Server;
 use crate::strict_reader;
@@ -33,6 +35,7 @@ pub const EVENT_TYPES: &str = "<t:EventTypes><t:EventType>CopiedEvent</t:EventTy
 pub struct Client {
     address: SocketAddr,
     authorization: String,
+    patience: Duration,
 }
 
 /// The part of an answer that every operation has, and what these operations add to it.
@@ -98,7 +101,12 @@ impl Client {
 
     /// A user of whatever listens there.
     pub fn at(address: SocketAddr, login: &str, password: &str) -> Client {
-        Client { address, authorization: basic(login, password) }
+        Client { address, authorization: basic(login, password), patience: PATIENCE }
+    }
+
+    /// One that gives up a server that says nothing for so long.
+    pub fn patient(self, patience: Duration) -> Client {
+        Client { patience, ..self }
     }
 
     /// A user of the demo.
@@ -108,7 +116,7 @@ impl Client {
 
     /// A connection to the server.
     pub fn connect(&self) -> Result<Connection> {
-        Connection::open(self.address)
+        Connection::patient(self.address, self.patience)
     }
 
     /// The bytes of a request whose body is this.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -58,6 +59,13 @@ impl Connection {
     /// Connects. Reads give up after [`PATIENCE`].
     pub fn open(address: SocketAddr) -> Result<Connection> {
         Ok(Connection::over(socket(address)?))
+    }
+
+    /// Connects. Reads give up after so long.
+    pub fn patient(address: SocketAddr, patience: Duration) -> Result<Connection> {
+        let socket = socket(address)?;
+        socket.set_read_timeout(Some(patience))?;
+        Ok(Connection::over(socket))
     }
 
     /// A connection whose bytes go through this.

@@ -3,7 +3,7 @@
 //! What happens to one server in a single one's life happens here to all of them: from a fault until the tenant is where it
 //! is to be, what fails is excused; then it is served, through whichever of them, as if nothing had been.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -17,6 +17,10 @@ use crate::nats::NatsCluster;
 use crate::network::Link;
 use crate::program::{Server, Start};
 use crate::until;
+
+/// How long users wait for a server that stands still: longer than two of a stream's signs of life, and than a journal may
+/// take, and short enough that they are elsewhere before anybody waits for them in vain.
+const PATIENCE_OF_USERS: Duration = Duration::from_secs(15);
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,7 @@ pub fn run(
 
 fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64, kinds: &[Fault]) -> Result<String> {
     let mut random = Random(seed);
-    let (site, numbers) = (Site::new(Promise::Everything), Numbers::default());
+    let (site, numbers) = (Site::new(Promise::Everything).patient(PATIENCE_OF_USERS), Numbers::default());
     for (server, member) in cluster.servers.iter_mut().zip(&cluster.members) {
         *server = Some(member.start.clone().start()?);
     }

@@ -47,7 +47,7 @@ pub struct Heard {
 
 /// A user of an account.
 pub fn client(life: Life, account: usize) -> Client {
-    Client::at(life.clients, ACCOUNTS[account], PASSWORD)
+    Client::at(life.clients, ACCOUNTS[account], PASSWORD).patient(life.patience)
 }
 
 /// All folders half of the time, else one or two.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +21,8 @@ pub struct Life {
     pub clients: SocketAddr,
     /// Where sources connect.
     pub admin: SocketAddr,
+    /// How long its users wait for a word of it.
+    pub patience: Duration,
 }
 
 /// Something that must not be, whatever happens to the server.
@@ -59,6 +62,7 @@ pub type Offsets = [u64; SOURCES];
 #[derive(Debug)]
 pub struct Site {
     promise: Promise,
+    patience: Duration,
     now: Mutex<Now>,
     changed: Condvar,
 }
@@ -87,7 +91,12 @@ struct Now {
 impl Site {
     /// A site without a server, which will make this promise.
     pub fn new(promise: Promise) -> Site {
-        Site { promise, now: Mutex::default(), changed: Condvar::new() }
+        Site { promise, patience: PATIENCE, now: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// One whose users give up a server that says nothing for so long.
+    pub fn patient(self, patience: Duration) -> Site {
+        Site { patience, ..self }
     }
 
     /// A server stands still: what clients asked it, and gave up, may come to be later.
@@ -118,7 +127,8 @@ impl Site {
             now.after_crash = now.lives;
         }
         (now.answers, now.swap_steps, now.subscribed) = (0, 0, 0);
-        let life = Life { number: now.lives, clients: server.clients, admin: server.admin };
+        let (clients, admin, patience) = (server.clients, server.admin, self.patience);
+        let life = Life { number: now.lives, clients, admin, patience };
         now.life = Some(life);
         self.changed.notify_all();
         life

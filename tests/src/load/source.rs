@@ -139,7 +139,7 @@ pub fn baseline(life: Life) -> Result<()> {
 }
 
 fn admin(life: Life) -> Admin {
-    Admin::new(life.admin, TENANT, INGEST_KEY)
+    Admin::new(life.admin, TENANT, INGEST_KEY).patient(life.patience)
 }
 
 /// Posts changes that all must be accepted, unless there is a gap before them.
