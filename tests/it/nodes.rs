@@ -5,7 +5,7 @@ use async_nats::jetstream;
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::Client;
 use postbell_tests::http::{Connection, request};
-use postbell_tests::load::cluster::{self, Fault, Member};
+use postbell_tests::load::cluster::{self, Member};
 use postbell_tests::load::plan::ACCOUNTS;
 use postbell_tests::load::{ADMIN_KEY, INGEST_KEY, PASSWORD, TENANT};
 use postbell_tests::nats::{Nats, NatsCluster};
@@ -230,14 +230,12 @@ fn without_a_cluster_there_is_none() -> Result<()> {
     Ok(())
 }
 
-/// Three nodes and three servers of NATS. POSTBELL_CLUSTER_SEEDS says how many rounds are played, with faults of all kinds then,
-/// and POSTBELL_SEED which one instead.
+/// Three nodes and three servers of NATS. POSTBELL_CLUSTER_SEEDS says how many rounds are played, and POSTBELL_SEED which one
+/// instead.
 #[test]
 fn whatever_happens_to_nodes_nothing_is_lost_or_told_twice() -> Result<()> {
     let seed = variable("POSTBELL_SEED")?;
-    let many: Option<u64> = variable("POSTBELL_CLUSTER_SEEDS")?;
-    let kinds: &[Fault] = if many.is_some() { &Fault::ALL } else { &Fault::OF_SERVERS };
-    let rounds = if seed.is_some() { 1 } else { many.unwrap_or(3) };
+    let rounds = if seed.is_some() { 1 } else { variable("POSTBELL_CLUSTER_SEEDS")?.unwrap_or(3) };
     for _ in 0..rounds {
         let seed = seed.map_or_else(random, Ok)?;
         println!("cluster: POSTBELL_SEED={seed}");
@@ -248,7 +246,7 @@ fn whatever_happens_to_nodes_nothing_is_lost_or_told_twice() -> Result<()> {
             Ok(Member { name: name.into(), start: node(name, &urls, 3)?, links })
         });
         let members = members.into_iter().collect::<Result<_>>()?;
-        let outcome = cluster::run(members, &mut nats, seed, (FAULTS, kinds));
+        let outcome = cluster::run(members, &mut nats, seed, FAULTS);
         println!("{}", outcome.with_context(|| format!("cluster: play it again with POSTBELL_SEED={seed}"))?);
     }
     Ok(())

@@ -23,8 +23,8 @@ use crate::until;
 const PATIENCE_OF_USERS: Duration = Duration::from_secs(15);
 
 /// What happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+#[derive(Clone, Copy)]
+enum Fault {
     /// A server is killed.
     Killed,
     /// One is stopped in order, and started again.
@@ -40,11 +40,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Those of the servers alone.
-    pub const OF_SERVERS: [Fault; 3] = [Fault::Killed, Fault::Restarted, Fault::Drained];
-
     /// Each of them.
-    pub const ALL: [Fault; 6] =
+    const ALL: [Fault; 6] =
         [Fault::Killed, Fault::Restarted, Fault::Drained, Fault::Stopped, Fault::CutOff, Fault::NatsKilled];
 }
 
@@ -68,17 +65,12 @@ struct Cluster<'a> {
     probes: (u64, u64),
 }
 
-/// Lets the servers be used, with so many faults of these kinds. Fails if they break their promise; otherwise says what
+/// Lets the servers be used, with so many faults. Fails if they break their promise; otherwise says what
 /// happened.
-pub fn run(
-    members: Vec<Member>,
-    nats: &mut NatsCluster,
-    seed: u64,
-    (faults, kinds): (u64, &[Fault]),
-) -> Result<String> {
+pub fn run(members: Vec<Member>, nats: &mut NatsCluster, seed: u64, faults: u64) -> Result<String> {
     let servers = members.iter().map(|_| None).collect();
     let mut cluster = Cluster { members, servers, nats, probes: (0, 0) };
-    let outcome = play(&mut cluster, seed, faults, kinds);
+    let outcome = play(&mut cluster, seed, faults);
     if outcome.is_err()
         && let Some(Ok(log)) = cluster.log()
     {
@@ -87,7 +79,7 @@ pub fn run(
     outcome
 }
 
-fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64, kinds: &[Fault]) -> Result<String> {
+fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64) -> Result<String> {
     let mut random = Random(seed);
     let (site, numbers) = (Site::new(Promise::Everything).patient(PATIENCE_OF_USERS), Numbers::default());
     for (server, member) in cluster.servers.iter_mut().zip(&cluster.members) {
@@ -101,7 +93,7 @@ fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64, kinds: &[Fault]) -> R
     let torture = |cluster: &mut Cluster<'_>| {
         for _ in 0..faults {
             live(&site, &mut random)?;
-            said.push(cluster.fault(&site, &mut random, kinds)?);
+            said.push(cluster.fault(&site, &mut random)?);
             println!("{}", said.join(", "));
         }
         live(&site, &mut random)?;
@@ -120,13 +112,13 @@ fn play(cluster: &mut Cluster<'_>, seed: u64, faults: u64, kinds: &[Fault]) -> R
 
 impl Cluster<'_> {
     /// Something happens. Afterwards everything is well again.
-    fn fault(&mut self, site: &Site, random: &mut Random, kinds: &[Fault]) -> Result<String> {
+    fn fault(&mut self, site: &Site, random: &mut Random) -> Result<String> {
         let owner = self.owner()?;
         let of_all = random.below(self.members.len() as u64) as usize;
         let chosen = if random.below(4) > 0 { owner } else { of_all };
         site.down();
         let name = self.members[chosen].name.clone();
-        let what = match kinds[random.below(kinds.len() as u64) as usize] {
+        let what = match Fault::ALL[random.below(Fault::ALL.len() as u64) as usize] {
             Fault::Killed => {
                 self.servers[chosen].take().context("a server")?.kill_whatever_it_logged();
                 self.elsewhere(site, random, chosen)?;
