@@ -183,6 +183,9 @@ impl Acknowledge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     #[test]
     fn parts_come_out_as_they_went_in_however_they_are_cut() {
@@ -200,5 +203,34 @@ mod tests {
             assert_eq!((received.as_slice(), unread.len()), (&parts[..], 0), "{size}");
         }
         assert!(next_part(&mut BytesMut::from(&[255; 8][..])).is_err());
+    }
+
+    /// Another node answers with one part and goes on, and does not know the answer when it is told what arrived.
+    #[tokio::test]
+    async fn a_stream_whose_acknowledgements_are_not_heard_is_broken_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let part = framed(&Bytes::from_static(b"part"), 1);
+        tokio::spawn(async move {
+            let (mut answering, _) = listener.accept().await.expect("a connection");
+            answering.read_buf(&mut Vec::new()).await.expect("a request");
+            let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n", part.len());
+            answering.write_all(&[head.as_bytes(), &part, b"\r\n"].concat()).await.expect("it is read");
+            let (mut hearing, _) = listener.accept().await.expect("another one");
+            hearing.read_buf(&mut Vec::new()).await.expect("a request");
+            let unknown = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+            hearing.write_all(unknown).await.expect("it is read");
+            std::future::pending::<()>().await;
+        });
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let response = client.get(format!("http://{address}/")).send().await.expect("an answer");
+        let (_lives, lives) = watch::channel(());
+        let (url, secret) = (format!("http://{address}/answer"), HeaderValue::from_static("secret"));
+        let mut relayed = Relayed::start(response, lives, Acknowledge { client, url, secret });
+        let mut receipt = relayed.receipt().expect("somebody waits for it");
+        let mut next = async || poll_fn(|context| relayed.poll_part(context)).await;
+        assert_eq!(next().await, Some(Ok(Bytes::from_static(b"part"))));
+        receipt.acknowledge(1);
+        assert!(matches!(next().await, Some(Err(Closed(_)))));
     }
 }
