@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use fantoccini::key::Key;
-use postbell_tests::admin::Admin;
+use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::browser::Browser;
 use postbell_tests::ews::Client;
 use postbell_tests::http::{Answer, Connection, basic, request};
@@ -100,8 +100,7 @@ async fn an_operator_with_a_keyboard_watches_tenants_live() -> Result<()> {
     // The focus stays where it is while the page changes under it.
     browser.tab_to("it.tagName === 'SUMMARY'").await?;
     browser.press(&char::from(Key::Enter).to_string()).await?;
-    admin.deliver("m9", 9)?;
-    let last = admin_sequence(&server)?;
+    let last = deliver(&admin, "m9")?;
     browser.until(&format!("document.getElementById('input {last}')")).await?;
     let kept = browser
         .ask("return [document.getElementById('gauges').open, document.activeElement.tagName === 'SUMMARY']")
@@ -120,11 +119,11 @@ async fn an_operator_with_a_keyboard_watches_tenants_live() -> Result<()> {
     browser.close().await
 }
 
-/// The sequence of the tenant's last input.
-fn admin_sequence(server: &Server) -> Result<u64> {
-    let answer = Admin::new(server.admin, "example.org", "the-key").ask("GET", "/v1/tenants/example.org", b"")?;
-    let described: serde_json::Value = serde_json::from_str(&answer.body)?;
-    described["sequence"].as_u64().context("a sequence")
+/// Delivers a message to alice; the sequence of that input, which others may follow.
+fn deliver(admin: &Admin, id: &str) -> Result<u64> {
+    let posted = admin.post(&json!({"changes": [delivered("alice@example.org", id, 1)]}))?;
+    let posted: serde_json::Value = serde_json::from_str(&posted.body)?;
+    posted["sequence"].as_u64().with_context(|| format!("a sequence: {posted}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,8 +202,7 @@ async fn a_signed_version_is_swapped_in() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_fit_wide_and_narrow_windows_light_and_dark() -> Result<()> {
     let server = served()?.start()?;
-    Admin::new(server.admin, "example.org", "the-key").deliver("m1", 1)?;
-    let last = admin_sequence(&server)?;
+    let last = deliver(&Admin::new(server.admin, "example.org", "the-key"), "m1")?;
     let pages = [
         ("tenants", "/console/".to_owned()),
         ("tenant", "/console/tenants/example.org".to_owned()),

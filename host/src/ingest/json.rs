@@ -18,7 +18,7 @@ use crate::contract::changes::Change;
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// It is not JSON, or does not have the shape that is described above.
-    #[error("{}{problem}", if path == "." { String::new() } else { format!("{path}: ") })]
+    #[error("{}", super::said(format_args!("{}{problem}", if path == "." { String::new() } else { format!("{path}: ") })))]
     Malformed {
         /// The way from the outermost object to the member concerned, as `changes[0].what`.
         path: String,

@@ -118,15 +118,20 @@ impl Format {
             return Ok(Vec::new());
         }
         match self {
-            Format::Postbell => json::line(line, now).map(|entry| vec![entry]).map_err(|error| error.to_string()),
+            Format::Postbell => json::line(line, now).map(|entry| vec![entry]).map_err(said),
             Format::Cyrus => cyrus::changes(line, users, now)
                 .map(|changes| changes.into_iter().map(|(account, change)| Entry::Change(account, change)).collect())
-                .map_err(|error| error.to_string()),
+                .map_err(said),
             Format::Dovecot => dovecot::change(line, users, now)
                 .map(|change| change.into_iter().map(|(account, change)| Entry::Change(account, change)).collect())
-                .map_err(|error| error.to_string()),
+                .map_err(said),
         }
     }
+}
+
+/// For people, on one line, whatever of the payload it quotes.
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string().replace(char::is_control, " ")
 }
 
 /// The lines of a payload; the last may lack its line break.

@@ -143,6 +143,7 @@ fn a_refusal_says_where() {
         (r#"{"changes":[{"account":"a","what":{"item-moved":{"before":{}}}}]}"#, "missing field `after`"),
         (r#"{"book":["gone"]}"#, "book[0]: unknown variant `gone`"),
         (r#"{"source":"x","source":"y"}"#, "duplicate field `source`"),
+        (r#"{"two\nlines":1}"#, "unknown field `two lines`"),
         (r#"{} {}"#, "trailing characters at line 1 column 4"),
         (r#"{"offset":3}"#, "offset: it needs a source"),
     ] {

@@ -84,7 +84,9 @@ async fn client(options: &JetStreamOptions) -> Result<Client, JetStreamError> {
 fn note(event: &Event) {
     match event {
         Event::Connected => tracing::info!("NATS: connected"),
-        Event::Disconnected | Event::Closed => tracing::error!("NATS: the connection is lost"),
+        Event::Disconnected => tracing::error!("NATS: the connection is lost"),
+        // From here: an attempt to begin that failed, or the end.
+        Event::Closed => tracing::info!("NATS: the connection is closed"),
         other => tracing::warn!("NATS: {other}"),
     }
 }
