@@ -22,7 +22,7 @@ run: build ## start the demo server, and print lines to try on it
 test: setup ## run every test
 	cargo test --workspace
 
-torture: setup ## an hour of kills, lost power, hostile clients, swaps under load, nodes that fail, a million inputs, 5,000 histories (a release build)
+torture: setup ## kills, lost power, hostile clients, swaps under load, nodes that fail, a million inputs, 5,000 histories (a release build)
 	POSTBELL_KILLS=600 POSTBELL_BESIEGED_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
 		POSTBELL_CLUSTER_SEEDS=120 \
 		cargo test --workspace --release --test it -- \
