@@ -46,6 +46,7 @@ fn compile(source: &Path, installed: &Path) -> Result<PathBuf> {
 
 /// What a program prints that must end with 0.
 fn succeeded(command: &mut Command) -> Result<String> {
+    postbell_tests::watchdog::watched();
     let Output { status, stdout, stderr } = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
     Ok(String::from_utf8(stdout)?)

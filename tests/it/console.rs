@@ -51,7 +51,7 @@ fn picture(name: &str) -> PathBuf {
 }
 
 async fn log_in(browser: &Browser, server: &Server) -> Result<()> {
-    browser.client.goto(&url(server, "/console/")).await?;
+    browser.goto(&url(server, "/console/")).await?;
     browser.until("document.activeElement.id === 'key'").await?;
     browser.press(&format!("the-key{}", char::from(Key::Enter))).await?;
     browser.until("document.querySelector('h1')?.textContent === 'Tenants'").await
@@ -61,7 +61,7 @@ async fn log_in(browser: &Browser, server: &Server) -> Result<()> {
 async fn an_operator_with_a_keyboard_watches_tenants_live() -> Result<()> {
     let server = served()?.start()?;
     let browser = Browser::start(false).await?;
-    browser.client.goto(&url(&server, "/console/")).await?;
+    browser.goto(&url(&server, "/console/")).await?;
     browser.until("document.activeElement.id === 'key'").await?;
     browser.press(&format!("a-wrong-key{}", char::from(Key::Enter))).await?;
     browser.until("document.querySelector('[role=alert]')?.textContent.includes('no admin key')").await?;
@@ -131,13 +131,10 @@ async fn a_version_is_swapped_in_compared_and_gone_back_from() -> Result<()> {
     let server = served()?.start()?;
     let browser = Browser::start(true).await?;
     log_in(&browser, &server).await?;
-    browser.client.goto(&url(&server, "/console/tenants/a.example")).await?;
+    browser.goto(&url(&server, "/console/tenants/a.example")).await?;
     let outcome = |text: &str| format!("document.getElementById('outcome').textContent.includes('{text}')");
     let choose = async |version: &str| {
-        let field = browser.client.find(fantoccini::Locator::Id("component")).await?;
-        let file = server.folder().join(format!("{version}.wasm"));
-        field.send_keys(file.to_str().context("a path")?).await?;
-        Ok::<_, anyhow::Error>(())
+        browser.choose("#component", &server.folder().join(format!("{version}.wasm"))).await
     };
     choose("second").await?;
     browser.tab_to("it.textContent === 'Swap'").await?;
@@ -151,7 +148,7 @@ async fn a_version_is_swapped_in_compared_and_gone_back_from() -> Result<()> {
     // Differences stand side by side, and the swap is given up.
     choose("answers").await?;
     browser.ask("document.getElementById('shadow').value = 5").await?;
-    browser.client.find(fantoccini::Locator::Css("#swap button")).await?.click().await?;
+    browser.click("#swap button").await?;
     browser.until("document.querySelector('#steps .now')?.textContent === 'shadow'").await?;
     let login = basic("user@a.example", "unknown");
     let headers = [("Authorization", &*login), ("Content-Type", "text/plain")];
@@ -180,19 +177,17 @@ async fn a_signed_version_is_swapped_in() -> Result<()> {
     let server = start.start()?;
     let browser = Browser::start(true).await?;
     log_in(&browser, &server).await?;
-    browser.client.goto(&url(&server, "/console/tenants/a.example")).await?;
+    browser.goto(&url(&server, "/console/tenants/a.example")).await?;
     let outcome = |text: &str| format!("document.getElementById('outcome').textContent.includes('{text}')");
     let choose = async |field: &str, file: &str| {
-        let field = browser.client.find(fantoccini::Locator::Id(field)).await?;
-        field.send_keys(server.folder().join(file).to_str().context("a path")?).await?;
-        Ok::<_, anyhow::Error>(())
+        browser.choose(field, &server.folder().join(file)).await
     };
-    choose("component", "second.wasm").await?;
-    browser.client.find(fantoccini::Locator::Css("#swap button")).await?.click().await?;
+    choose("#component", "second.wasm").await?;
+    browser.click("#swap button").await?;
     browser.until(&outcome("it has no signature")).await?;
-    choose("signature", "second.wasm.minisig").await?;
+    choose("#signature", "second.wasm.minisig").await?;
     browser.until("!document.querySelector('#swap button').disabled").await?;
-    browser.client.find(fantoccini::Locator::Css("#swap button")).await?.click().await?;
+    browser.click("#swap button").await?;
     browser.until(&outcome("has taken over")).await?;
     browser.until("document.querySelector('[data-live=plugin] dd').textContent === 'swap-guest second'").await?;
     browser.close().await
@@ -210,15 +205,15 @@ async fn pages_fit_wide_and_narrow_windows_light_and_dark() -> Result<()> {
     ];
     for (scheme, dark) in [("light", false), ("dark", true)] {
         let browser = Browser::start(dark).await?;
-        browser.client.goto(&url(&server, "/console/login")).await?;
+        browser.goto(&url(&server, "/console/login")).await?;
         browser.picture(&picture(&format!("login-{scheme}"))).await?;
         readable(&browser).await.context("login")?;
         log_in(&browser, &server).await?;
         for (width, (name, path)) in
             [1280, 500].into_iter().flat_map(|width| pages.iter().map(move |page| (width, page)))
         {
-            browser.client.set_window_size(width, 900).await?;
-            browser.client.goto(&url(&server, path)).await?;
+            browser.resize(width, 900).await?;
+            browser.goto(&url(&server, path)).await?;
             browser.picture(&picture(&format!("{name}-{width}-{scheme}"))).await?;
             let over = browser.ask("return document.documentElement.scrollWidth - innerWidth").await?;
             ensure!(over.as_i64().is_some_and(|over| over <= 0), "{name} is {over} too wide for {width}");

@@ -146,6 +146,7 @@ fn call(at: Moment, input: &Input) -> Result<(&'static str, Value)> {
 
 /// What a program prints that must end with 0.
 pub fn succeeded(command: &mut Command) -> Result<String> {
+    postbell_tests::watchdog::watched();
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)

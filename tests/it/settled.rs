@@ -61,12 +61,10 @@ fn what_was_on_its_way_comes_again() -> Result<()> {
     let names: Vec<_> = (0..400).map(|number| format!("m{number}")).collect();
     deliver(&server, &names)?;
     let mut received = [0; 65_536];
-    loop {
+    postbell_tests::until(|| {
         let length = stalled.peek(&mut received)?;
-        if String::from_utf8_lossy(&received[..length]).contains("CreatedEvent") {
-            break;
-        }
-    }
+        Ok(String::from_utf8_lossy(&received[..length]).contains("CreatedEvent"))
+    })?;
     drop(stalled);
     until_nobody_is_parked(&server)?;
     check_all_come(alice.stream_with(&[], &[&subscription])?, &names)

@@ -1,6 +1,7 @@
 //! A real browser: Chromium, headless, driven over WebDriver. Ends with this.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -8,17 +9,23 @@ use anyhow::{Context, Result, bail, ensure};
 use fantoccini::actions::{InputSource, KeyAction, KeyActions};
 use fantoccini::key::Key;
 use fantoccini::wd::{Capabilities, TimeoutConfiguration};
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::PATIENCE;
 use crate::program::Process;
 
 /// A session of a browser's own.
 pub struct Browser {
-    /// What drives it.
-    pub client: Client,
+    client: Client,
     driver: Process,
+}
+
+/// What the browser says; an error if it does not say anything.
+async fn said<T, E: Error + Send + Sync + 'static>(saying: impl Future<Output = Result<T, E>>) -> Result<T> {
+    Ok(timeout(PATIENCE, saying).await.context("the browser says nothing")??)
 }
 
 impl Browser {
@@ -34,22 +41,57 @@ impl Browser {
             }
         };
         let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!dark));
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &scheme];
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            // It asks for nothing but the pages.
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &scheme,
+        ];
         let mut capabilities = Capabilities::new();
         capabilities.insert("goog:chromeOptions".into(), json!({ "args": arguments }));
         let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
-        let client = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await?;
+        let client = said(builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}"))).await?;
         let patience = TimeoutConfiguration::new(Some(PATIENCE), Some(PATIENCE), None);
-        client.update_timeouts(patience).await?;
+        said(client.update_timeouts(patience)).await?;
         let browser = Browser { client, driver };
         let prefers = browser.ask("return matchMedia('(prefers-color-scheme: dark)').matches").await?;
         ensure!(prefers == json!(dark), "it prefers the other");
         Ok(browser)
     }
 
+    /// Opens a page.
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        said(self.client.goto(url)).await
+    }
+
+    /// Makes the window so large, in points.
+    pub async fn resize(&self, width: u32, height: u32) -> Result<()> {
+        said(self.client.set_window_size(width, height)).await
+    }
+
+    /// Clicks on what a selector of CSS finds.
+    pub async fn click(&self, selector: &str) -> Result<()> {
+        said(self.find(selector).await?.click()).await
+    }
+
+    /// Chooses a file in the field that a selector of CSS finds.
+    pub async fn choose(&self, selector: &str, file: &Path) -> Result<()> {
+        said(self.find(selector).await?.send_keys(file.to_str().context("a path in UTF-8")?)).await
+    }
+
+    async fn find(&self, selector: &str) -> Result<Element> {
+        said(self.client.find(Locator::Css(selector))).await
+    }
+
     /// What a script in the page gives.
     pub async fn ask(&self, script: &str) -> Result<Value> {
-        Ok(self.client.execute(script, vec![]).await?)
+        said(self.client.execute(script, vec![])).await
     }
 
     /// Waits until an expression in the page is true.
@@ -61,7 +103,7 @@ impl Browser {
                 tokio::task::yield_now().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, comes_true).await.is_ok() {
+        if timeout(PATIENCE, comes_true).await.is_ok() {
             return Ok(());
         }
         let text = self.ask("return document.body.innerText").await.unwrap_or_default();
@@ -72,7 +114,7 @@ impl Browser {
     pub async fn press(&self, keys: &str) -> Result<()> {
         let typed = keys.chars().flat_map(|value| [KeyAction::Down { value }, KeyAction::Up { value }]);
         let typed = typed.fold(KeyActions::new("keyboard".into()), KeyActions::then);
-        Ok(self.client.perform_actions(typed).await?)
+        said(self.client.perform_actions(typed)).await
     }
 
     /// Goes on with the tabulator until the focus is on what an expression of `it` accepts; with nothing else, as somebody
@@ -96,12 +138,12 @@ impl Browser {
 
     /// Writes what is seen to a file, as PNG.
     pub async fn picture(&self, file: &Path) -> Result<()> {
-        std::fs::write(file, self.client.screenshot().await?).with_context(|| file.display().to_string())
+        std::fs::write(file, said(self.client.screenshot()).await?).with_context(|| file.display().to_string())
     }
 
     /// Ends it in good order.
     pub async fn close(self) -> Result<()> {
-        self.client.close().await?;
+        said(self.client.close()).await?;
         self.driver.kill();
         Ok(())
     }

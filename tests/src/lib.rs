@@ -26,6 +26,7 @@ pub mod schemas;
 pub mod strict_reader;
 pub mod swaps;
 pub mod tls;
+pub mod watchdog;
 pub mod zimbra;
 
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ pub fn compiled_plugins() -> PathBuf {
 
 /// A host's defaults, except that it keeps there what it compiled.
 pub fn host_options() -> HostOptions {
+    watchdog::watched();
     HostOptions { cache: Some(compiled_plugins()), ..HostOptions::default() }
 }
 

@@ -155,22 +155,23 @@ impl MailServer {
     /// Waits for a greeting: a socket may be there before the service is.
     fn reachable(&mut self, port: u16) -> Result<()> {
         use std::io::Read;
-        loop {
+        crate::until(|| {
             let mut greeting = [0];
             let greeted = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
                 stream.set_read_timeout(Some(crate::PATIENCE))?;
                 stream.read(&mut greeting)
             });
             if greeted.is_ok_and(|read| read > 0) {
-                return Ok(());
+                return Ok(true);
             }
             if let Some(status) = self.master.as_mut().context("it was started")?.try_wait()? {
                 let said = fs::read_to_string(self.path("output"))?;
                 let log = fs::read_to_string(self.path("log/dovecot.log")).unwrap_or_default();
                 anyhow::bail!("the mail server ended, {status}:\n{said}{log}");
             }
-            std::thread::yield_now();
-        }
+            Ok(false)
+        })
+        .with_context(|| format!("waiting for a greeting at port {port}"))
     }
 
     /// Starts `postbell source` beside it; returns when that reads.
@@ -237,7 +238,8 @@ impl Drop for MailServer {
         let id = i32::try_from(master.id()).ok().and_then(rustix::process::Pid::from_raw);
         // It ends its children; whatever goes wrong here harms no test.
         let _ = id.map(|id| rustix::process::kill_process(id, rustix::process::Signal::TERM));
-        let _ = master.wait();
+        let _ = crate::until(|| Ok(master.try_wait()?.is_some()));
+        let _ = (master.kill(), master.wait());
     }
 }
 

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{PATIENCE, compiled_plugins};
+use crate::{PATIENCE, compiled_plugins, watchdog};
 
 /// Says where the program is to keep compiled plugins.
 const CACHE: &str = "POSTBELL_CACHE";
@@ -316,7 +316,8 @@ pub struct Process {
     child: Child,
     lines: Receiver<String>,
     logged: Receiver<String>,
-    stderr: Option<JoinHandle<String>>,
+    /// All that it logged, once it has ended and nobody else writes there.
+    stderr: Receiver<String>,
 }
 
 impl Process {
@@ -327,6 +328,7 @@ impl Process {
 
     /// Starts a command whose input the caller has decided.
     pub fn spawn(command: &mut Command) -> Result<Process> {
+        watchdog::watched();
         let described = format!("{command:?}");
         if command.get_envs().all(|(name, _)| name != CACHE) {
             command.env(CACHE, compiled_plugins());
@@ -341,7 +343,8 @@ impl Process {
         let (sender, lines) = channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let (sender, logged) = channel();
-        let stderr = thread::spawn(move || {
+        let (all, whole) = channel();
+        thread::spawn(move || {
             let (mut text, mut line) = (String::new(), Vec::new());
             // What was read before an error is still worth showing.
             while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
@@ -351,9 +354,9 @@ impl Process {
                 let _ = sender.send(read);
                 line.clear();
             }
-            text
+            let _ = all.send(text);
         });
-        Ok(Process { child, lines, logged, stderr: Some(stderr) })
+        Ok(Process { child, lines, logged, stderr: whole })
     }
 
     /// The standard input, if it is piped and was not taken before.
@@ -409,8 +412,9 @@ impl Process {
         self.collect_stderr()
     }
 
-    fn collect_stderr(&mut self) -> String {
-        self.stderr.take().map(|reader| reader.join().unwrap_or_default()).unwrap_or_default()
+    fn collect_stderr(&self) -> String {
+        // What it started, and left behind, may hold its end of the pipe.
+        self.stderr.recv_timeout(PATIENCE).unwrap_or_default()
     }
 }
 
