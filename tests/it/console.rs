@@ -133,9 +133,8 @@ async fn a_version_is_swapped_in_compared_and_gone_back_from() -> Result<()> {
     log_in(&browser, &server).await?;
     browser.goto(&url(&server, "/console/tenants/a.example")).await?;
     let outcome = |text: &str| format!("document.getElementById('outcome').textContent.includes('{text}')");
-    let choose = async |version: &str| {
-        browser.choose("#component", &server.folder().join(format!("{version}.wasm"))).await
-    };
+    let choose =
+        async |version: &str| browser.choose("#component", &server.folder().join(format!("{version}.wasm"))).await;
     choose("second").await?;
     browser.tab_to("it.textContent === 'Swap'").await?;
     browser.press(&char::from(Key::Enter).to_string()).await?;
@@ -179,9 +178,7 @@ async fn a_signed_version_is_swapped_in() -> Result<()> {
     log_in(&browser, &server).await?;
     browser.goto(&url(&server, "/console/tenants/a.example")).await?;
     let outcome = |text: &str| format!("document.getElementById('outcome').textContent.includes('{text}')");
-    let choose = async |field: &str, file: &str| {
-        browser.choose(field, &server.folder().join(file)).await
-    };
+    let choose = async |field: &str, file: &str| browser.choose(field, &server.folder().join(file)).await;
     choose("#component", "second.wasm").await?;
     browser.click("#swap button").await?;
     browser.until(&outcome("it has no signature")).await?;

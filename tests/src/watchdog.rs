@@ -51,7 +51,8 @@ fn watch(limit: Duration) {
     loop {
         thread::sleep(Duration::from_secs(1));
         let running = RUNNING.lock().expect("nobody panics with it locked");
-        let mut endless = running.values().filter(|(_, begun)| begun.elapsed() > limit).map(|(name, _)| name).peekable();
+        let mut endless =
+            running.values().filter(|(_, begun)| begun.elapsed() > limit).map(|(name, _)| name).peekable();
         if endless.peek().is_some() {
             let names = endless.cloned().collect::<Vec<_>>().join(", ");
             eprintln!("after {} minutes still running, waiting for what never comes: {names}", limit.as_secs() / 60);
