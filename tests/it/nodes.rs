@@ -17,16 +17,24 @@ use serde_json::{Value, json};
 use crate::killed::{random, variable};
 use crate::{PROGRAM, cheap_hash};
 
-/// How long a lease lasts here, in seconds.
+/// How long a lease lasts where nodes fail all the time, in seconds.
 const LEASE: u64 = 5;
 
-/// A node of this name, whose journal these servers of NATS keep so many times.
-fn node(name: &str, servers: &[String], replicas: usize) -> Result<Start> {
+/// How long one lasts where nobody may fail because a busy machine is late with a beat.
+const LONG_LEASE: u64 = 20;
+
+/// A node of this name, whose journal these servers of NATS keep.
+fn node(name: &str, servers: &[String]) -> Result<Start> {
+    node_with(name, servers, 1, LONG_LEASE)
+}
+
+/// A node whose journal they keep so many times, and whose lease lasts so many seconds.
+fn node_with(name: &str, servers: &[String], replicas: usize, lease: u64) -> Result<Start> {
     let servers: Vec<String> = servers.iter().map(|server| format!("'{server}'")).collect();
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\nadmin-key = '{ADMIN_KEY}'\n\
          snapshot-inputs = 20\n\
-         [cluster]\nnode = '{name}'\nservers = [{}]\nreplicas = {replicas}\nlease-seconds = {LEASE}\nappend-seconds = 5\nchanges = true\n\
+         [cluster]\nnode = '{name}'\nservers = [{}]\nreplicas = {replicas}\nlease-seconds = {lease}\nappend-seconds = 5\nchanges = true\n\
          [[tenant]]\nname = '{TENANT}'\ndomains = ['{TENANT}']\nusers = 'users.toml'\ningest-key = '{INGEST_KEY}'\n\
          [tenant.settings]\news-queue-events = 1_000_000\news-history-events = 1_000_000\n\
          ews-history-bytes = 1_000_000_000\news-heartbeat-seconds = 5\n",
@@ -40,8 +48,8 @@ fn node(name: &str, servers: &[String], replicas: usize) -> Result<Start> {
 /// Two of them: the one that has the tenant, with its name, and the other one.
 fn two(nats: &Nats) -> Result<[(Server, &'static str); 2]> {
     let servers = [nats.url("")];
-    let one = (node("a", &servers, 1)?.start()?, "a");
-    let two = (node("b", &servers, 1)?.start()?, "b");
+    let one = (node("a", &servers)?.start()?, "a");
+    let two = (node("b", &servers)?.start()?, "b");
     until(|| {
         let placed = [place(&one.0)?, place(&two.0)?];
         Ok(placed.iter().all(|placed| placed["node"].is_string() && placed["node"] == placed["home"]))
@@ -105,7 +113,6 @@ fn what_a_dead_node_had_another_one_serves() -> Result<()> {
     owner.kill_whatever_it_logged();
     until(|| Ok(place(&other)?["node"].as_str().is_some_and(|node| node != name)))?;
     until(|| Ok(source(&other).post(&batch("m2", 1))?.head.status == 200))?;
-    // On a busy machine a lease may end between two beats.
     let mut events = Vec::new();
     until(|| {
         events.extend(alice(&other).all_events(&pulled, &mut watermark).unwrap_or_default());
@@ -171,8 +178,8 @@ fn what_is_published_is_applied_once_by_the_node_that_has_the_tenant() -> Result
 fn clocks_that_are_apart_are_told_of_and_lose_nothing() -> Result<()> {
     let nats = Nats::start()?;
     let servers = [nats.url("")];
-    let right = node("a", &servers, 1)?.start()?;
-    let ahead = node("b", &servers, 1)?
+    let right = node("a", &servers)?.start()?;
+    let ahead = node("b", &servers)?
         .environment("LD_PRELOAD", fake_time()?)
         .environment("FAKETIME", "+1h")
         .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -248,7 +255,7 @@ fn whatever_happens_to_nodes_nothing_is_lost_or_told_twice() -> Result<()> {
         let members = ["a", "b", "c"].map(|name| {
             let links = nats.servers.iter().map(|server| Link::to(server.port())).collect::<Result<Vec<_>>>()?;
             let urls: Vec<String> = links.iter().map(Link::url).collect();
-            Ok(Member { name: name.into(), start: node(name, &urls, 3)?, links })
+            Ok(Member { name: name.into(), start: node_with(name, &urls, 3, LEASE)?, links })
         });
         let members = members.into_iter().collect::<Result<_>>()?;
         let outcome = cluster::run(members, &mut nats, seed, FAULTS);
