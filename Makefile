@@ -24,7 +24,7 @@ test: setup ## run every test
 
 torture: setup ## kills, lost power, hostile clients, swaps under load, nodes that fail, a million inputs, 5,000 histories (a release build)
 	POSTBELL_KILLS=600 POSTBELL_BESIEGED_KILLS=200 POSTBELL_SWAP_SEEDS=50 POSTBELL_PARKED=most POSTBELL_INPUTS=1000000 POSTBELL_HISTORIES=5000 \
-		POSTBELL_CLUSTER_SEEDS=120 \
+		POSTBELL_CLUSTER_SEEDS=120 POSTBELL_TEST_MINUTES=180 \
 		cargo test --workspace --release --test it -- \
 		killed:: power:: replay:: model:: swap_parked:: edge:: nodes:: --nocapture
 
