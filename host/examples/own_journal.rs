@@ -85,8 +85,8 @@ impl SeatFile {
     /// Appends all records or none, and returns once they are on the disk.
     fn append(&mut self, append: &Append) -> Result<(), JournalError> {
         let found = self.records.len() as u64;
-        if found != append.expected {
-            return Err(JournalError::Conflict { expected: append.expected, found });
+        if let Some(refusal) = append.refusal(found) {
+            return Err(refusal);
         }
         let mut bytes = Vec::new();
         for record in &append.records {

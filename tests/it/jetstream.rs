@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use postbell::journal::{
-    Append, Digest, Input, JetStreamError, JetStreamJournal, JetStreamOptions, Journal, JournalError, Record, Seat,
-    SeatFacts, Snapshot, records,
+    Append, Chain, Digest, Input, JetStreamError, JetStreamJournal, JetStreamOptions, Journal, JournalError, Record,
+    Seat, SeatFacts, Snapshot, records,
 };
 use postbell_tests::PATIENCE;
 use postbell_tests::nats::Nats;
@@ -30,12 +30,12 @@ fn record(sequence: u64, input: Input) -> Record {
 
 fn ticks(tenant: &str, expected: u64, count: u64) -> Append {
     let records = (expected + 1..=expected + count).map(|sequence| record(sequence, Input::Tick)).collect();
-    Append { seat: seat(tenant), expected, records }
+    Append { seat: seat(tenant), expected, records, chain: Chain::default() }
 }
 
 fn large(tenant: &str, expected: u64, bytes: usize) -> Append {
     let input = Input::Open { seed: (0..bytes).map(|at| at as u8).collect(), settings: vec![] };
-    Append { seat: seat(tenant), expected, records: vec![record(expected + 1, input)] }
+    Append { seat: seat(tenant), expected, records: vec![record(expected + 1, input)], chain: Chain::default() }
 }
 
 fn snapshot(sequence: u64, parts: &[usize]) -> Snapshot {
@@ -82,12 +82,30 @@ fn it_does_what_every_journal_does() -> Result<()> {
     Ok(())
 }
 
+/// An owner that was stopped has appends on their way when it wakes: the first is refused, because another owner appended
+/// meanwhile, and the next one expects the very sequence that the other's record has.
+#[test]
+fn what_builds_on_what_was_refused_is_refused() -> Result<()> {
+    let nats = Nats::start()?;
+    let (journal, other) = (connect(&nats)?, connect(&nats)?);
+    let chain = Chain::default();
+    let mine = |expected| Append { chain: chain.clone(), ..ticks("a", expected, 1) };
+    assert_eq!(journal.append(&[mine(0)]), [Ok(())]);
+    assert_eq!(other.append(&[ticks("a", 1, 1)]), [Ok(())]);
+    let refused = || Err(JournalError::Conflict { expected: 1, found: 2 });
+    assert_eq!(journal.append(&[mine(1), mine(2)]), [refused(), refused()]);
+    assert_eq!(journal.append(&[mine(2)]), [refused()]);
+    assert_eq!(sequences(&journal, "a", 1)?, [1, 2]);
+    assert_eq!(journal.append(&[ticks("a", 2, 1)]), [Ok(())], "who knows better begins a chain of its own");
+    Ok(())
+}
+
 #[test]
 fn another_life_finds_what_the_one_before_appended() -> Result<()> {
     let nats = Nats::start()?;
     let before = connect(&nats)?;
     let input = Input::Open { seed: vec![1, 2, 3], settings: vec![("a".into(), "b".into())] };
-    let append = Append { seat: seat("a"), expected: 0, records: vec![record(1, input)] };
+    let append = Append { seat: seat("a"), expected: 0, records: vec![record(1, input)], chain: Chain::default() };
     assert_eq!(before.append(std::slice::from_ref(&append)), [Ok(())]);
     for expected in 1..40 {
         assert_eq!(before.append(&[ticks("a", expected, 1), ticks("b", expected - 1, 1)]), [Ok(()), Ok(())]);

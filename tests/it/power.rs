@@ -10,8 +10,8 @@ use anyhow::Result;
 use disk::{Disk, Failing, Loss, Operation};
 use model::{Lost, Model};
 use postbell::journal::{
-    Append, DatabaseError, DatabaseJournal, DatabaseOptions, Digest, Input, Journal, JournalError, Offsets, Record,
-    Seat, Snapshot, SyncMode,
+    Append, Chain, DatabaseError, DatabaseJournal, DatabaseOptions, Digest, Input, Journal, JournalError, Offsets,
+    Record, Seat, Snapshot, SyncMode,
 };
 use postbell_tests::histories::Random;
 
@@ -125,7 +125,8 @@ fn a_snapshot_that_a_failed_append_interrupts_is_whole_or_not_there() -> Result<
     let tick = |sequence| Record { sequence, now: 0, digest: Digest::default(), input: Input::Tick };
     let append = |seat: &Seat| {
         let expected = journal.facts(seat)?.map_or(0, |facts| facts.last);
-        let append = Append { seat: seat.clone(), expected, records: vec![tick(expected + 1)] };
+        let append =
+            Append { seat: seat.clone(), expected, records: vec![tick(expected + 1)], chain: Chain::default() };
         journal.append(&[append]).remove(0)
     };
     append(&filled)?;

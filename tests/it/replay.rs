@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use postbell::contract::types::Moment;
-use postbell::journal::{Append, Digest, Journal, MemoryJournal, Record, Seat, records};
+use postbell::journal::{Append, Chain, Digest, Journal, MemoryJournal, Record, Seat, records};
 use postbell_tests::component;
 use postbell_tests::histories::History;
 
@@ -28,7 +28,9 @@ fn a_replay_from_the_start_is_exact() -> Result<()> {
         if reaction.changed {
             let digest = Digest::of(&plugin.sha256(), &reaction);
             let records = vec![Record { sequence: last + 1, now: at.now, digest, input }];
-            let [appended] = &journal.append(&[Append { seat: seat.clone(), expected: last, records }])[..] else {
+            let [appended] =
+                &journal.append(&[Append { seat: seat.clone(), expected: last, records, chain: Chain::default() }])[..]
+            else {
                 unreachable!("one outcome for one append")
             };
             appended.clone()?;

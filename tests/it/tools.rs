@@ -13,7 +13,9 @@ use anyhow::{Context, Result, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params};
-use postbell::journal::{Append, Digest, Input, Journal, MemoryJournal, Offsets, Record, Seat, Snapshot, archive};
+use postbell::journal::{
+    Append, Chain, Digest, Input, Journal, MemoryJournal, Offsets, Record, Seat, Snapshot, archive,
+};
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::{Client, get_events};
 use postbell_tests::http::{Connection, request};
@@ -304,7 +306,7 @@ fn journal(inputs: impl IntoIterator<Item = Input>) -> Result<(MemoryJournal, Se
     let (journal, seat) = (MemoryJournal::default(), Seat { tenant: TENANT.into(), plugin: "p".into(), partition: 0 });
     let record = |(sequence, input)| Record { sequence, now: 0, digest: Digest::default(), input };
     let records = (1..).zip(inputs).map(record).collect();
-    journal.append(&[Append { seat: seat.clone(), expected: 0, records }]).remove(0)?;
+    journal.append(&[Append { seat: seat.clone(), expected: 0, records, chain: Chain::default() }]).remove(0)?;
     Ok((journal, seat))
 }
 

@@ -107,6 +107,9 @@ impl Thread {
         if let Some(interval) = self.journal.sync_interval() {
             self.sync_due.get_or_insert_with(|| self.clock.monotonic().saturating_add(interval));
         }
+        for (append, outcome) in appends.iter().zip(&outcomes) {
+            outcome.as_ref().err().into_iter().for_each(|error| append.chain.break_off(error));
+        }
         for (respond, outcome) in responds.into_iter().zip(outcomes) {
             respond(outcome);
         }
@@ -125,7 +128,7 @@ impl Thread {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::journal::{MemoryJournal, Record, Seat, SeatFacts, Snapshot};
+    use crate::journal::{Chain, MemoryJournal, Record, Seat, SeatFacts, Snapshot};
 
     struct Counting {
         memory: MemoryJournal,
@@ -175,7 +178,7 @@ mod tests {
         let append = || {
             let (respond, committed) = channel();
             let seat = Seat { tenant: "a".into(), plugin: "b".into(), partition: 0 };
-            committer.append(Append { seat, expected: 0, records: vec![] }, move |outcome| {
+            committer.append(Append { seat, expected: 0, records: vec![], chain: Chain::default() }, move |outcome| {
                 respond.send(outcome).expect("the test waits");
             });
             assert_eq!(committed.recv(), Ok(Ok(())));

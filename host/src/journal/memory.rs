@@ -79,8 +79,8 @@ impl Journal for MemoryJournal {
 
 impl Entries {
     fn append(&mut self, append: &Append) -> Result<(), JournalError> {
-        if self.last != append.expected {
-            return Err(JournalError::Conflict { expected: append.expected, found: self.last });
+        if let Some(refusal) = append.refusal(self.last) {
+            return Err(refusal);
         }
         if let Some(last) = append.records.last() {
             (self.last, self.now) = (last.sequence, last.now);
@@ -112,6 +112,7 @@ impl Entries {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Chain;
     use super::*;
     use crate::journal::{Digest, Input, records};
 
@@ -121,7 +122,12 @@ mod tests {
 
     fn append(expected: u64, count: u64) -> Append {
         let record = |sequence| Record { sequence, now: sequence, digest: Digest::default(), input: Input::Tick };
-        Append { seat: seat(), expected, records: (expected + 1..=expected + count).map(record).collect() }
+        Append {
+            seat: seat(),
+            expected,
+            records: (expected + 1..=expected + count).map(record).collect(),
+            chain: Chain::default(),
+        }
     }
 
     fn snapshot(sequence: u64) -> Snapshot {

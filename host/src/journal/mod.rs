@@ -16,7 +16,7 @@ mod memory;
 mod swapped;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use committer::Committer;
 pub use database::{CheckReport, Damage, DatabaseError, DatabaseJournal, DatabaseOptions, StorageBackend, SyncMode};
@@ -152,6 +152,38 @@ pub struct Append {
     pub expected: u64,
     /// The records, consecutive from `expected + 1`.
     pub records: Vec<Record>,
+    /// What it builds on.
+    pub chain: Chain,
+}
+
+impl Append {
+    /// Why this append cannot follow the seat's record `found`; none: it can. What builds on it is refused from then on.
+    pub fn refusal(&self, found: u64) -> Option<JournalError> {
+        let expected = self.expected;
+        let moved = || (found != expected).then_some(JournalError::Conflict { expected, found });
+        let error = self.chain.broken().or_else(moved)?;
+        self.chain.break_off(&error);
+        Some(error)
+    }
+}
+
+/// Appends of one owner that build on each other, because it did not wait for one before it gave the next. Where one fails,
+/// all that follow it in its chain fail as well: the sequence that they expect may be the seat's last by then, as another
+/// owner's.
+#[derive(Clone, Debug, Default)]
+pub struct Chain(Arc<OnceLock<JournalError>>);
+
+impl Chain {
+    /// Why an append of it failed, if one did.
+    pub fn broken(&self) -> Option<JournalError> {
+        self.0.get().cloned()
+    }
+
+    /// An append of it has failed.
+    pub fn break_off(&self, error: &JournalError) {
+        // Only the first one matters.
+        let _ = self.0.set(error.clone());
+    }
 }
 
 /// Why a journal did not do what it was asked. Nothing of the append in question is in it then.
@@ -197,7 +229,8 @@ pub struct KeptComponent {
 /// Where inputs are kept. Calls block; they come from threads that may.
 pub trait Journal: Send + Sync + 'static {
     /// Appends to several seats and returns once all is as durable as this journal makes it: one result for each, in
-    /// order. An append of nothing tells whether the seat is still as expected.
+    /// order. An append of nothing tells whether the seat is still as expected. Each is judged by [`Append::refusal`] when it
+    /// is about to be stored; what else may come in its way breaks its chain, too.
     ///
     /// A record that tells the plugin of a regression ends [`SeatFacts::regressed`].
     fn append(&self, appends: &[Append]) -> Vec<Result<(), JournalError>>;

@@ -35,7 +35,7 @@ use crate::clock::{Clock, Stopwatch, TenantTime, ThreadWatch};
 use crate::contract::changes::Batch;
 use crate::contract::lifecycle::Gauge;
 use crate::contract::requests::{Refusal, Request, Settlement};
-use crate::journal::{Committer, Input, Offsets, Record, SourceSpan, Tenure};
+use crate::journal::{Chain, Committer, Input, Offsets, Record, SourceSpan, Tenure};
 use crate::outbound::Outbound;
 use crate::plugin::{Instance, Pin, Plugin, route};
 use crate::statistics::{Statistics, Timings};
@@ -62,6 +62,8 @@ pub(crate) struct Actor {
     committed: u64,
     /// Which life of the instance an append belongs to: what comes of an earlier life's appends says nothing any more.
     generation: u64,
+    /// What the appends of this life have in common.
+    chain: Chain,
     /// Which replay is expected: what comes of an earlier one is dropped.
     replays: u64,
     /// What the plugin computed since that was last asked.
@@ -189,6 +191,7 @@ impl Actor {
             sent: 0,
             committed: 0,
             generation: 0,
+            chain: Chain::default(),
             replays: 0,
             computed: Duration::ZERO,
             failures: 0,

@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use postbell::contract::changes::{AccountChanges, Batch};
-use postbell::journal::{Append, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode};
+use postbell::journal::{
+    Append, Chain, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode,
+};
 use postbell::tenant::Tenant;
 use postbell_tests::histories::delivery;
 use postbell_tests::scale::scaled;
@@ -59,7 +61,7 @@ fn round(sources: usize, size: usize) -> (f64, f64) {
     let first = &groups[0][0];
     // The bare store begins where the recorded appends begin.
     let before = (1..=first.expected).map(|sequence| Record { sequence, ..first.records[0].clone() }).collect();
-    store.append(&[Append { seat: first.seat.clone(), expected: 0, records: before }]);
+    store.append(&[Append { seat: first.seat.clone(), expected: 0, records: before, chain: Chain::default() }]);
     let ((), bare) = timed(|| {
         for group in &groups {
             store.append(group).into_iter().for_each(|appended| appended.expect("it is appended"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use postbell::journal::{
-    Append, CheckReport, DatabaseJournal, Digest, Input, Journal, JournalError, Record, Seat, Snapshot, records,
+    Append, Chain, CheckReport, DatabaseJournal, Digest, Input, Journal, JournalError, Record, Seat, Snapshot, records,
 };
 use postbell_tests::histories::Random;
 
@@ -80,7 +80,7 @@ impl Model {
             let input = Input::Open { seed: vec![self.random.below(256) as u8; bytes as usize], settings: vec![] };
             Record { sequence, now: sequence, digest: Digest::default(), input }
         });
-        Append { expected, records: records.collect(), seat }
+        Append { expected, records: records.collect(), seat, chain: Chain::default() }
     }
 
     fn put_snapshot(&mut self, journal: &DatabaseJournal) -> Result<(), JournalError> {

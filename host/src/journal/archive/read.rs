@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{ArchiveError, Counts, Damage, DamageFrame, Item, PAYLOAD_BYTES, SeatFrame, VERSION, WORDS, kind};
-use crate::journal::{Append, Journal, Record, Seat, format};
+use crate::journal::{Append, Chain, Journal, Record, Seat, format};
 
 /// So many bytes of records are appended at once where an archive is put into a journal.
 const APPEND_BYTES: u64 = 4 << 20;
@@ -261,7 +261,7 @@ impl Filling<'_> {
             let what = "it does not follow the record before it".to_owned();
             return Err(ArchiveError::Incomplete(Damage { seat: seat.clone(), sequence: record.sequence, what }));
         }
-        let append = Append { seat: seat.clone(), expected, records };
+        let append = Append { seat: seat.clone(), expected, records, chain: Chain::default() };
         self.journal.append(&[append]).into_iter().collect::<Result<(), _>>().map_err(ArchiveError::from)
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::journal::{Append, Digest, Input, Journal, MemoryJournal, SeatFacts, records};
+use crate::journal::{Append, Chain, Digest, Input, Journal, MemoryJournal, SeatFacts, records};
 
 fn seat(tenant: &str) -> Seat {
     Seat { tenant: tenant.into(), plugin: "notify".into(), partition: 0 }
@@ -32,7 +32,12 @@ fn snapshot(sequence: u64) -> Snapshot {
 fn journal() -> MemoryJournal {
     let journal = MemoryJournal::default();
     for (tenant, last) in [("a", 5), ("b", 3)] {
-        let append = Append { seat: seat(tenant), expected: 0, records: (1..=last).map(record).collect() };
+        let append = Append {
+            seat: seat(tenant),
+            expected: 0,
+            records: (1..=last).map(record).collect(),
+            chain: Chain::default(),
+        };
         assert_eq!(journal.append(&[append]), [Ok(())]);
     }
     journal.put_snapshot(&seat("a"), &snapshot(2)).unwrap();
@@ -257,7 +262,12 @@ impl io::Write for Growing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (last, more) = (self.journal.facts(&seat("a")).unwrap().unwrap().last, record(6));
         if last == 5 && self.bytes.len() > WORDS.len() + VERSION.len() {
-            self.journal.append(&[Append { seat: seat("a"), expected: 5, records: vec![more] }]);
+            self.journal.append(&[Append {
+                seat: seat("a"),
+                expected: 5,
+                records: vec![more],
+                chain: Chain::default(),
+            }]);
         }
         self.bytes.extend(bytes);
         Ok(bytes.len())

@@ -74,8 +74,8 @@ impl Plan<'_> {
             Err(trouble) => return Err(trouble),
         };
         let found = seat.tip.unwrap_or_default().last;
-        if found != append.expected {
-            return Ok(Err(JournalError::Conflict { expected: append.expected, found }));
+        if let Some(refusal) = append.refusal(found) {
+            return Ok(Err(refusal));
         }
         let Some(last) = append.records.last() else { return Ok(Ok(())) };
         seat.tip = Some(Tip { last: last.sequence, now: last.now });

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::contract::lifecycle::Restart;
-use crate::journal::{Digest, Input, records};
+use crate::journal::{Chain, Digest, Input, records};
 
 /// A journal in a file of its own.
 struct Filed {
@@ -57,7 +57,7 @@ fn record(sequence: u64, input: Input) -> Record {
 
 fn ticks(tenant: &str, expected: u64, count: u64) -> Append {
     let records = (expected + 1..=expected + count).map(|sequence| record(sequence, Input::Tick)).collect();
-    Append { seat: seat(tenant), expected, records }
+    Append { seat: seat(tenant), expected, records, chain: Chain::default() }
 }
 
 fn snapshot(sequence: u64, parts: &[usize]) -> Snapshot {
@@ -124,7 +124,7 @@ fn what_a_killed_process_had_not_synced_is_gone_and_every_seat_is_told_once() {
     assert_eq!(sequences(&filed.journal, "a", 1), [1]);
     assert!(facts(&filed.journal, "a").regressed && facts(&filed.journal, "b").regressed);
     let restarted = Input::Restarted(Restart { down_ms: 0, regressed: true });
-    let told = Append { seat: seat("a"), expected: 1, records: vec![record(2, restarted)] };
+    let told = Append { seat: seat("a"), expected: 1, records: vec![record(2, restarted)], chain: Chain::default() };
     assert_eq!(filed.journal.append(&[told, ticks("new", 0, 1)]), [Ok(()), Ok(())]);
     assert!(!facts(&filed.journal, "a").regressed && !facts(&filed.journal, "new").regressed);
 
@@ -146,7 +146,12 @@ fn that_a_seat_was_told_is_synced_at_once() {
     filed.journal.sync().expect("it is well");
     let filed = filed.again(false, every);
     let restarted = Input::Restarted(Restart { down_ms: 0, regressed: true });
-    filed.journal.append(&[Append { seat: seat("a"), expected: 1, records: vec![record(2, restarted)] }]);
+    filed.journal.append(&[Append {
+        seat: seat("a"),
+        expected: 1,
+        records: vec![record(2, restarted)],
+        chain: Chain::default(),
+    }]);
     let filed = filed.again(false, every);
     assert_eq!(sequences(&filed.journal, "a", 1), [1, 2]);
     assert!(facts(&filed.journal, "a").regressed, "of the second crash it is still to be told");

@@ -6,7 +6,7 @@ use super::Store;
 use super::lanes::{Known, Tip, Waiting};
 use super::{failed, publish, read};
 use crate::journal::format::{Group, seat_number};
-use crate::journal::{Append, JournalError, Respond, Seat, last_swap};
+use crate::journal::{Append, Chain, JournalError, Respond, Seat, last_swap};
 
 /// Why an append that nobody waits for any more came as a surprise.
 const LATE: &str = "an append that was given up was stored after all";
@@ -30,7 +30,7 @@ async fn carry_out(store: &Store, seat: &Seat, waiting: Vec<Waiting>, known: &mu
     }
     let late = match look(store, seat, known).await {
         Ok(late) => late,
-        Err(error) => return waiting.into_iter().for_each(|waiting| (waiting.respond)(Err(error.clone()))),
+        Err(error) => return waiting.into_iter().for_each(|waiting| waiting.refuse(error.clone())),
     };
     let mut bundle = Bundle::new(store, seat, known, late);
     for waiting in waiting {
@@ -65,7 +65,7 @@ struct Bundle<'a> {
     group: Group,
     /// What the end is with it.
     end: Tip,
-    responds: Vec<Respond>,
+    responds: Vec<(Chain, Respond)>,
 }
 
 impl<'a> Bundle<'a> {
@@ -75,21 +75,22 @@ impl<'a> Bundle<'a> {
         Bundle { store, seat, number, known, late, failure: None, group, end, responds }
     }
 
-    async fn add(&mut self, Waiting { append, respond }: Waiting) {
+    async fn add(&mut self, waiting: Waiting) {
         let mut group = Group::default();
-        append.records.iter().for_each(|record| group.push(self.number, record));
+        waiting.append.records.iter().for_each(|record| group.push(self.number, record));
         if !self.group.is_empty() && self.group.bytes() + group.bytes() > publish::piece_bytes(self.store, self.seat) {
             self.publish().await;
         }
-        match self.objection(&append) {
-            Some(error) => respond(Err(error)),
+        match self.objection(&waiting.append) {
+            Some(error) => waiting.refuse(error),
             None => {
+                let Waiting { append, respond } = waiting;
                 self.group.extend(group);
                 if let Some(last) = append.records.last() {
                     let swap = last_swap(&append.records).unwrap_or(self.end.swap);
                     self.end = Tip { last: last.sequence, now: last.now, swap, ..self.end };
                 }
-                self.responds.push(respond);
+                self.responds.push((append.chain, respond));
             }
         }
     }
@@ -98,11 +99,10 @@ impl<'a> Bundle<'a> {
         if let Some(failure) = &self.failure {
             return Some(failure.clone());
         }
-        let (expected, found) = (append.expected, self.end.last);
-        (expected != found).then(|| match self.late {
-            true => failed(&LATE),
-            false => JournalError::Conflict { expected, found },
-        })
+        match append.refusal(self.end.last)? {
+            JournalError::Conflict { .. } if self.late => Some(failed(&LATE)),
+            refusal => Some(refusal),
+        }
     }
 
     async fn publish(&mut self) {
@@ -111,7 +111,10 @@ impl<'a> Bundle<'a> {
             false => self.publish_group().await,
         };
         self.failure = outcome.clone().err();
-        self.responds.drain(..).for_each(|respond| respond(outcome.clone()));
+        for (chain, respond) in self.responds.drain(..) {
+            self.failure.iter().for_each(|failure| chain.break_off(failure));
+            respond(outcome.clone());
+        }
     }
 
     async fn publish_group(&mut self) -> Result<(), JournalError> {

@@ -4,12 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::journal::{Append, Respond, Seat};
+use crate::journal::{Append, JournalError, Respond, Seat};
 
 /// An append, and who waits for it.
 pub(super) struct Waiting {
     pub(super) append: Append,
     pub(super) respond: Respond,
+}
+
+impl Waiting {
+    /// It is not carried out, nor what builds on it.
+    pub(super) fn refuse(self, why: JournalError) {
+        self.append.chain.break_off(&why);
+        (self.respond)(Err(why));
+    }
 }
 
 /// Where a seat's subject ends.

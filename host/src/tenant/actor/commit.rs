@@ -7,7 +7,7 @@ use crate::OpenError;
 use crate::clock::Stopwatch;
 use crate::contract::outbound;
 use crate::contract::types::{Call, LogLevel, LogLine, Reaction, Reply};
-use crate::journal::{Append, JournalError, Outcome};
+use crate::journal::{Append, Chain, JournalError, Outcome};
 use crate::outbound::Done;
 use crate::plugin::Pin;
 use crate::tenant::answer::Woken;
@@ -98,7 +98,8 @@ impl Actor {
         }
         let records = self.uncommitted.iter().filter(|record| record.sequence > self.sent).cloned().collect();
         let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, self.sequence);
-        let append = Append { seat: self.parts.history.seat.clone(), expected: self.sent, records };
+        let (seat, chain) = (self.parts.history.seat.clone(), self.chain.clone());
+        let append = Append { seat, expected: self.sent, records, chain };
         self.sent = through;
         let (timings, since) = (self.parts.timings.clone(), Stopwatch::start());
         self.parts.committer.append(append, move |outcome| {
@@ -140,11 +141,8 @@ impl Actor {
         tracing::error!(tenant, %error, sequence = self.committed + 1, "the journal failed");
         self.statistics().append_failures += 1;
         self.give_swap_up(&format!("the journal failed: {error}"));
-        self.generation += 1;
+        self.begin_anew();
         self.failures += 1;
-        self.uncommitted.clear();
-        self.uncommitted_bytes = 0;
-        (self.sequence, self.sent) = (self.committed, self.committed);
         let mut again = None;
         for release in self.outbox.void().collect::<Vec<_>>() {
             match release {
@@ -202,6 +200,15 @@ impl Actor {
                 swapped.0.end(Err(SwapError::at(Step::CutOver, format!("the journal failed: {error}"))));
             }
         }
+    }
+
+    /// What the instance was given and is not committed never happened: nothing that was appended of it counts any more.
+    pub(super) fn begin_anew(&mut self) {
+        self.generation += 1;
+        self.chain = Chain::default();
+        self.uncommitted.clear();
+        self.uncommitted_bytes = 0;
+        (self.sequence, self.sent) = (self.committed, self.committed);
     }
 
     /// The first failure is tried again at once, the next ones later and later.

@@ -99,10 +99,7 @@ impl Actor {
     /// told to come again. It opens here again with the next lease.
     pub(super) fn let_go(&mut self, why: &str) {
         tracing::info!(tenant = &*self.parts.history.seat.tenant, why, "the tenant is not served here any more");
-        self.generation += 1;
-        self.uncommitted.clear();
-        self.uncommitted_bytes = 0;
-        (self.sequence, self.sent) = (self.committed, self.committed);
+        self.begin_anew();
         self.give_swap_up("the tenant moved");
         let mut beginning = None;
         for release in self.outbox.void().collect::<Vec<_>>() {

@@ -22,6 +22,20 @@ fn whoever_is_wrong_about_the_last_record_appends_nothing() {
     });
 }
 
+/// Another owner's record stands where the refused one would.
+#[test]
+fn what_builds_on_what_was_refused_is_refused() {
+    holds(|journal| {
+        let chain = Chain::default();
+        let mine = |expected| Append { chain: chain.clone(), ..ticks("a", expected, 1) };
+        assert_eq!(journal.append(&[ticks("a", 0, 1)]), [Ok(())]);
+        let refused = || Err(JournalError::Conflict { expected: 0, found: 1 });
+        assert_eq!(journal.append(&[mine(0), mine(1)]), [refused(), refused()]);
+        assert_eq!(journal.append(&[mine(1)]), [refused()]);
+        assert_eq!(journal.append(&[ticks("a", 1, 1)]), [Ok(())], "who knows better begins a chain of its own");
+    });
+}
+
 #[test]
 fn a_conflict_of_one_seat_leaves_the_others_alone() {
     holds(|journal| {
@@ -49,7 +63,7 @@ fn what_is_removed_leaves_nothing_and_takes_nothing_else() {
 fn a_record_is_read_as_it_was_appended() {
     holds(|journal| {
         let input = Input::Open { seed: vec![1, 2, 3], settings: vec![("a".into(), "b".into())] };
-        let append = Append { seat: seat("a"), expected: 0, records: vec![record(1, input)] };
+        let append = Append { seat: seat("a"), expected: 0, records: vec![record(1, input)], chain: Chain::default() };
         assert_eq!(journal.append(std::slice::from_ref(&append)), [Ok(())]);
         assert_eq!(journal.read(&seat("a"), 1), Ok(append.records));
         assert_eq!(journal.read(&seat("a"), 2), Ok(vec![]));
@@ -63,7 +77,7 @@ fn records_are_read_in_pieces() {
     holds(|journal| {
         let seed = vec![7; 1 << 20];
         let records = (1..=9).map(|sequence| record(sequence, Input::Open { seed: seed.clone(), settings: vec![] }));
-        journal.append(&[Append { seat: seat("a"), expected: 0, records: records.collect() }]);
+        journal.append(&[Append { seat: seat("a"), expected: 0, records: records.collect(), chain: Chain::default() }]);
         assert_eq!(sequences(journal, "a", 1), (1..=9).collect::<Vec<_>>());
     });
 }

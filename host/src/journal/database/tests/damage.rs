@@ -17,7 +17,7 @@ impl Sample {
         let long = |sequence| Input::Open { seed: vec![sequence as u8; 3_000], settings: vec![] };
         let appends = ["a", "b", "c"].map(|tenant| {
             let records = (1..=40).map(|sequence| record(sequence, long(sequence))).collect();
-            Append { seat: seat(tenant), expected: 0, records }
+            Append { seat: seat(tenant), expected: 0, records, chain: Chain::default() }
         });
         for append in &appends {
             assert_eq!(journal.append(std::slice::from_ref(append)), [Ok(())]);
@@ -137,7 +137,10 @@ fn damage_in_what_a_killed_process_left_is_named() {
     let long = |sequence| Input::Open { seed: vec![sequence as u8; 3_000], settings: vec![] };
     for tenant in ["a", "b"] {
         let records = (1..=20).map(|sequence| record(sequence, long(sequence))).collect();
-        assert_eq!(journal.append(&[Append { seat: seat(tenant), expected: 0, records }]), [Ok(())]);
+        assert_eq!(
+            journal.append(&[Append { seat: seat(tenant), expected: 0, records, chain: Chain::default() }]),
+            [Ok(())]
+        );
     }
     for sequence in 20..30 {
         assert_eq!(journal.append(&[ticks("c", sequence - 20, 1)]), [Ok(())]);
