@@ -5,6 +5,7 @@ use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::Client;
 use postbell_tests::nats::Nats;
 use postbell_tests::program::{Start, run};
+use postbell_tests::until;
 use serde_json::json;
 
 use crate::{PROGRAM, cheap_hash};
@@ -50,7 +51,7 @@ fn it_waits_for_the_servers_and_goes_on_when_they_come_back() -> Result<()> {
     ensure!(refused.head.status == 503, "{refused:?}");
     nats.again()?;
     // It says when to come again; here it is asked until it can.
-    while source.post(&batch("m2", 1))?.head.status != 200 {}
+    until(|| Ok(source.post(&batch("m2", 1))?.head.status == 200))?;
     ensure!(source.offset("test")? == 2);
     server.stop_whatever_it_logged()?;
     Ok(())

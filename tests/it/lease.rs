@@ -9,11 +9,11 @@ use postbell::contract::requests::Refusal;
 use postbell::journal::{Input, Journal};
 use postbell::tenant::{Body, IngestError, Lease, RequestError, Tenant};
 use postbell::{Host, OpenError, TenantOptions};
-use postbell_tests::PATIENCE;
 use postbell_tests::embedded::{
     self, ALICE, Alteration, Commanded, between, get_events, request, span, subscribe, whole,
 };
 use postbell_tests::histories::{self, delivery};
+use postbell_tests::{PATIENCE, eventually};
 
 /// One of the processes.
 struct Node {
@@ -122,8 +122,7 @@ async fn who_waits_at_a_node_that_lost_its_lease_is_told() -> Result<()> {
     ensure!(one.refers_elsewhere().await);
     // The lease comes back: it goes on where it was.
     one.lease()?;
-    while one.tenant.source_offset("imap-1").await != Ok(1) {}
-    Ok(())
+    eventually(async || one.tenant.source_offset("imap-1").await == Ok(1)).await
 }
 
 /// What a process finds that was stopped for longer than its lease, whatever it is asked first.
@@ -171,6 +170,5 @@ async fn of_two_that_believe_to_have_the_lease_the_journal_takes_one() -> Result
     ensure!(applied == 2, "{records:?}");
     // Its turn comes again with its keeper's next look.
     one.lease()?;
-    while one.tenant.source_offset("imap-1").await != Ok(2) {}
-    Ok(())
+    eventually(async || one.tenant.source_offset("imap-1").await == Ok(2)).await
 }

@@ -8,10 +8,12 @@ use postbell::outbound::{Call, CallTarget, Done, HttpTarget, Outbound, Outcome, 
 use postbell::plugin::InstanceLimits;
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
+use postbell_tests::PATIENCE;
 use postbell_tests::embedded::{ALICE, Commanded, Mode, gauge, open, request, span, whole};
 use postbell_tests::ews::{self, ALL_FOLDERS};
 use postbell_tests::histories::{self, delivery};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
 /// Hands every call to the test.
 pub struct Handed(Mutex<UnboundedSender<(Call, Done)>>);
@@ -61,7 +63,7 @@ impl Scene {
     }
 
     async fn next(&mut self) -> Result<(Call, Done)> {
-        self.calls.recv().await.context("a call")
+        timeout(PATIENCE, self.calls.recv()).await.ok().flatten().context("a call")
     }
 
     async fn deliver(&self, id: &str) -> Result<()> {

@@ -10,6 +10,7 @@ pub mod component;
 pub mod conformance;
 pub mod embedded;
 pub mod ews;
+pub mod figures;
 pub mod groupwise;
 pub mod histories;
 pub mod hostile;
@@ -32,7 +33,7 @@ pub mod zimbra;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use postbell::HostOptions;
 
 /// How long a test waits for a state before it fails. No test passes or fails by how much of it is used.
@@ -46,6 +47,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn compiled_plugins() -> PathBuf {
     let program = std::env::current_exe().expect("the path of this program");
     program.ancestors().nth(2).expect("cargo put it into a folder of its own").join("compiled-plugins")
+}
+
+/// As [`until`], asking what answers later.
+///
+/// # Errors
+///
+/// It does not come to it.
+pub async fn eventually(mut so: impl AsyncFnMut() -> bool) -> Result<()> {
+    let coming = async {
+        while !so().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, coming).await.context("it does not come to it")
 }
 
 /// A host's defaults, except that it keeps there what it compiled.

@@ -4,6 +4,7 @@ use super::Instant;
 
 /// A message, appointment, contact or other thing in a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Item {
     /// message, contact, appointment, ...: an open vocabulary.
     pub kind: String,
@@ -25,6 +26,7 @@ pub struct Item {
 
 /// What was altered in an item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ItemAlteration {
     /// The item as it is now.
     pub item: Item,
@@ -38,6 +40,7 @@ pub struct ItemAlteration {
 
 /// A folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Folder {
     /// The source's id; not empty.
     pub id: String,
@@ -61,6 +64,7 @@ pub struct Folder {
 
 /// What was altered in a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FolderAlteration {
     /// The folder as it is now.
     pub folder: Folder,
@@ -70,6 +74,7 @@ pub struct FolderAlteration {
 
 /// An item that was moved or copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ItemRelocation {
     /// Where it was, or the original.
     pub before: Item,
@@ -79,6 +84,7 @@ pub struct ItemRelocation {
 
 /// A folder that was moved, renamed or copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FolderRelocation {
     /// Where it was, or the original.
     pub before: Folder,
@@ -88,6 +94,7 @@ pub struct FolderRelocation {
 
 /// Counts of one folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FolderCounts {
     /// The folder's id.
     pub folder: String,
@@ -102,6 +109,7 @@ pub struct FolderCounts {
 /// An account: id, login name and further names.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Account {
     pub id: String,
     pub name: String,
@@ -111,6 +119,7 @@ pub struct Account {
 /// A tag of an account.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tag {
     pub id: String,
     pub name: String,
@@ -118,6 +127,7 @@ pub struct Tag {
 
 /// Somebody's presence in an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Visit {
     /// login, proxy, trusted-application.
     pub kind: String,
@@ -127,6 +137,7 @@ pub struct Visit {
 
 /// A change of somebody's rights to an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AccessChange {
     /// added, modified, removed.
     pub kind: String,
@@ -136,6 +147,7 @@ pub struct AccessChange {
 
 /// Why an account is not available.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Absence {
     /// For a while.
     Maintenance,
@@ -146,6 +158,7 @@ pub enum Absence {
 /// What happened.
 #[allow(missing_docs, reason = "documented in the WIT")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Happening {
     Baseline(Vec<Folder>),
     MessageDelivered(Item),
@@ -177,6 +190,7 @@ pub enum Happening {
 
 /// One change of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Change {
     /// The account's change number after it.
     pub number: Option<u64>,
@@ -192,6 +206,7 @@ pub struct Change {
 
 /// Changes of one account, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AccountChanges {
     /// The account's id, name or alias.
     pub account: String,
@@ -201,6 +216,7 @@ pub struct AccountChanges {
 
 /// One entry of the system address book.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Entry {
     /// The source's id; not empty.
     pub id: String,
@@ -217,6 +233,7 @@ pub struct Entry {
 /// One field of an entry.
 #[allow(missing_docs, reason = "documented in the WIT")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Field {
     pub name: String,
     pub label: String,
@@ -226,6 +243,7 @@ pub struct Field {
 /// One member of a group.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     pub id: String,
     pub name: String,
@@ -236,6 +254,7 @@ pub struct Member {
 /// A change of the system address book.
 #[allow(missing_docs, reason = "documented in the WIT")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum BookChange {
     Added(Entry),
     Modified(Entry),
@@ -247,6 +266,7 @@ pub enum BookChange {
 
 /// What one `ingest` brings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Batch {
     /// Changes of accounts.
     pub accounts: Vec<AccountChanges>,

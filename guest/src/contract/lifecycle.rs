@@ -4,6 +4,7 @@ use super::{CallId, Instant, RequestId};
 
 /// What this plugin is and serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Manifest {
     /// The plugin's name.
     pub name: String,
@@ -17,6 +18,7 @@ pub struct Manifest {
 
 /// One HTTP route.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Route {
     /// Path prefix, compared without regard to case.
     pub prefix: String,
@@ -32,6 +34,7 @@ pub struct Route {
 
 /// Why a saved state was not loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LoadError {
     /// This version does not read that format.
     UnknownFormat(String),
@@ -41,6 +44,7 @@ pub enum LoadError {
 
 /// How a tenant came back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Restart {
     /// How long it was down, in milliseconds.
     pub down_ms: u64,
@@ -50,6 +54,7 @@ pub struct Restart {
 
 /// What the state waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Pending {
     /// Requests without a final part, and those with parts not yet settled; ascending.
     pub requests: Vec<RequestId>,
@@ -61,6 +66,7 @@ pub struct Pending {
 
 /// One figure about the state.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Gauge {
     /// Its name, snake case, with its unit.
     pub name: String,

@@ -2,6 +2,7 @@
 
 /// The answer to an outbound call.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Response {
     /// HTTP status; 0 for a TCP call.
     pub status: u16,
@@ -11,6 +12,7 @@ pub struct Response {
 
 /// What became of an outbound call.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Outcome {
     /// The peer answered.
     Answered(Response),

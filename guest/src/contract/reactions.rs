@@ -11,6 +11,7 @@ pub type CallId = u64;
 
 /// When an input happens: `now` in milliseconds since the epoch, `sequence` its place in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Moment {
     /// Never goes backwards.
     pub now: Instant,
@@ -20,6 +21,7 @@ pub struct Moment {
 
 /// Everything that is to be done after one input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reaction {
     /// Parts of answers, in the order in which they are to be sent.
     pub replies: Vec<Reply>,
@@ -37,6 +39,7 @@ pub struct Reaction {
 
 /// One part of the answer to one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reply {
     /// The request that is answered.
     pub to: RequestId,
@@ -54,6 +57,7 @@ pub struct Reply {
 
 /// An outbound call.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Call {
     /// The plugin's number of this call.
     pub id: CallId,
@@ -65,6 +69,7 @@ pub struct Call {
 
 /// Where an outbound call goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum CallTarget {
     /// An HTTP POST.
     HttpPost(HttpTarget),
@@ -74,6 +79,7 @@ pub enum CallTarget {
 
 /// The target of an HTTP POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HttpTarget {
     /// Absolute URL.
     pub url: String,
@@ -83,6 +89,7 @@ pub struct HttpTarget {
 
 /// The target of a TCP call.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TcpTarget {
     /// Host name or address.
     pub address: String,
@@ -92,6 +99,7 @@ pub struct TcpTarget {
 
 /// A change that was not applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Rejection {
     /// Which change.
     pub place: Place,
@@ -101,6 +109,7 @@ pub struct Rejection {
 
 /// The place of a change in its batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Place {
     /// Index of the account's group, index of the change in it.
     Change((u32, u32)),
@@ -110,6 +119,7 @@ pub enum Place {
 
 /// A line for the operator's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LogLine {
     /// How grave.
     pub level: LogLevel,
@@ -120,6 +130,7 @@ pub struct LogLine {
 /// How grave a log line is.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LogLevel {
     Debug,
     Info,

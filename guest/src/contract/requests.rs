@@ -4,6 +4,7 @@ use super::{Account, RequestId};
 
 /// A request without its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RequestHead {
     /// HTTP method.
     pub method: String,
@@ -21,6 +22,7 @@ pub struct RequestHead {
 
 /// What a request says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Claims {
     /// The login that its body carries.
     pub credential: Option<Credential>,
@@ -38,6 +40,7 @@ pub struct Claims {
 
 /// A range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Span {
     /// Offset of the first byte.
     pub start: u32,
@@ -48,6 +51,7 @@ pub struct Span {
 /// How a request names an account.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum AccountName {
     Name(String),
     Id(String),
@@ -58,6 +62,7 @@ pub enum AccountName {
 
 /// A login that travels in a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Credential {
     /// Name and password.
     Password(Password),
@@ -70,6 +75,7 @@ pub enum Credential {
 /// Name and password.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Password {
     pub login: String,
     pub secret: String,
@@ -79,6 +85,7 @@ pub struct Password {
 /// A keyed digest over account and time.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Preauth {
     pub account: AccountName,
     pub timestamp: u64,
@@ -89,6 +96,7 @@ pub struct Preauth {
 
 /// What the host found about the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Access {
     /// The login is good.
     Granted(Grant),
@@ -98,6 +106,7 @@ pub enum Access {
 
 /// A good login.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Grant {
     /// Whose.
     pub account: Account,
@@ -114,6 +123,7 @@ pub struct Grant {
 /// What a login may do.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Rank {
     User,
     DelegatedAdministrator,
@@ -123,6 +133,7 @@ pub enum Rank {
 /// Why a login is not good.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Denial {
     Missing,
     Malformed,
@@ -138,6 +149,7 @@ pub enum Denial {
 
 /// How the caller stands to one account that its claims named.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Resolution {
     /// The account, if there is one.
     pub account: Option<Account>,
@@ -148,6 +160,7 @@ pub struct Resolution {
 /// How a caller stands to an account.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Standing {
     Itself,
     Permitted,
@@ -159,6 +172,7 @@ pub enum Standing {
 
 /// A whole request.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Request {
     /// The host's number of it.
     pub id: RequestId,
@@ -177,6 +191,7 @@ pub struct Request {
 /// Why the host itself refuses a request.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Refusal {
     TooLarge,
     Busy,
@@ -188,6 +203,7 @@ pub enum Refusal {
 
 /// What became of the confirmed parts of one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Settlement {
     /// The request that was answered.
     pub request: RequestId,
@@ -200,6 +216,7 @@ pub struct Settlement {
 /// How an answer ended.
 #[allow(missing_docs, reason = "the names say it")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum End {
     Complete,
     Gone,

@@ -16,6 +16,7 @@ use postbell::journal::{DatabaseJournal, DatabaseOptions, JetStreamJournal, JetS
 use postbell::tenant::{SourceSpan, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::admin::{Admin, delivered};
+use postbell_tests::figures::{Figure, Table, Unit};
 use postbell_tests::histories::delivery;
 use postbell_tests::host_options;
 use postbell_tests::nats::NatsCluster;
@@ -83,30 +84,38 @@ impl Round {
 }
 
 fn changes() -> Result<()> {
-    println!(
-        "\nAcknowledged changes per second, and processor time of a change here + in NATS, in us; {TENANTS} tenants, \
-         medians of {} rounds, in turn.\n",
-        rounds()
-    );
-    println!(
-        "{:>6} {:>22} {:>22} {:>22} {:>22} {:>6} {:>13}",
-        "batch", "postbell", "published", "expecting the last", "disk", "ratio", "bytes/change"
-    );
+    let title = format!("Acknowledged changes per second, kept three times in NATS; {TENANTS} tenants, in turn");
+    let rates = ["postbell", "published", "expecting the last", "disk"].map(|name| (name, Unit::Rate));
+    let columns = [&rates[..], &[("postbell to published", Unit::Ratio), ("bytes of a change", Unit::Count)]].concat();
+    let table = Table::begin(title, "", &columns);
+    let mut costs = Vec::new();
     for size in [1, 100] {
-        let mut rounds = (0..rounds()).map(|_| round(size)).collect::<Result<Vec<_>>>()?;
-        rounds.sort_by(|one, other| one.ratio().total_cmp(&other.ratio()));
-        let median = &rounds[rounds.len() / 2];
-        let cell = |rate: &Rate| format!("{:.0} {:.1} + {:.1}", rate.changes, rate.here, rate.servers);
-        println!(
-            "{size:>6} {:>22} {:>22} {:>22} {:>22} {:>6.2} {:>13.0}",
-            cell(&median.postbell),
-            cell(&median.published),
-            cell(&median.expecting),
-            cell(&median.disk),
-            median.ratio(),
-            median.bytes
-        );
+        let rounds = (0..rounds()).map(|_| round(size)).collect::<Result<Vec<_>>>()?;
+        let median = |of: &dyn Fn(&Round) -> f64| Some(Figure::of(rounds.iter().map(of)).alone());
+        let name = format!("batches of {size}");
+        let values = [
+            median(&|round| round.postbell.changes),
+            median(&|round| round.published.changes),
+            median(&|round| round.expecting.changes),
+            median(&|round| round.disk.changes),
+            Some(Figure::of(rounds.iter().map(Round::ratio))),
+            median(&|round| round.bytes),
+        ];
+        table.row(&name, &values);
+        let of: [(&str, fn(&Round) -> &Rate); 4] = [
+            ("postbell", |round| &round.postbell),
+            ("published", |round| &round.published),
+            ("expecting the last", |round| &round.expecting),
+            ("disk", |round| &round.disk),
+        ];
+        costs.extend(of.map(|(who, rate)| {
+            let here = median(&|round| rate(round).here * 1e3);
+            (format!("{name}, {who}"), [here, median(&|round| rate(round).servers * 1e3)])
+        }));
     }
+    let columns = [("here", Unit::Time), ("in NATS", Unit::Time)];
+    let table = Table::begin("Processor time of such a change", "", &columns);
+    costs.iter().for_each(|(name, values)| table.row(name, values));
     Ok(())
 }
 
@@ -240,13 +249,12 @@ fn batch(number: usize, size: usize) -> Batch {
 }
 
 fn death() -> Result<()> {
-    let mut times = (0..deaths()).map(|_| one_death()).collect::<Result<Vec<_>>>()?;
-    times.sort();
-    println!(
-        "\nFrom a node's death to its tenant's first acknowledged change elsewhere, leases of 8 s, {} deaths:",
-        times.len()
-    );
-    println!("{:.1?} to {:.1?}, median {:.1?}", times[0], times[times.len() - 1], times[times.len() / 2]);
+    let times = (0..deaths()).map(|_| one_death()).collect::<Result<Vec<_>>>()?;
+    let title = "From a node's death to its tenant's first acknowledged change elsewhere";
+    let table = Table::begin(title, "", &[("median", Unit::Time), ("longest", Unit::Time)]);
+    let longest = times.iter().max().copied().context("one at least")?;
+    let median = Figure::of(times.iter().map(|time| time.as_secs_f64() * 1e9));
+    table.row(&format!("leases of 8 s, {} deaths", times.len()), &[median, longest.into()].map(Some));
     Ok(())
 }
 
@@ -289,23 +297,19 @@ fn node(nats: &NatsCluster, name: &str, tenants: &[String]) -> Result<Server> {
 
 /// What the nodes of a cluster, all on this machine, need for a change that is posted to any of them.
 fn nodes() -> Result<()> {
-    println!(
-        "\nChanges posted to any node, {TENANTS} tenants; processor time of all nodes, and of all servers of NATS.\n"
-    );
-    let heads = ("nodes", "batch", "changes/s", "nodes, us", "NATS, us", "bytes kept");
-    println!("{:>6} {:>6} {:>10} {:>10} {:>10} {:>11}", heads.0, heads.1, heads.2, heads.3, heads.4, heads.5);
+    let title =
+        format!("Changes posted to any node, {TENANTS} tenants; processor time of all nodes, and of all of NATS");
+    let columns =
+        [("changes a second", Unit::Rate), ("nodes", Unit::Time), ("NATS", Unit::Time), ("bytes kept", Unit::Count)];
+    let table = Table::begin(title, "", &columns);
     for size in [1, 100] {
         for count in 1..=NODES.len() {
             let cost = with_nodes(&NODES[..count], size)?;
-            let (nodes, servers) = (cost.nodes.as_secs_f64() * 1e6, cost.servers.as_secs_f64() * 1e6);
             let changes = (TENANTS * all_batches() * size) as f64;
-            println!(
-                "{count:>6} {size:>6} {:>10.0} {:>10.1} {:>10.1} {:>11.0}",
-                changes / cost.time.as_secs_f64(),
-                nodes / changes,
-                servers / changes,
-                cost.bytes as f64 / changes
-            );
+            let each = |time: Duration| time.as_secs_f64() * 1e9 / changes;
+            let rate = changes / cost.time.as_secs_f64();
+            let values = [rate, each(cost.nodes), each(cost.servers), cost.bytes as f64 / changes];
+            table.row(&format!("{count} nodes, batches of {size}"), &values.map(|value| Some(value.into())));
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use postbell::journal::{
     Append, Chain, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode,
 };
 use postbell::tenant::Tenant;
+use postbell_tests::figures::{Figure, Table, Unit};
 use postbell_tests::histories::delivery;
 use postbell_tests::scale::scaled;
 use tokio::task::JoinSet;
@@ -24,23 +25,22 @@ fn all_batches() -> usize {
 }
 
 pub fn run() {
-    println!(
-        "\nAcknowledged changes per second, synced always; medians of {} rounds, in turn with the bare store.\n",
-        rounds()
-    );
-    println!("{:>8} {:>6} {:>12} {:>12} {:>7}", "sources", "batch", "postbell", "store", "ratio");
+    let columns = [("postbell", Unit::Rate), ("the store alone", Unit::Rate), ("ratio", Unit::Ratio)];
+    let table =
+        Table::begin("Acknowledged changes per second, synced always, in turn with the store alone", "", &columns);
     for sources in [1, 10, 100] {
         for size in [1, 100] {
-            row(sources, size);
+            row(&table, sources, size);
         }
     }
 }
 
-fn row(sources: usize, size: usize) {
-    let mut rounds: Vec<(f64, f64)> = (0..rounds()).map(|_| round(sources, size)).collect();
-    rounds.sort_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
-    let (whole, store) = rounds[rounds.len() / 2];
-    println!("{sources:>8} {size:>6} {whole:>12.0} {store:>12.0} {:>7.2}", whole / store);
+fn row(table: &Table, sources: usize, size: usize) {
+    let rounds: Vec<(f64, f64)> = (0..rounds()).map(|_| round(sources, size)).collect();
+    let whole = Figure::of(rounds.iter().map(|round| round.0)).alone();
+    let store = Figure::of(rounds.iter().map(|round| round.1)).alone();
+    let ratio = Figure::of(rounds.iter().map(|round| round.0 / round.1));
+    table.row(&format!("{sources} sources, batches of {size}"), &[whole, store, ratio].map(Some));
 }
 
 /// Changes per second with everything, and of the store alone.

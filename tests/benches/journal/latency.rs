@@ -6,6 +6,7 @@ use std::time::Duration;
 use postbell::journal::{Journal, MemoryJournal, SyncMode};
 use postbell::tenant::{Body, Parts, Tenant};
 use postbell_tests::embedded::{between, request, whole};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::histories::{self, delivery};
 use postbell_tests::scale::scaled;
 
@@ -16,8 +17,9 @@ fn changes() -> u64 {
 }
 
 pub fn run() {
-    println!("\nFrom a change to the parked client's bytes, {} changes one by one.\n", changes());
-    println!("{:<24} {:>10} {:>10}", "sync", "p50", "p99");
+    let columns = [("p50", Unit::Time), ("p99", Unit::Time)];
+    let title = format!("From a change to the parked client's bytes, {} changes one by one", changes());
+    let table = Table::begin(title, "sync", &columns);
     for (name, sync) in
         [("always", Some(SyncMode::Always)), ("50 ms", Some(SyncMode::Every(50))), ("journal in memory", None)]
     {
@@ -27,7 +29,7 @@ pub fn run() {
             None => Arc::new(MemoryJournal::default()),
         };
         let times = runtime().block_on(times(journal));
-        println!("{name:<24} {:>10.1?} {:>10.1?}", quantile(&times, 0.5), quantile(&times, 0.99));
+        table.row(name, &[0.5, 0.99].map(|share| Some(quantile(&times, share).into())));
     }
 }
 

@@ -8,6 +8,7 @@ use postbell::TenantOptions;
 use postbell::journal::MemoryJournal;
 use postbell::tenant::{Limits, Retention, Tenant};
 use postbell_tests::embedded::{request, whole};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::histories::{self, delivery};
 use postbell_tests::scale::scaled;
 
@@ -19,8 +20,8 @@ fn subscriptions() -> usize {
 const ACCOUNTS: usize = 20;
 
 pub fn run() {
-    println!("\nOne unknown poll after the other, beside a snapshot of {} subscriptions.\n", subscriptions());
-    println!("{:<24} {:>10} {:>10} {:>10} {:>10}", "", "polls", "p50", "p99", "longest");
+    let title = format!("One unknown poll after the other, beside a snapshot of {} subscriptions", subscriptions());
+    let table = Table::begin(title, "", &POLLS);
     runtime().block_on(async {
         let (host, plugin) = scene::host(Arc::new(MemoryJournal::default()));
         let retention = Retention {
@@ -33,10 +34,10 @@ pub fn run() {
         let tenant = host.open("example.org", &plugin, options).expect("the tenant opens");
         deliver(&tenant, 0..ACCOUNTS).await;
         subscribe(&tenant).await;
-        show("nothing beside", polls(&tenant, |polls| polls < scaled(20_000, 200)).await);
+        show(&table, "nothing beside", polls(&tenant, |polls| polls < scaled(20_000, 200)).await);
         // The inputs that make a snapshot due.
         deliver(&tenant, ACCOUNTS..ACCOUNTS + 200).await;
-        show("beside a snapshot", polls(&tenant, |_| !snapshot_ended(&tenant)).await);
+        show(&table, "a snapshot", polls(&tenant, |_| !snapshot_ended(&tenant)).await);
         assert_eq!(tenant.statistics().snapshot_failures, 0);
     });
 }
@@ -81,9 +82,13 @@ async fn polls(tenant: &Tenant, more: impl Fn(usize) -> bool) -> Vec<Duration> {
     times
 }
 
-fn show(name: &str, mut times: Vec<Duration>) {
+/// What is told of polls.
+pub const POLLS: [(&str, Unit); 4] =
+    [("polls", Unit::Count), ("p50", Unit::Time), ("p99", Unit::Time), ("longest", Unit::Time)];
+
+/// A row about these polls.
+pub fn show(table: &Table, name: &str, mut times: Vec<Duration>) {
     times.sort();
-    let longest = times.last().copied().unwrap_or_default();
-    let (p50, p99) = (quantile(&times, 0.5), quantile(&times, 0.99));
-    println!("{name:<24} {:>10} {p50:>10.1?} {p99:>10.1?} {longest:>10.1?}", times.len());
+    let [p50, p99, longest] = [0.5, 0.99, 1.0].map(|share| Some(quantile(&times, share).into()));
+    table.row(name, &[Some((times.len() as f64).into()), p50, p99, longest]);
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::channel;
 use postbell::TenantOptions;
 use postbell::journal::{Journal, SyncMode};
 use postbell::tenant::{Limits, Retention};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::histories::delivery;
 use postbell_tests::scale::scaled;
 
@@ -21,7 +22,6 @@ fn tenants() -> usize {
 const INPUTS_OF_EACH: u64 = 20;
 
 pub fn run() {
-    println!("\nRecovery.\n");
     replay();
     many_tenants();
 }
@@ -46,7 +46,8 @@ fn replay() {
     drop(host);
     let (host, plugin) = scene::host(database);
     let (_tenant, time) = timed(|| host.open("example.org", &plugin, never()).expect("it opens again"));
-    println!("{:<44} {:>12.0}", "inputs replayed per second", inputs() as f64 / time.as_secs_f64());
+    let table = Table::begin("A tenant opens again, without a snapshot", "", &[("inputs a second", Unit::Rate)]);
+    table.row(&format!("{} inputs", inputs()), &[Some((inputs() as f64 / time.as_secs_f64()).into())]);
 }
 
 fn many_tenants() {
@@ -81,6 +82,6 @@ fn many_tenants() {
         all_opened.iter().for_each(|result: Result<(), _>| result.expect("it opens"));
         tenants
     });
-    let shown = format!("{} tenants of {INPUTS_OF_EACH} inputs open, ms", tenants.len());
-    println!("{shown:<44} {:>12}", time.as_millis());
+    let table = Table::begin("Tenants open again, all at once", "", &[("time", Unit::Time)]);
+    table.row(&format!("{} of {INPUTS_OF_EACH} inputs", tenants.len()), &[Some(time.into())]);
 }

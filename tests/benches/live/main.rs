@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use postbell_tests::ews::{Client, Stream};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::mail_servers::{Kind, MailServer};
 use postbell_tests::program::Server;
 use postbell_tests::scale::scaled;
@@ -19,13 +20,14 @@ fn main() -> Result<()> {
         Ok(number) => number.parse().context("POSTBELL_DELIVERIES")?,
         Err(_) => scaled(500, 10),
     };
-    println!("\nFrom the reply to LMTP to the client's bytes, {deliveries} deliveries one by one.\n");
-    println!("{:<10} {:>10} {:>10}", "", "p50", "p99");
+    let columns = [("p50", Unit::Time), ("p99", Unit::Time)];
+    let title = format!("From the reply to LMTP to the client's bytes, {deliveries} deliveries one by one");
+    let table = Table::begin(title, "", &columns);
     for (name, kind) in [("Dovecot", Kind::Dovecot), ("Cyrus", Kind::Cyrus)] {
         let mut times = times(kind, deliveries)?;
         times.sort();
         let quantile = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
-        println!("{name:<10} {:>10.1?} {:>10.1?}", quantile(50), quantile(99));
+        table.row(name, &[50, 99].map(|part| Some(quantile(part).into())));
     }
     Ok(())
 }

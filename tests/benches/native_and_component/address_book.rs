@@ -2,11 +2,12 @@
 
 use postbell::contract::changes::{Batch, BookChange, Entry, Field};
 use postbell::plugin::Plugin;
+use postbell_tests::figures::Table;
 use postbell_tests::groupwise::{login, on_book};
 use postbell_tests::scale::scaled;
 
 use crate::pair::Pair;
-use crate::timing::Table;
+use crate::timing::{row, table};
 use crate::{REQUESTS, text_after};
 
 /// How many entries the book has.
@@ -24,14 +25,15 @@ const PAGE: u64 = 100;
 const ROOMY: [(&str, &str); 2] = [("book-bytes", "4294967296"), ("book-deltas", "10000000")];
 
 /// Every row.
-pub fn run(table: &Table, plugin: &Plugin) {
+pub fn run(plugin: &Plugin) {
+    let table = table(&format!("GroupWise's address book of {} entries", entries()));
     let mut pair = Pair::with(plugin, &ROOMY);
     pair.fill_book((0..entries() / BATCH).map(|batch| added(batch * BATCH..(batch + 1) * BATCH)));
     let request = pair.groupwise_request(login("user00000", "*"));
     let session = text_after(&pair.answer(request), "m:session>").to_owned();
-    let head = get_delta_info(table, &mut pair, &session);
-    get_deltas(table, &mut pair, &session, head);
-    changes(table, &mut pair);
+    let head = get_delta_info(&table, &mut pair, &session);
+    get_deltas(&table, &mut pair, &session, head);
+    changes(&table, &mut pair);
     pair.check();
 }
 
@@ -40,7 +42,7 @@ fn get_delta_info(table: &Table, pair: &mut Pair, session: &str) -> u64 {
     let operation = on_book(session, "getDeltaInfo", "");
     let request = pair.groupwise_request(operation.clone());
     let answer = pair.answer(request);
-    table.row(&format!("getDeltaInfo, {} entries", entries()), || {
+    row(table, "getDeltaInfo", || {
         let requests = (0..REQUESTS).map(|_| pair.groupwise_request(operation.clone())).collect();
         pair.time_answers(requests, 0)
     });
@@ -61,7 +63,7 @@ fn get_deltas(table: &Table, pair: &mut Pair, session: &str, head: u64) {
     let answer = pair.answer(request);
     assert_eq!(answer.matches("<sync>add</sync>").count() as u64, PAGE, "{answer}");
     let mut pages = 0..;
-    table.row(&format!("getDeltas, {PAGE} of {head}"), || {
+    row(table, &format!("getDeltas, {PAGE}"), || {
         let requests = pages.by_ref().take(REQUESTS as usize).map(|number| pair.groupwise_request(page(number)));
         let requests = requests.collect();
         pair.time_answers(requests, 0)
@@ -70,7 +72,7 @@ fn get_deltas(table: &Table, pair: &mut Pair, session: &str, head: u64) {
 
 fn changes(table: &Table, pair: &mut Pair) {
     let mut rounds = 0..;
-    table.row(&format!("address book, per change; {} entries", entries()), || {
+    row(table, "changes, each", || {
         let round: u64 = rounds.next().expect("there is always another");
         // They are spread over the book.
         let ids = (0..CHANGES).map(|number| (round * CHANGES + number) * 7919 % entries());

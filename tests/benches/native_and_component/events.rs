@@ -3,10 +3,11 @@
 use postbell::contract::requests::{End, Rank, Request, Settlement};
 use postbell::journal::Input;
 use postbell::plugin::Plugin;
+use postbell_tests::figures::Table;
 use postbell_tests::groupwise::{login, request, soap};
 
 use crate::pair::{Pair, account};
-use crate::timing::Table;
+use crate::timing::{row, table};
 
 /// How many changes, and requests, one round has.
 const CHANGES: usize = 20;
@@ -20,15 +21,16 @@ const ROOMY: [(&str, &str); 4] = [
 ];
 
 /// Every row.
-pub fn run(table: &Table, plugin: &Plugin) {
-    [1, 1_000].into_iter().for_each(|keys| record(table, plugin, keys));
-    read(table, plugin, 256);
+pub fn run(plugin: &Plugin) {
+    let table = table("GroupWise's events");
+    [1, 1_000].into_iter().for_each(|keys| record(&table, plugin, keys));
+    read(&table, plugin, 256);
 }
 
 /// One change into so many keys.
 fn record(table: &Table, plugin: &Plugin, keys: usize) {
     let mut pair = configured(plugin, keys);
-    table.row(&format!("one change into the records of {keys} keys"), || {
+    row(table, &format!("one change into the records of {keys} keys"), || {
         let batches = (0..CHANGES).map(|_| pair.alterations(1)).collect();
         pair.time_ingest(batches)
     });
@@ -43,7 +45,7 @@ fn read(table: &Table, plugin: &Plugin, records: usize) {
     let get = soap("*", "<getEventsRequest><key>key0</key></getEventsRequest>");
     let answer = ask(&mut pair, get.clone());
     assert_eq!(answer.matches("<e:uid>").count(), records, "{answer}");
-    table.row(&format!("answer getEvents, {records} out ({} bytes)", answer.len()), || {
+    row(table, &format!("getEvents, {records} out ({} bytes)", answer.len()), || {
         let requests: Vec<Request> = (0..CHANGES).map(|_| next(&mut pair, get.clone())).collect();
         let settled = requests.iter().map(|it| Settlement { request: it.id, parts: 1, end: Some(End::Complete) });
         let settled = settled.collect();

@@ -3,21 +3,21 @@
 use postbell::contract::requests::Settlement;
 use postbell::journal::Input;
 use postbell::plugin::Plugin;
+use postbell_tests::figures::Table;
 use postbell_tests::histories::{envelope, get_streaming_events, subscribe_streaming};
 use postbell_tests::scale::scaled;
 
 use crate::pair::Pair;
 use crate::text_after;
-use crate::timing::Table;
+use crate::timing::{curve_of, point, row, table};
 
 /// How many changes one round has, unless each is very dear.
 const CHANGES: usize = 20;
 /// How many of all subscriptions wait for a change, when the others are many.
 const INTERESTED: u64 = 100;
-/// All subscriptions, few and many.
-const FEW: u64 = 1_000;
-fn many() -> u64 {
-    scaled(1_000_000, 3_000)
+/// How many there are in all.
+fn sizes() -> Vec<u64> {
+    scaled(vec![1_000, 10_000, 100_000, 1_000_000], vec![1_000, 3_000])
 }
 
 /// Nobody misses anything during the whole bench: then a change would cost less.
@@ -31,19 +31,20 @@ const ROOMY: [(&str, &str); 6] = [
 ];
 
 /// Every row.
-pub fn run(table: &Table, plugin: &Plugin) {
-    [1, 100, 10_000].into_iter().for_each(|interested| fan_out(table, plugin, interested));
-    wake(table, plugin);
-    in_all(table, plugin);
+pub fn run(plugin: &Plugin) {
+    let curve = curve_of("One change into so many subscriptions", "subscriptions");
+    [1, 100, 10_000].into_iter().for_each(|interested| fan_out(&curve, plugin, interested));
+    wake(&table("Streams"), plugin);
+    in_all(plugin);
 }
 
 /// One change into so many subscriptions.
-fn fan_out(table: &Table, plugin: &Plugin, interested: u64) {
+fn fan_out(curve: &Table, plugin: &Plugin, interested: u64) {
     let mut pair = Pair::with(plugin, &ROOMY);
     pair.make_inboxes(1);
     pair.ask_many((0..interested).map(|_| (0, subscribe("inbox", "ModifiedEvent"))));
     let changes = if interested > 1_000 { 1 } else { CHANGES };
-    table.row(&format!("one change into {interested} subscriptions"), || {
+    point(curve, interested, || {
         let batches = (0..changes).map(|_| pair.alterations(1)).collect();
         pair.time_ingest(batches)
     });
@@ -67,7 +68,7 @@ fn wake(table: &Table, plugin: &Plugin) {
     let reaction = pair.feed(Input::Ingest { batch, span: None, skipped: None });
     assert!(reaction.replies.len() == 1 && reaction.replies[0].to == request, "{reaction:?}");
     settle(&mut pair, 1);
-    table.row("streaming wake: a change into one stream", || {
+    row(table, "a change, until it is written for one stream", || {
         let batches = (0..CHANGES).map(|_| pair.alterations(1)).collect();
         let times = pair.time_ingest(batches);
         settle(&mut pair, CHANGES);
@@ -76,10 +77,12 @@ fn wake(table: &Table, plugin: &Plugin) {
     pair.check();
 }
 
-/// One change into as many subscriptions of few and of many. The others are of other accounts, of other folders of the
+/// One change into as many subscriptions, of few and of many. The others are of other accounts, of other folders of the
 /// same, and of other kinds of events of the same folder.
-fn in_all(table: &Table, plugin: &Plugin) {
-    let mut pairs = [FEW, many()].map(|all| {
+fn in_all(plugin: &Plugin) {
+    let title = format!("One change into {INTERESTED} subscriptions of so many");
+    let curve = curve_of(&title, "subscriptions");
+    for all in sizes() {
         let mut pair = Pair::with(plugin, &ROOMY);
         pair.make_inboxes(1_000);
         pair.make_folder(0, "drafts");
@@ -89,19 +92,12 @@ fn in_all(table: &Table, plugin: &Plugin) {
             _ if number % 3 == 1 => (0, subscribe("drafts", "ModifiedEvent")),
             _ => (0, subscribe("inbox", "NewMailEvent")),
         }));
-        pair
-    });
-    table.compare(&format!("{FEW} in all"), &format!("{} in all", many()));
-    let mut round = || {
-        pairs.each_mut().map(|pair| {
+        point(&curve, all, || {
             let batches = (0..CHANGES).map(|_| pair.alterations(1)).collect();
             pair.time_ingest(batches)
-        })
-    };
-    let name = format!("one change into {INTERESTED} subscriptions");
-    table.row(&format!("{name}, natively"), || round().map(|(native, _)| native).into());
-    table.row(&format!("{name}, component"), || round().map(|(_, component)| component).into());
-    pairs.into_iter().for_each(Pair::check);
+        });
+        pair.check();
+    }
 }
 
 /// Subscribe, pull, for a day, to one kind of event of one folder.

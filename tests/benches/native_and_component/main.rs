@@ -1,13 +1,16 @@
-//! Native code and component side by side: what the sandbox costs.
+//! Native code and component side by side: what the sandbox costs; and other ways to run such logic beside both.
 //!
-//! Both are given the same inputs, made before the clock runs: the native code values of its own types, to keep; the
+//! All are given the same inputs, made before the clock runs: the native code values of its own types, to keep; the
 //! component the host's, by reference, so that its time has the way in and out. Epochs are on, limits as a host has
-//! them. An argument names the part to run.
+//! them. An argument names the part to run. POSTBELL_RIVALS names the folder with the programs that `make bench` makes of
+//! `tests/rivals`; without it they are passed over.
 
 mod address_book;
 mod events;
 mod interests;
+mod limit;
 mod pair;
+mod rivals;
 mod timing;
 mod wait_sets;
 
@@ -18,60 +21,61 @@ use postbell::tenant::Tenant;
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_notify::Notify;
 use postbell_tests::component;
+use postbell_tests::figures::{Figure, Table, Unit};
 use postbell_tests::histories::{get_events, subscribe_pull, subscribe_streaming};
 use postbell_tests::native::Convert;
 use postbell_tests::scale::scaled;
 
 use pair::{Pair, settings};
-use timing::{Table, nanoseconds};
+use timing::{curve_of, nanoseconds, point, rounds, row, table};
 
-/// How many changes one round of `ingest` has.
-const CHANGES: usize = 200;
 /// How many requests one round of `answer` has.
 const REQUESTS: u64 = 20;
 /// How many instances or tenants one round opens.
 const TENANTS: usize = 20;
 
 /// A part of the bench.
-type Part = fn(&Table, &Plugin);
+type Part = fn(&Plugin);
 
 fn main() {
     let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 9] = [
         ("ingest", ingest),
         ("answer", answer),
+        ("rivals", rivals::run),
+        ("limit", limit::run),
         ("open", open),
         ("interests", interests::run),
         ("address-book", address_book::run),
         ("events", events::run),
         ("wait_sets", wait_sets::run),
     ];
-    let (plugin, table) = (component::plugin(), Table::begin());
+    let plugin = component::plugin();
     for (name, run) in parts {
         if named.as_ref().is_none_or(|named| named == name) {
-            run(&table, &plugin);
+            run(&plugin);
         }
     }
 }
 
-fn ingest(table: &Table, plugin: &Plugin) {
-    ingest_into(table, plugin, 100, &[1, 10, 100]);
-    ingest_into(table, plugin, scaled(10_000, 300), &[100]);
-}
-
-fn answer(table: &Table, plugin: &Plugin) {
-    get_events_of(table, plugin, 1);
-    get_events_of(table, plugin, 50);
-    subscribe(table, plugin);
-}
-
-fn open(table: &Table, plugin: &Plugin) {
-    open_instance(table, plugin);
-    open_tenant(table);
-}
-
 /// Deliveries to accounts with three subscriptions each.
-fn ingest_into(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
+fn ingest(plugin: &Plugin) {
+    let by_size = table("Changes, each; 100 accounts with three subscriptions each");
+    let mut pair = with_subscriptions(plugin, 100);
+    for size in [1, 10, 100] {
+        row(&by_size, &format!("batches of {size}"), || pair.time_deliveries(100, size));
+    }
+    pair.check();
+    let by_accounts =
+        curve_of("Changes, each, in batches of 100; so many accounts with three subscriptions each", "accounts");
+    for accounts in scaled(vec![100, 1_000, 10_000, 50_000], vec![100, 300]) {
+        let mut pair = with_subscriptions(plugin, accounts);
+        point(&by_accounts, accounts, || pair.time_deliveries(accounts, 100));
+        pair.check();
+    }
+}
+
+fn with_subscriptions(plugin: &Plugin, accounts: u64) -> Pair {
     let mut pair = Pair::open(plugin);
     for user in (0..accounts).flat_map(|user| [user; 3]) {
         pair.ask(user, subscribe_streaming());
@@ -81,13 +85,14 @@ fn ingest_into(table: &Table, plugin: &Plugin, accounts: u64, sizes: &[usize]) {
         let batch = pair.deliveries(accounts, 100);
         pair.feed(Input::Ingest { batch, span: None, skipped: None });
     }
-    for &size in sizes {
-        table.row(&format!("ingest, per change; {accounts} accounts, batch of {size}"), || {
-            let batches = (0..CHANGES / size).map(|_| pair.deliveries(accounts, size)).collect();
-            pair.time_ingest(batches)
-        });
-    }
-    pair.check();
+    pair
+}
+
+fn answer(plugin: &Plugin) {
+    let table = table("Requests");
+    get_events_of(&table, plugin, 1);
+    get_events_of(&table, plugin, 50);
+    subscribe(&table, plugin);
 }
 
 /// The same poll again and again: nothing is acknowledged.
@@ -101,7 +106,7 @@ fn get_events_of(table: &Table, plugin: &Plugin, events: usize) {
     pair.feed(Input::Ingest { batch, span: None, skipped: None });
     let answer = pair.ask(0, get_events(subscription, watermark));
     assert_eq!(answer.matches("<t:ModifiedEvent>").count(), events, "{answer}");
-    table.row(&format!("answer GetEvents, {events} out ({} bytes)", answer.len()), || {
+    row(table, &format!("GetEvents, {events} out ({} bytes)", answer.len()), || {
         let requests = (0..REQUESTS).map(|_| pair.request(0, get_events(subscription, watermark))).collect();
         pair.time_answers(requests, 0)
     });
@@ -120,14 +125,19 @@ fn subscribe(table: &Table, plugin: &Plugin) {
     (0..700).step_by(REQUESTS as usize).for_each(|_| {
         round();
     });
-    table.row("answer Subscribe, while another runs out", &mut round);
+    row(table, "Subscribe, while another runs out", &mut round);
     pair.check();
 }
 
+fn open(plugin: &Plugin) {
+    open_instance(plugin);
+    open_tenant();
+}
+
 /// An instance by itself: made, opened, dropped.
-fn open_instance(table: &Table, plugin: &Plugin) {
+fn open_instance(plugin: &Plugin) {
     let (at, seed, settings) = (Moment { now: 1, sequence: 1 }, [7; 32], settings());
-    table.row("an instance made, opened and dropped", || {
+    row(&table("Instances"), "made, opened and dropped", || {
         let native = nanoseconds(TENANTS, 0..TENANTS, |_| {
             let mut notify = Notify::default();
             notify.open(at.convert(), &seed, &settings).expect("the settings are good");
@@ -143,12 +153,12 @@ fn open_instance(table: &Table, plugin: &Plugin) {
 }
 
 /// A tenant of a host: an instance, its place on a shard, its first entry in a journal in memory.
-fn open_tenant(table: &Table) {
+fn open_tenant() {
     let host = Host::new(HostOptions::default()).expect("this machine runs the engine");
     let plugin = host.load(postbell::plugin::bundled()).expect("the built-in plugin loads");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut names = (0..).map(|number| format!("tenant-{number}"));
-    table.row_alone("Host::open, a new tenant", || {
+    let mut round = || {
         let names: Vec<String> = names.by_ref().take(TENANTS).collect();
         let mut tenants: Vec<Tenant> = Vec::with_capacity(TENANTS);
         let time = nanoseconds(TENANTS, &names, |name| {
@@ -157,7 +167,9 @@ fn open_tenant(table: &Table) {
         });
         tenants.iter().for_each(|tenant| runtime.block_on(tenant.close()));
         time
-    });
+    };
+    let opened = Figure::of((0..rounds()).map(|_| round()));
+    Table::begin("Tenants", "", &[("time", Unit::Time)]).row("Host::open, a new one", &[Some(opened)]);
 }
 
 /// What stands between a tag and the next.

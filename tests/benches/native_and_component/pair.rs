@@ -7,12 +7,17 @@ use postbell::contract::requests::{Rank, Request};
 use postbell::contract::types::{Moment, Reaction};
 use postbell::journal::Input;
 use postbell::plugin::{Fault, Instance, InstanceLimits, Plugin};
+use postbell_contest as contest;
 use postbell_notify::{Notify, contract as guest};
 use postbell_tests::groupwise;
 use postbell_tests::histories::{self, Random};
 use postbell_tests::native::{self, Convert};
 
+use crate::rivals::{Rival, told};
 use crate::timing::nanoseconds;
+
+/// How many deliveries one round has.
+const CHANGES: usize = 200;
 
 /// The first moment, in milliseconds since the Unix epoch.
 const START: u64 = 1_795_296_510_624;
@@ -26,6 +31,7 @@ pub struct Pair {
     random: Random,
     requests: u64,
     messages: u32,
+    rivals: Vec<Rival>,
 }
 
 /// Histories that are so short that they are full soon, and every round finds the same state.
@@ -55,6 +61,11 @@ impl Pair {
 
     /// A new tenant with these settings.
     pub fn with(plugin: &Plugin, settings: &[(&str, &str)]) -> Pair {
+        Pair::among(vec![], plugin, settings)
+    }
+
+    /// One beside rivals, who are given all that both are given.
+    pub fn among(rivals: Vec<Rival>, plugin: &Plugin, settings: &[(&str, &str)]) -> Pair {
         let mut pair = Pair {
             plugin: plugin.clone(),
             notify: Notify::default(),
@@ -63,15 +74,21 @@ impl Pair {
             random: Random(1),
             requests: 0,
             messages: 0,
+            rivals,
         };
         pair.feed(Input::Open { seed: vec![7; 32], settings: all_settings(settings) });
         pair
     }
 
-    /// Gives both one input; both must react alike.
+    /// Gives all of them one input; they must react alike.
     pub fn feed(&mut self, input: Input) -> Reaction {
         self.moment.sequence += 1;
         let component = self.instance.feed(self.moment, &input).expect("no fault");
+        for rival in &mut self.rivals {
+            let outcome = rival.play(&[(self.moment, input.clone())]);
+            let alike = outcome.reactions.first().is_none_or(|reaction| Ok(reaction) == component.as_ref());
+            assert!(alike || rival.is_less(), "{} and the component disagree", rival.name());
+        }
         let native = native::feed(&mut self.notify, self.moment, input);
         assert_eq!(component, native, "native code and component disagree");
         component.expect("the settings are good")
@@ -163,6 +180,39 @@ impl Pair {
         loaded.expect("no fault").expect("it loads what was saved");
     }
 
+    /// The time that each rival takes for inputs that the others had from this moment on, `pause` milliseconds before each.
+    pub fn time_rivals(&mut self, from: Moment, inputs: Vec<Input>, pause: u64) -> Vec<f64> {
+        let mut at = from;
+        let turn: Vec<(Moment, Input)> = inputs.into_iter().map(|input| (next(&mut at, pause), input)).collect();
+        self.rivals.iter_mut().map(|rival| rival.play(&turn).nanoseconds as f64).collect()
+    }
+
+    /// The moment of the last input.
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// Who else is given all of it.
+    pub fn rivals(&self) -> &[Rival] {
+        &self.rivals
+    }
+
+    /// What both hold, as it is saved.
+    pub fn saved(&mut self) -> Vec<Vec<u8>> {
+        native::save(&mut self.notify)
+    }
+
+    /// The time of one input with an instance of its own, which is made and given the state before.
+    pub fn time_fresh(&self, saved: &[Vec<u8>], input: &Input) -> f64 {
+        let at = Moment { sequence: self.moment.sequence + 1, ..self.moment };
+        nanoseconds(1, [input], |input| {
+            let mut fresh = instance(&self.plugin);
+            let loaded = fresh.load(&self.plugin.manifest().state_formats[0], saved);
+            loaded.expect("no fault").expect("it loads what was saved");
+            fresh.feed(at, input).expect("no fault")
+        })
+    }
+
     /// The number of the last request.
     pub fn last_request(&self) -> u64 {
         self.requests
@@ -238,6 +288,12 @@ impl Pair {
         Change { number: None, at: self.moment.now, origin: None, counts, what: what(item) }
     }
 
+    /// The time of deliveries in batches of this size, for each change.
+    pub fn time_deliveries(&mut self, accounts: u64, size: usize) -> (f64, f64) {
+        let batches = (0..CHANGES / size).map(|_| self.deliveries(accounts, size)).collect();
+        self.time_ingest(batches)
+    }
+
     /// The time of `ingest` of one change that somebody waits for; and the body of the answer, in which both must agree.
     pub fn time_change(&mut self, batch: Batch) -> ((f64, f64), String) {
         self.moment.sequence += 1;
@@ -271,6 +327,21 @@ impl Pair {
         at = self.moment;
         let component =
             nanoseconds(changes, &batches, |batch| self.instance.ingest(next(&mut at, 0), batch).expect("no fault"));
+        self.moment = at;
+        (native, component)
+    }
+
+    /// The time of inputs of any kind, for each; `pause` milliseconds pass before each.
+    pub fn time_inputs(&mut self, inputs: Vec<Input>, pause: u64) -> (f64, f64) {
+        let mut at = self.moment;
+        let natives: Vec<contest::Input> = inputs.iter().cloned().map(told).collect();
+        let native = nanoseconds(inputs.len(), natives, |input| {
+            contest::feed(&mut self.notify, next(&mut at, pause).convert(), input).expect("it is taken")
+        });
+        at = self.moment;
+        let component = nanoseconds(inputs.len(), &inputs, |input| {
+            self.instance.feed(next(&mut at, pause), input).expect("no fault").expect("it is taken")
+        });
         self.moment = at;
         (native, component)
     }

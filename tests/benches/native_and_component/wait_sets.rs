@@ -5,11 +5,12 @@
 use postbell::contract::requests::{Rank, Request};
 use postbell::journal::Input;
 use postbell::plugin::Plugin;
+use postbell_tests::figures::Table;
 use postbell_tests::scale::scaled;
 use postbell_tests::zimbra::{attribute, create, destroy, list, request, soap, wait};
 
 use crate::pair::{Pair, account};
-use crate::timing::Table;
+use crate::timing::{curve_of, point, row, table};
 
 /// As many accounts as one request may name.
 const NAMED: u64 = 10_000;
@@ -24,12 +25,15 @@ const ADMINISTRATOR: &str = "admin@example.org";
 const ROOMY: [(&str, &str); 2] = [("accounts", "10000000"), ("zimbra-waitset-members", "100000000")];
 
 /// Every row.
-pub fn run(table: &Table, plugin: &Plugin) {
+pub fn run(plugin: &Plugin) {
     let most = std::env::var("POSTBELL_ACCOUNTS")
         .map_or(scaled(1_000_000, 2_000), |text| text.parse().expect("a number of accounts"));
-    [1, 1_000, most].into_iter().for_each(|accounts| wake(table, plugin, accounts));
-    wake_from_all(table, plugin, most);
-    make(table, plugin);
+    let sizes = [1, 1_000, 10_000, 100_000].into_iter().filter(|accounts| *accounts < most).chain([most]);
+    let curve = curve_of("One change into a WaitSet of so many accounts, until the answer is there", "accounts");
+    sizes.clone().for_each(|accounts| wake(&curve, plugin, accounts));
+    let curve = curve_of("One change into a WaitSet of all accounts, so many of which have changed before", "accounts");
+    sizes.skip(1).for_each(|accounts| wake_from_all(&curve, plugin, accounts));
+    make(plugin);
 }
 
 /// A set, and how far its client is.
@@ -46,7 +50,7 @@ impl Set {
 }
 
 /// One change into a set of so many accounts.
-fn wake(table: &Table, plugin: &Plugin, accounts: u64) {
+fn wake(curve: &Table, plugin: &Plugin, accounts: u64) {
     let mut pair = Pair::with(plugin, &ROOMY);
     let mut set = Set::made(&ask(&mut pair, &create("all", "", &[]), &[]));
     for first in (0..accounts).step_by(NAMED as usize) {
@@ -56,11 +60,11 @@ fn wake(table: &Table, plugin: &Plugin, accounts: u64) {
         assert!(!answer.contains("<error"), "{answer}");
     }
     pair.take_over();
-    time_wakes(table, &format!("one change into a WaitSet of {accounts}"), pair, &mut set, accounts);
+    time_wakes(curve, pair, &mut set, accounts);
 }
 
 /// One change into a set of all accounts, each of which has changed before.
-fn wake_from_all(table: &Table, plugin: &Plugin, accounts: u64) {
+fn wake_from_all(curve: &Table, plugin: &Plugin, accounts: u64) {
     let mut pair = Pair::with(plugin, &ROOMY);
     let all = || create("all", "allAccounts=\"1\"", &[]);
     // Where accounts changed is kept from the first such set on.
@@ -70,13 +74,13 @@ fn wake_from_all(table: &Table, plugin: &Plugin, accounts: u64) {
     }
     let mut set = Set::made(&ask(&mut pair, &all(), &[]));
     pair.take_over();
-    time_wakes(table, &format!("one change, a WaitSet of all {accounts}"), pair, &mut set, accounts);
+    time_wakes(curve, pair, &mut set, accounts);
 }
 
 /// In each round the client waits with the number that it had last, which is not measured, then an account changes.
-fn time_wakes(table: &Table, name: &str, mut pair: Pair, set: &mut Set, accounts: u64) {
+fn time_wakes(curve: &Table, mut pair: Pair, set: &mut Set, accounts: u64) {
     let mut turn = 0;
-    table.row(name, || {
+    point(curve, accounts, || {
         let request = ask_as_administrator(&mut pair, &wait(&set.id, &set.seq, "block=\"1\"", ""), &[]);
         let parked = pair.feed(Input::Answer(Box::new(request)));
         assert!(parked.replies.is_empty(), "{parked:?}");
@@ -91,11 +95,11 @@ fn time_wakes(table: &Table, name: &str, mut pair: Pair, set: &mut Set, accounts
 }
 
 /// Making a set with as many accounts as one request may name. It ends between the rounds.
-fn make(table: &Table, plugin: &Plugin) {
+fn make(plugin: &Plugin) {
     let mut pair = Pair::with(plugin, &ROOMY);
     let names: Vec<String> = (0..NAMED).map(account).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    table.row(&format!("a WaitSet made with {NAMED} accounts"), || {
+    row(&table("Zimbra's WaitSets"), &format!("made with {NAMED} accounts"), || {
         let request = ask_as_administrator(&mut pair, &create("all", "", &names), &names);
         let (times, answer) = pair.time_answer(request);
         let id = Set::made(&answer).id;

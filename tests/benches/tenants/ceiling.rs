@@ -5,6 +5,7 @@ use postbell::contract::requests::{Rank, Request as Asked};
 use postbell::tenant::{Body, Limits, Request, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::gauge;
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::groupwise::{self, login};
 use postbell_tests::histories::{self, delivery, subscribe_pull};
 use postbell_tests::zimbra;
@@ -26,29 +27,31 @@ pub fn run() {
     let mut limits = Limits { busy_milliseconds: u64::MAX, ..Limits::default() };
     let allowed = std::mem::replace(&mut limits.instance.memory_bytes, 4 << 30);
     let tenant = host.open("one.example", &plugin, TenantOptions { limits, ..scene::options() }).expect("it opens");
-    println!("\nOne tenant with all that it may have; its memory may be {} MiB.\n", allowed >> 20);
+    let title = format!("One tenant with all that it may have; its memory may be {} MiB", allowed >> 20);
+    let table = Table::begin(title, "with all its", &[("memory", Unit::Memory)]);
+    let said = |what: &str| table.row(what, &[Some((tenant.statistics().memory as f64).into())]);
     scene::runtime().block_on(async {
         deliver(&tenant, 0, "m").await;
-        said(&tenant, "accounts");
+        said("accounts");
         for number in 0..SUBSCRIPTIONS {
             assert!(subscribe(&tenant, number % ACCOUNTS).await.contains("NoError"));
         }
         assert!(subscribe(&tenant, 0).await.contains("ErrorExceededSubscriptionCount"));
-        said(&tenant, "subscriptions");
+        said("subscriptions");
         for number in 0..WAIT_SETS {
             assert!(wait_set(&tenant, number).await.contains("CreateWaitSetResponse"));
         }
         assert!(wait_set(&tenant, 0).await.contains("TEMPORARILY_UNAVAILABLE"));
-        said(&tenant, "WaitSets");
+        said("WaitSets");
         fill_book(&tenant).await;
-        said(&tenant, "address book");
+        said("address book");
         let mut recorded = 0;
         for number in 0..ACCOUNTS {
             let visit = format!("visit{number}");
             log_in(&tenant, number, &visit).await;
             recorded += usize::from(record(&tenant, number, &visit).await);
         }
-        said(&tenant, &format!("sessions, {recorded} keys"));
+        said(&format!("sessions, {recorded} keys"));
         // Until the oldest events go because there are too many, and keys are lost because their records are.
         let (id, mut round, mut before) = ("x".repeat(200), 1, 0.0);
         while before < held(&tenant).await {
@@ -56,7 +59,7 @@ pub fn run() {
             deliver(&tenant, round, &id).await;
             round += 1;
         }
-        said(&tenant, "events and records");
+        said("events and records");
         assert!(tenant.statistics().faults.is_empty(), "{:?}", tenant.statistics().faults);
         assert!(tenant.statistics().memory < allowed, "its limits let it have more than its memory may be");
         tenant.close().await;
@@ -135,8 +138,4 @@ async fn ask(tenant: &Tenant, asked: Asked) -> String {
 
 fn account(number: usize) -> String {
     format!("u{number}@example.org")
-}
-
-fn said(tenant: &Tenant, with: &str) {
-    println!("with all its {with:<26} {:>6} MiB", tenant.statistics().memory >> 20);
 }

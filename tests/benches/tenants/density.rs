@@ -9,6 +9,7 @@ use postbell::journal::{DatabaseJournal, DatabaseOptions, Journal, SyncMode};
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::embedded::{get_events, subscribe};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::histories::Random;
 use postbell_tests::scale::scaled;
 
@@ -32,13 +33,13 @@ fn wakes() -> usize {
 pub fn open() {
     let (open, folder) = (number("POSTBELL_OPEN", scaled(10_000, 200)), folder());
     let journal = database(&folder, "open.redb", SyncMode::Every(50));
-    println!("\nTenants, each with no state first, then with one subscription.\n");
     let before = resident_kib();
-    let (host, tenants) = start(journal, open, open);
-    let each = || (resident_kib() - before) as f64 / open as f64;
-    let empty = each();
+    let (_host, tenants) = start(journal, open, open);
+    let each = || Some(((resident_kib() - before) as f64 * 1024.0 / open as f64).into());
+    let table = Table::begin(format!("{open} open tenants"), "", &[("memory of each", Unit::Memory)]);
+    table.row("without state", &[each()]);
     subscribe_each(&tenants, &mut Vec::new());
-    println!("{open} open tenants: {empty:.1}, {:.1} KiB each, {} instances", each(), host.instances());
+    table.row("with one subscription", &[each()]);
 }
 
 /// Most of them asleep; then the same again, in another process.
@@ -59,7 +60,8 @@ pub fn again() {
     let journal = DatabaseJournal::open(&PathBuf::from(folder).join(JOURNAL), DatabaseOptions::default());
     let journal = Arc::new(journal.expect("it was closed in order"));
     let (_tenants, took) = timed(|| start(journal, known, awake()));
-    println!("{known} known tenants are open again after {took:.1?}");
+    let table = Table::begin("The start with all of them", "", &[("time", Unit::Time)]);
+    table.row(&format!("{known} known tenants"), &[Some(took.into())]);
 }
 
 fn most_asleep(journal: Arc<dyn Journal>, known: usize) {
@@ -67,8 +69,10 @@ fn most_asleep(journal: Arc<dyn Journal>, known: usize) {
     let (host, tenants) = start(journal, known, awake());
     subscribe_each(&tenants, &mut subscriptions);
     let asleep = tenants.iter().filter(|tenant| tenant.statistics().asleep == 1).count();
-    let each = (resident_kib() - before) as f64 / known as f64;
-    println!("{known} known tenants, {asleep} asleep: {each:.1} KiB each, {} instances", host.instances());
+    let each = (resident_kib() - before) as f64 * 1024.0 / known as f64;
+    let columns = [("asleep", Unit::Count), ("instances", Unit::Count), ("memory of each", Unit::Memory)];
+    let values = [asleep as f64, host.instances() as f64, each].map(|value| Some(value.into()));
+    Table::begin("Tenants of which most sleep", "", &columns).row(&format!("{known} known"), &values);
     wake(&tenants, &subscriptions);
     runtime().block_on(async {
         for tenant in &tenants {
@@ -123,10 +127,10 @@ fn wake(tenants: &[Tenant], subscriptions: &[(String, String)]) {
             awake.push(second.elapsed());
         }
     });
+    let table = Table::begin("GetEvents of a tenant", "that is", &[("p50", Unit::Time), ("p99", Unit::Time)]);
     for (what, mut times) in [("asleep", slept), ("awake", awake)] {
         times.sort();
-        let (p50, p99) = (quantile(&times, 0.5), quantile(&times, 0.99));
-        println!("GetEvents of a tenant that is {what}: p50 {p50:.1?}, p99 {p99:.1?}");
+        table.row(what, &[0.5, 0.99].map(|share| Some(quantile(&times, share).into())));
     }
 }
 

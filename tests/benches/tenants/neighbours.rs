@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::hostile::{ask, component, request};
 use postbell_tests::scale::scaled;
 
@@ -26,23 +27,23 @@ const PROGRAMS: [(&str, &str); 8] = [
 ];
 
 pub fn run() {
-    println!("\nA neighbour's requests beside a plugin that is asked without end; the first does no harm.\n");
-    println!("{:<28} {:>10} {:>10} {:>16} {:>16}", "", "p50", "p99", "same, p99", "other, p99");
+    let columns = [
+        ("alone, p99", Unit::Time),
+        ("same thread, p99", Unit::Time),
+        ("to alone", Unit::Ratio),
+        ("other thread, p99", Unit::Time),
+        ("of other to alone", Unit::Ratio),
+    ];
+    let title = "A neighbour's requests beside a plugin that is asked without end; the first does no harm";
+    let table = Table::begin(title, "", &columns);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for (program, path) in PROGRAMS {
         let alone = runtime.block_on(measure(None, path));
         let [same, other] = [true, false].map(|same| runtime.block_on(measure(Some((program, same)), path)));
         let p99 = |times: &[Duration]| quantile(times, 0.99);
-        let ratio = |times: &[Duration]| p99(times).as_secs_f64() / p99(&alone).as_secs_f64();
-        println!(
-            "{program:<28} {:>10.1?} {:>10.1?} {:>8.1?} {:>6.2}x {:>8.1?} {:>6.2}x",
-            quantile(&alone, 0.5),
-            p99(&alone),
-            p99(&same),
-            ratio(&same),
-            p99(&other),
-            ratio(&other),
-        );
+        let ratio = |times: &[Duration]| (p99(times).as_secs_f64() / p99(&alone).as_secs_f64()).into();
+        let values = [p99(&alone).into(), p99(&same).into(), ratio(&same), p99(&other).into(), ratio(&other)];
+        table.row(program, &values.map(Some));
     }
 }
 

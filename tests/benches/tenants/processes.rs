@@ -1,15 +1,20 @@
-//! Beside it: one process for each tenant, which runs the same logic natively.
+//! Beside it: one process for each tenant, which runs the same logic natively; and one plugin of Extism for each.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use postbell_notify::Notify;
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::histories::History;
 use postbell_tests::native;
 use postbell_tests::scale::scaled;
 
 /// The argument with which this program is one of those processes.
 pub const ONE: &str = "one-native-tenant";
+
+/// How many plugins of Extism are measured.
+const PLUGINS: usize = 1_000;
 
 /// How many processes are measured.
 fn count() -> usize {
@@ -29,7 +34,15 @@ pub fn run() {
         BufReader::new(process.stdout.as_mut().expect("it is a pipe")).read_line(&mut line).expect("it says so");
     }
     let all: u64 = processes.iter().map(|process| proportional_kib(process.id())).sum();
-    println!("\nOne process for each tenant, natively: {:.1} KiB each", all as f64 / count() as f64);
+    let table =
+        Table::begin("Other ways to keep tenants apart, without state", "", &[("memory of each", Unit::Memory)]);
+    table.row("one process for each, natively", &[Some((all as f64 * 1024.0 / count() as f64).into())]);
+    if let Some(folder) = std::env::var_os("POSTBELL_RIVALS") {
+        let program = PathBuf::from(folder).join("rival-extism");
+        let said = Command::new(program).args(["tenants", &PLUGINS.to_string()]).output().expect("it starts").stdout;
+        let bytes: f64 = String::from_utf8_lossy(&said).trim().parse().expect("it says how many bytes");
+        table.row(&format!("one plugin of Extism for each, {PLUGINS} in a process"), &[Some(bytes.into())]);
+    }
     for mut process in processes {
         drop(process.stdin.take());
         process.wait().expect("it ends");

@@ -1,19 +1,42 @@
-//! A client that waits: one connection, one WaitSet, its last sequence number.
+//! Clients that wait, in a process of their own: each has one connection, one WaitSet, its last sequence number.
+//!
+//! The process says `parked` once its clients have asked, and when each of them heard once all have; then they ask again.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use postbell_tests::http::request;
 use postbell_tests::zimbra::{PATH, attribute, auth, create, soap, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
-/// A client.
-pub struct Client {
-    stream: TcpStream,
-    token: String,
-    set: String,
-    seq: String,
+/// How many make their WaitSets at once.
+const AT_ONCE: usize = 50;
+
+/// Who the clients of a process are.
+pub struct Crowd {
+    /// The server.
+    pub server: SocketAddr,
+    /// Where they come from.
+    pub from: Ipv4Addr,
+    /// Their account.
+    pub account: String,
+    /// Their login.
+    pub token: String,
+    /// How many there are.
+    pub clients: usize,
+}
+
+/// Nanoseconds since 1970 by the clock that all processes of a machine share.
+pub fn now() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures time; this is where")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).expect("1970 is over").as_nanos() as u64
 }
 
 /// The token of a login.
@@ -25,29 +48,78 @@ pub async fn log_in(address: SocketAddr, login: &str, password: &str) -> Result<
     Ok(rest.split('<').next().unwrap_or_default().to_owned())
 }
 
+impl Crowd {
+    /// Waits, again and again, until the process is ended.
+    pub async fn wait(self) -> Result<()> {
+        let (crowd, turns) = (Arc::new(self), Arc::new(Semaphore::new(AT_ONCE)));
+        let mut coming = JoinSet::new();
+        for _ in 0..crowd.clients {
+            let (crowd, turns) = (crowd.clone(), turns.clone());
+            coming.spawn(async move {
+                let _turn = turns.acquire_owned().await?;
+                Client::with_wait_set(&crowd).await
+            });
+        }
+        let mut clients = coming.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+        loop {
+            for client in &mut clients {
+                client.ask(&crowd.token).await?;
+            }
+            say("parked")?;
+            let mut hearing = JoinSet::new();
+            for mut client in clients.drain(..) {
+                hearing.spawn(async move { client.hear().await.map(|heard| (client, heard)) });
+            }
+            let mut times = Vec::new();
+            while let Some(heard) = hearing.join_next().await {
+                let (client, heard) = heard??;
+                clients.push(client);
+                times.push(heard.to_string());
+            }
+            say(&times.join(" "))?;
+        }
+    }
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+struct Client {
+    stream: TcpStream,
+    set: String,
+    seq: String,
+}
+
 impl Client {
     /// Connects, and makes a WaitSet of one account.
-    pub async fn with_wait_set(address: SocketAddr, token: &str, account: &str) -> Result<Client> {
-        let mut stream = TcpStream::connect(address).await?;
+    async fn with_wait_set(crowd: &Crowd) -> Result<Client> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((crowd.from, 0)))?;
+        let mut stream = socket.connect(crowd.server).await?;
         stream.set_nodelay(true)?;
-        send(&mut stream, &soap(token, &create("m", "", &[account]))).await?;
+        send(&mut stream, &soap(&crowd.token, &create("m", "", &[&crowd.account]))).await?;
         let answer = receive(&mut stream).await?;
         let value = |name| attribute(&answer, name).with_context(|| format!("no {name}: {answer}"));
         let (set, seq) = (value("waitSet")?.to_owned(), value("seq")?.to_owned());
-        Ok(Client { stream, token: token.to_owned(), set, seq })
+        Ok(Client { stream, set, seq })
     }
 
     /// Asks for what is new, and waits for it if there is nothing.
-    pub async fn ask(&mut self) -> Result<()> {
+    async fn ask(&mut self, token: &str) -> Result<()> {
         let operation = wait(&self.set, &self.seq, "block=\"1\" timeout=\"1200\"", "");
-        send(&mut self.stream, &soap(&self.token, &operation)).await
+        send(&mut self.stream, &soap(token, &operation)).await
     }
 
-    /// The answer.
-    pub async fn hear(&mut self) -> Result<String> {
+    /// Waits for the answer; when it came.
+    async fn hear(&mut self) -> Result<u64> {
         let answer = receive(&mut self.stream).await?;
+        let heard = now();
+        ensure!(answer.contains("<a id="), "{answer}");
         self.seq = attribute(&answer, "seq").with_context(|| format!("no seq: {answer}"))?.to_owned();
-        Ok(answer)
+        Ok(heard)
     }
 }
 

@@ -2,44 +2,72 @@
 //!
 //! The server is the program, as its users run it, with a journal that is synced before anybody hears. As many wait as
 //! the limit of open files allows, or as POSTBELL_CLIENTS says; POSTBELL_CHANGES says how many changes one of them is
-//! told. All clients are tasks of this process, on loopback, so their work is part of the times.
+//! told. Clients are processes of their own, each with an address of its own on loopback.
 
 mod client;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Argon2, Params};
 use postbell_tests::admin::{Admin, delivered};
+use postbell_tests::figures::{Figure, Table, Unit};
 use postbell_tests::program::{Server, Start};
 use postbell_tests::scale::scaled;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::runtime::Runtime;
 
-use client::Client;
+use client::{Crowd, log_in, now};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_postbell-under-test");
 const ALICE: &str = "alice@example.org";
 const BOB: &str = "bob@example.org";
 const PASSWORD: &str = "postbell";
 
-/// Files that are open for other things than clients.
+/// The argument with which this program is one of the processes with clients.
+const CROWD: &str = "crowd";
+
+/// Files of the server that are open for other things than clients.
 const OTHER_FILES: u64 = 500;
 
-/// How many make their WaitSets at once.
-const AT_ONCE: usize = 200;
+/// How many processes the clients are in.
+const PROCESSES: usize = 4;
 
 fn main() -> Result<()> {
-    let clients = variable("POSTBELL_CLIENTS")
-        .unwrap_or(raise_file_limit()?.saturating_sub(OTHER_FILES).min(scaled(20_000, 200)));
+    let files = raise_file_limit()?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let [crowd, server, from, account, token, clients] = &arguments[..]
+        && crowd == CROWD
+    {
+        let (account, token) = (account.clone(), token.clone());
+        let crowd = Crowd { server: server.parse()?, from: from.parse()?, account, token, clients: clients.parse()? };
+        return runtime.block_on(crowd.wait());
+    }
+    let most = files.saturating_sub(OTHER_FILES).min(scaled(20_000, 200)) as usize;
+    let sizes = match variable("POSTBELL_CLIENTS") {
+        Some(clients) => vec![clients as usize],
+        None => [1_000, 3_000, 10_000].into_iter().filter(|clients| *clients < most).chain([most]).collect(),
+    };
     let changes = variable("POSTBELL_CHANGES").unwrap_or(scaled(1_000, 20));
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(clients, changes))
+    let columns = [
+        ("memory of the server, each", Unit::Memory),
+        ("of the kernel, both ends", Unit::Memory),
+        ("one is told, p50", Unit::Time),
+        ("p99", Unit::Time),
+        ("all are told, p50", Unit::Time),
+        ("all, p99", Unit::Time),
+    ];
+    let title =
+        format!("WaitSetRequests that wait on one server, from a change to the answer; one is told {changes} times");
+    let curve = Table::curve(title, "clients", &columns);
+    sizes.into_iter().try_for_each(|clients| measure(&runtime, &curve, clients, changes))
 }
 
-/// Every client is an open file, here and of the server.
+/// Every client is an open file of the server's, and of its own process.
 fn raise_file_limit() -> Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
@@ -50,35 +78,67 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-async fn measure(clients: u64, changes: u64) -> Result<()> {
+fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Result<()> {
     let server = start(clients)?;
     let source = Admin::new(server.admin, "example.org", "ingest");
-    let waiting = connect(&server, clients).await?;
-    let before = server.resident_bytes()?;
-    let parked = park(&server, waiting).await?;
-    let bytes = server.resident_bytes()?.saturating_sub(before);
-    println!("{clients} WaitSetRequests wait on one server: {} bytes of its memory for each.\n", bytes / clients);
-    println!("{:<52} {:>10} {:>10}", "from a change to the answer", "p50", "p99");
-    row(&format!("one of {clients} is told, {changes} changes"), one_by_one(&server, &source, clients, changes).await?);
-    row(&format!("all {clients} are told of one change"), all_at_once(source, parked).await?);
-    println!("{:<52} {:>10} {:>10}", "Zimbra, a request that came less than 3 s before", "up to 3 s", "3 s");
-    println!("{:<52} {:>10} {:>10}", "Zimbra before 2017, every request", "3 s", "4 s");
+    let token = |login: &str| runtime.block_on(log_in(server.clients, login, PASSWORD));
+    let (alice, bob) = (token(ALICE)?, token(BOB)?);
+    let before = (server.resident_bytes()?, socket_bytes()?);
+    let crowd = |number: usize| {
+        let share = clients * (number + 1) / PROCESSES - clients * number / PROCESSES;
+        Process::start(server.clients, number, ALICE, &alice, share)
+    };
+    let mut crowds = (0..PROCESSES).map(crowd).collect::<Result<Vec<_>>>()?;
+    crowds.iter_mut().try_for_each(Process::parked)?;
+    until_waiting(&source, clients)?;
+    let each = |after: u64, before: u64| Some((after.saturating_sub(before) as f64 / clients as f64).into());
+    let memory = [each(server.resident_bytes()?, before.0), each(socket_bytes()?, before.1)];
+
+    let mut one = Process::start(server.clients, PROCESSES, BOB, &bob, 1)?;
+    let mut told = Vec::new();
+    for number in 1..=changes {
+        one.parked()?;
+        until_waiting(&source, clients + 1)?;
+        let begun = now();
+        source.change(&[delivered(BOB, &format!("b{number}"), number as u32)])?;
+        told.push((one.heard()?[0] - begun) as f64);
+    }
+    let begun = now();
+    source.change(&[delivered(ALICE, "m1", 1)])?;
+    let mut all = Vec::new();
+    for crowd in &mut crowds {
+        all.extend(crowd.heard()?.into_iter().map(|heard| (heard - begun) as f64));
+    }
+    ensure!(all.len() == clients, "{} of {clients} heard", all.len());
+    let [one_p50, one_p99] = quantiles(told);
+    let [all_p50, all_p99] = quantiles(all);
+    curve.point(clients, &[memory[0], memory[1], one_p50, one_p99, all_p50, all_p99]);
+    drop((one, crowds));
     server.stop()?;
     Ok(())
 }
 
-fn row(name: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let quantile = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!("{name:<52} {:>10.1?} {:>10.1?}", quantile(0.5), quantile(0.99));
+fn quantiles(mut times: Vec<f64>) -> [Option<Figure>; 2] {
+    times.sort_by(f64::total_cmp);
+    [0.5, 0.99].map(|share| Some(times[((times.len() - 1) as f64 * share) as usize].into()))
+}
+
+/// What the kernel holds for all sockets of TCP on this machine.
+fn socket_bytes() -> Result<u64> {
+    let sockets = std::fs::read_to_string("/proc/net/sockstat")?;
+    let line = sockets.lines().find_map(|line| line.strip_prefix("TCP:")).context("a line about TCP")?;
+    let pages = line.split_whitespace().skip_while(|word| *word != "mem").nth(1).context("pages of memory")?;
+    let maps = std::fs::read_to_string("/proc/self/smaps")?;
+    let page = maps.lines().find_map(|line| line.strip_prefix("KernelPageSize:")?.trim().strip_suffix(" kB"));
+    Ok(pages.parse::<u64>()? * page.context("the size of a page")?.parse::<u64>()? * 1024)
 }
 
 /// A server with room for so many clients, each with a WaitSet of its own.
-fn start(clients: u64) -> Result<Server> {
+fn start(clients: usize) -> Result<Server> {
     let (sets, connections) = (clients + 10, clients + 100);
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\
-         connections = {connections}\n\
+         connections = {connections}\nconnections-per-address = {connections}\n\
          [[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\ningest-key = 'ingest'\n\
          [tenant.settings]\nzimbra-waitset-max-per-account = {sets}\n"
     );
@@ -89,77 +149,51 @@ fn start(clients: u64) -> Result<Server> {
     Start::configured(PROGRAM, &configuration)?.file("users.toml", &users)?.start()
 }
 
-/// Alice's clients, each with its WaitSet.
-async fn connect(server: &Server, clients: u64) -> Result<Vec<Client>> {
-    let token = client::log_in(server.clients, ALICE, PASSWORD).await?;
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    let mut tasks = JoinSet::new();
-    for _ in 0..clients {
-        let (address, token, turns) = (server.clients, token.clone(), turns.clone());
-        tasks.spawn(async move {
-            let _turn = turns.acquire_owned().await?;
-            Client::with_wait_set(address, &token, ALICE).await
-        });
-    }
-    tasks.join_all().await.into_iter().collect()
-}
-
-/// Lets all of them wait, until the server says that they do.
-async fn park(server: &Server, mut clients: Vec<Client>) -> Result<Vec<Client>> {
-    for client in &mut clients {
-        client.ask().await?;
-    }
-    until_waiting(server, clients.len()).await?;
-    Ok(clients)
-}
-
-async fn until_waiting(server: &Server, count: usize) -> Result<()> {
-    let admin = Admin::new(server.admin, "example.org", "ingest");
+/// Until the server says that so many wait.
+fn until_waiting(source: &Admin, count: usize) -> Result<()> {
     let waiting = format!("name=\"wait_set_requests\"}} {count}.0");
-    spawn_blocking(move || {
-        while !admin.ask("GET", "/metrics", b"")?.body.lines().any(|line| line.ends_with(&waiting)) {}
+    postbell_tests::until(|| Ok(source.ask("GET", "/metrics", b"")?.body.lines().any(|line| line.ends_with(&waiting))))
+}
+
+/// Clients in a process. Ends with this.
+struct Process {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(server: SocketAddr, number: usize, account: &str, token: &str, clients: usize) -> Result<Process> {
+        let from = Ipv4Addr::new(127, 0, 0, u8::try_from(number)? + 2);
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([CROWD, &server.to_string(), &from.to_string(), account, token, &clients.to_string()]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let said = BufReader::new(child.stdout.take().context("it is piped")?);
+        Ok(Process { child, said })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        ensure!(self.said.read_line(&mut line)? > 0, "the clients' process ended");
+        Ok(line)
+    }
+
+    /// Waits until all of its clients have asked.
+    fn parked(&mut self) -> Result<()> {
+        let said = self.line()?;
+        ensure!(said == "parked\n", "{said}");
         Ok(())
-    })
-    .await?
-}
-
-/// While all of alice's wait, bob's one client is told of a change, waits again, and so on.
-async fn one_by_one(server: &Server, source: &Admin, others: u64, changes: u64) -> Result<Vec<Duration>> {
-    let token = client::log_in(server.clients, BOB, PASSWORD).await?;
-    let mut client = Client::with_wait_set(server.clients, &token, BOB).await?;
-    let mut times = Vec::new();
-    for number in 1..=changes {
-        client.ask().await?;
-        until_waiting(server, others as usize + 1).await?;
-        let source = source.clone();
-        let start = now();
-        let change = spawn_blocking(move || source.change(&[delivered(BOB, &format!("b{number}"), number as u32)]));
-        let answer = client.hear().await?;
-        times.push(now().duration_since(start));
-        ensure!(answer.contains(&format!("<a id=\"{BOB}\"")), "{answer}");
-        change.await??;
     }
-    Ok(times)
-}
 
-/// Alice's inbox changes, and all of her clients hear of it.
-async fn all_at_once(source: Admin, clients: Vec<Client>) -> Result<Vec<Duration>> {
-    let mut tasks = JoinSet::new();
-    let start = now();
-    for mut client in clients {
-        tasks.spawn(async move {
-            let answer = client.hear().await?;
-            ensure!(answer.contains("<a id="), "{answer}");
-            Ok(now().duration_since(start))
-        });
+    /// When each of them heard.
+    fn heard(&mut self) -> Result<Vec<u64>> {
+        let times = self.line()?;
+        times.split_whitespace().map(|time| Ok(time.parse()?)).collect()
     }
-    let change = spawn_blocking(move || source.change(&[delivered(ALICE, "m1", 1)]));
-    let times = tasks.join_all().await.into_iter().collect();
-    change.await?.context("the change is taken")?;
-    times
 }
 
-fn now() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "a bench measures time; this is where")]
-    Instant::now()
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = (self.child.kill(), self.child.wait());
+    }
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use postbell::tenant::{Shadow, Step, SwapEvent, SwapOptions, Swapping, Tenant};
 use postbell_tests::embedded::request;
+use postbell_tests::figures::Table;
 use postbell_tests::histories;
 use postbell_tests::scale::scaled;
 use tokio::sync::oneshot;
 
 use super::state::{State, sizes};
-use crate::scene::{now, quantile, runtime};
+use crate::pause::{POLLS, show};
+use crate::scene::{now, runtime};
 
 /// Where nothing else ends a measurement.
 fn most() -> usize {
@@ -17,15 +19,14 @@ fn most() -> usize {
 }
 
 pub fn run() {
-    println!("\nOne unknown poll after the other: nothing beside it, and beside a swap.\n");
-    println!("{:>14} {:<18} {:>8} {:>10} {:>10} {:>10}", "subscriptions", "", "polls", "p50", "p99", "longest");
-    sizes().into_iter().for_each(|subscriptions| runtime().block_on(rows(subscriptions)));
+    let table = Table::begin("One unknown poll after the other, beside a swap", "subscriptions", &POLLS);
+    sizes().into_iter().for_each(|subscriptions| runtime().block_on(rows(&table, subscriptions)));
 }
 
-async fn rows(subscriptions: usize) {
+async fn rows(table: &Table, subscriptions: usize) {
     let state = State::of(subscriptions).await;
     let plugin = state.edition(0);
-    let show = |name, times| show(subscriptions, name, times);
+    let show = |name, times| show(table, &format!("{subscriptions}, {name}"), times);
     show("nothing beside", polls(&state.tenant, |polls| polls < most()).await);
     let shadow = Some(Shadow::Milliseconds(u64::MAX));
     let swapping = state.tenant.swap(&plugin, SwapOptions { shadow, ..SwapOptions::default() });
@@ -54,11 +55,4 @@ async fn polls(tenant: &Tenant, more: impl FnMut(usize) -> bool) -> Vec<Duration
         times.push(start.elapsed());
     }
     times
-}
-
-fn show(subscriptions: usize, name: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let longest = times.last().copied().unwrap_or_default();
-    let (p50, p99) = (quantile(&times, 0.5), quantile(&times, 0.99));
-    println!("{subscriptions:>14} {name:<18} {:>8} {p50:>10.1?} {p99:>10.1?} {longest:>10.1?}", times.len());
 }

@@ -1,9 +1,8 @@
 //! For how long no input can be fed because of a swap, and because of what others do: save, instantiate, load.
 
-use std::time::Duration;
-
 use postbell::plugin::{Instance, InstanceLimits, Plugin};
 use postbell::tenant::SwapOptions;
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::scale::scaled;
 
 use super::state::{State, sizes};
@@ -18,18 +17,16 @@ fn rounds() -> usize {
 const MEANWHILE: usize = 20;
 
 pub fn run() {
-    println!(
-        "\nFor how long an input waits because of a swap, {} swaps while messages arrive, in turn with copies.\n",
+    let title = format!(
+        "For how long an input waits because of a swap, {} while messages arrive, in turn with copies of the state",
         rounds()
     );
-    println!(
-        "{:>14} {:>11} {:>11} {:>11} {:>11} {:>11}",
-        "subscriptions", "swap p50", "swap p99", "longest", "copy p50", "copy p99"
-    );
-    sizes().into_iter().for_each(|subscriptions| runtime().block_on(row(subscriptions)));
+    let columns = ["swap p50", "swap p99", "longest swap", "copy p50", "copy p99"].map(|name| (name, Unit::Time));
+    let curve = Table::curve(title, "subscriptions", &columns);
+    sizes().into_iter().for_each(|subscriptions| runtime().block_on(row(&curve, subscriptions)));
 }
 
-async fn row(subscriptions: usize) {
+async fn row(curve: &Table, subscriptions: usize) {
     let mut state = State::of(subscriptions).await;
     let editions = [state.edition(0), state.edition(1)];
     let mut copied = restored(&state, &editions[0]);
@@ -44,11 +41,9 @@ async fn row(subscriptions: usize) {
     }
     swaps.sort();
     copies.sort();
-    let longest = swaps.last().copied().unwrap_or_default();
-    let shown =
-        [quantile(&swaps, 0.5), quantile(&swaps, 0.99), longest, quantile(&copies, 0.5), quantile(&copies, 0.99)];
-    let shown = shown.map(|time: Duration| format!("{time:>11.1?}")).join(" ");
-    println!("{subscriptions:>14} {shown}");
+    let swaps = [0.5, 0.99, 1.0].map(|share| Some(quantile(&swaps, share).into()));
+    let copies = [0.5, 0.99].map(|share| Some(quantile(&copies, share).into()));
+    curve.point(subscriptions, &[&swaps[..], &copies[..]].concat());
 }
 
 /// An instance with the tenant's state.

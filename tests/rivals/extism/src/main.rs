@@ -1,0 +1,51 @@
+//! The notification logic in a plugin of Extism: bytes in, bytes out.
+//!
+//! Without an argument it plays. `tenants N` opens so many plugins, each with a tenant, then says what one takes in memory.
+
+use std::time::Duration;
+
+use extism::{CompiledPlugin, Manifest, Plugin, PluginBuilder, Wasm};
+use postbell_contest::{Input, Rival, play, resident_bytes};
+use postbell_notify::contract::{Moment, Reaction};
+
+const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
+
+struct Extism(Plugin);
+
+impl Rival for Extism {
+    fn take(&mut self, at: Moment, input: Input) -> Option<Reaction> {
+        let call = postcard::to_allocvec(&(at, input)).expect("an input is plain data");
+        let reaction: &[u8] = self.0.call("feed", call).expect("it does not fail");
+        Some(postcard::from_bytes(reaction).expect("a reaction"))
+    }
+}
+
+/// Compiled, with a limit of time: Postbell has one too.
+fn compiled() -> CompiledPlugin {
+    let manifest = Manifest::new([Wasm::data(PLUGIN)]).with_timeout(Duration::from_secs(60));
+    CompiledPlugin::new(PluginBuilder::new(manifest).with_wasi(false)).expect("it compiles")
+}
+
+fn plugin(compiled: &CompiledPlugin) -> Extism {
+    Extism(Plugin::new_from_compiled(compiled).expect("it is made"))
+}
+
+fn main() {
+    let compiled = compiled();
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("tenants") {
+        let count = arguments.next().and_then(|count| count.parse().ok()).expect("how many");
+        let before = resident_bytes();
+        let tenants: Vec<Extism> = (0..count)
+            .map(|_| {
+                let mut tenant = plugin(&compiled);
+                let settings = vec![("domains".to_owned(), "example.org".to_owned())];
+                tenant.take(Moment { now: 1, sequence: 1 }, Input::Open { seed: vec![7; 32], settings });
+                tenant
+            })
+            .collect();
+        println!("{}", (resident_bytes() - before) / tenants.len() as u64);
+        return;
+    }
+    play(plugin(&compiled));
+}
