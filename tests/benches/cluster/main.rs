@@ -77,6 +77,9 @@ struct Round {
     bytes: f64,
 }
 
+/// One of a round's rates.
+type Of = fn(&Round) -> &Rate;
+
 impl Round {
     fn ratio(&self) -> f64 {
         self.postbell.changes / self.published.changes
@@ -102,7 +105,7 @@ fn changes() -> Result<()> {
             median(&|round| round.bytes),
         ];
         table.row(&name, &values);
-        let of: [(&str, fn(&Round) -> &Rate); 4] = [
+        let of: [(&str, Of); 4] = [
             ("postbell", |round| &round.postbell),
             ("published", |round| &round.published),
             ("expecting the last", |round| &round.expecting),
