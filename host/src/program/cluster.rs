@@ -53,8 +53,8 @@ pub struct Place {
     pub changes: Option<Changes>,
 }
 
-/// Takes the place: other nodes can have the host's tenants from now on, and this one theirs. `clients`, `admin`: the
-/// listeners' URLs.
+/// Takes the place, as soon as the servers answer: other nodes can have the host's tenants from now on, and this one theirs.
+/// `clients`, `admin`: the listeners' URLs.
 ///
 /// # Errors
 ///
@@ -71,9 +71,9 @@ pub async fn take_place(
     let mut membership = Membership::new(config.node.clone().unwrap_or_else(host_name));
     membership.lease = config.lease.unwrap_or(membership.lease);
     membership.moves = config.moves.unwrap_or(membership.moves);
-    let registry = Registry::beside(journal).await?;
+    let registry = patiently(async || Registry::beside(journal).await).await?;
     let changes = match config.changes {
-        true => Some(Changes::beside(journal).await?),
+        true => Some(patiently(async || Changes::beside(journal).await).await?),
         false => None,
     };
     let authorities = match &config.options.authorities {
@@ -134,12 +134,20 @@ pub fn join(
 }
 
 async fn connect(options: &JetStreamOptions) -> Result<JetStreamJournal, Failure> {
-    let mut pause = PAUSE;
-    loop {
+    patiently(async || {
         let options = options.clone();
         let connecting = tokio::task::spawn_blocking(move || JetStreamJournal::connect(options));
-        match connecting.await.context("connecting to NATS")? {
-            Ok(journal) => return Ok(journal),
+        connecting.await.expect("connecting does not panic")
+    })
+    .await
+}
+
+/// Tries again, later and later, as long as no server answers.
+async fn patiently<T>(mut work: impl AsyncFnMut() -> Result<T, JetStreamError>) -> Result<T, Failure> {
+    let mut pause = PAUSE;
+    loop {
+        match work().await {
+            Ok(done) => return Ok(done),
             Err(error @ JetStreamError::Unreachable(_)) => {
                 tracing::warn!(%error, seconds = pause.as_secs(), "tried again");
                 tokio::time::sleep(pause).await;

@@ -321,7 +321,11 @@ async fn serve(
     let (clients_url, admin_url) = (format!("{scheme}://{client_address}"), format!("http://{admin_address}"));
     let place = match (&config.cluster, cluster) {
         (Some(cluster), Some(journal)) => {
-            Some(cluster::take_place(cluster, &journal, &host, clients_url.clone(), admin_url.clone()).await?)
+            let taken = cluster::take_place(cluster, &journal, &host, clients_url.clone(), admin_url.clone());
+            tokio::select! {
+                place = taken => Some(place?),
+                () = signals.stop() => return Ok(()),
+            }
         }
         _ => None,
     };
