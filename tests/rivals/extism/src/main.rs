@@ -20,10 +20,14 @@ impl Rival for Extism {
     }
 }
 
-/// Compiled, with a limit of time: Postbell has one too.
+/// Compiled, with a limit of time: Postbell has one too. From a file, because each plugin has a copy of its manifest.
 fn compiled() -> CompiledPlugin {
-    let manifest = Manifest::new([Wasm::data(PLUGIN)]).with_timeout(Duration::from_secs(60));
-    CompiledPlugin::new(PluginBuilder::new(manifest).with_wasi(false)).expect("it compiles")
+    let file = std::env::temp_dir().join(format!("rival-extism-{}.wasm", std::process::id()));
+    std::fs::write(&file, PLUGIN).expect("a file");
+    let manifest = Manifest::new([Wasm::file(&file)]).with_timeout(Duration::from_secs(60));
+    let compiled = CompiledPlugin::new(PluginBuilder::new(manifest).with_wasi(false)).expect("it compiles");
+    std::fs::remove_file(&file).expect("it is there");
+    compiled
 }
 
 fn plugin(compiled: &CompiledPlugin) -> Extism {
