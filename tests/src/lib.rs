@@ -1,6 +1,7 @@
 //! Shared by tests and benches: the program run as its users run it, and clients that see every byte.
 //!
-//! Nothing here sleeps or measures time. What waits, waits for a state, and gives up after [`PATIENCE`].
+//! Nothing here sleeps or measures time. What waits, waits for a state, and gives up after [`PATIENCE`]; what waits for ever
+//! all the same is found by the [`watchdog`].
 
 #![forbid(unsafe_code)]
 

@@ -86,7 +86,7 @@ impl Pair {
         let component = self.instance.feed(self.moment, &input).expect("no fault");
         for rival in &mut self.rivals {
             let outcome = rival.play(&[(self.moment, input.clone())]);
-            let alike = outcome.reactions.first().is_none_or(|reaction| Ok(reaction) == component.as_ref());
+            let alike = outcome.reactions.iter().map(Ok).eq([component.as_ref()]);
             assert!(alike || rival.is_less(), "{} and the component disagree", rival.name());
         }
         let native = native::feed(&mut self.notify, self.moment, input);
