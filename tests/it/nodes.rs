@@ -234,6 +234,18 @@ fn publish(nats: &Nats, message: &str) -> Result<()> {
 
 /// A server that is in no cluster says so.
 #[test]
+fn a_node_that_starts_while_nats_is_short_of_a_server_waits_for_it() -> Result<()> {
+    let mut nats = NatsCluster::start()?;
+    nats.servers[2].kill();
+    let servers = [nats.servers[0].url(""), nats.servers[1].url("")];
+    let start = node_with("a", &servers, 3, LONG_LEASE)?;
+    let server = start.start_once_logged("tried again", || nats.servers[2].again())?;
+    ensure!(source(&server).post(&batch("m1", 0))?.head.status == 200);
+    server.stop_whatever_it_logged()?;
+    Ok(())
+}
+
+#[test]
 fn without_a_cluster_there_is_none() -> Result<()> {
     let server = Server::demo(PROGRAM)?;
     let url = format!("http://{}", server.admin);
