@@ -172,7 +172,7 @@ pub(crate) fn timed<T>(step: impl FnOnce() -> T) -> (T, Duration) {
     (result, clock.start.elapsed())
 }
 
-/// How long something takes, for metrics only: nothing is decided by it.
+/// How long something takes, by the time of day.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch(Instant);
 
@@ -202,6 +202,12 @@ impl ThreadWatch {
     /// Since its start, which was on this thread.
     pub(crate) fn elapsed(&self) -> Duration {
         cpu_time::ThreadTime::now().as_duration().saturating_sub(self.0)
+    }
+
+    /// Since its start, or since this was last asked, which was on this thread.
+    pub(crate) fn lap(&mut self) -> Duration {
+        let before = std::mem::replace(self, ThreadWatch::start());
+        self.0.saturating_sub(before.0)
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 use super::EPOCH_MILLISECONDS;
 use super::census::{Census, Presence};
-use crate::clock::ThreadWatch;
+use crate::clock::{Stopwatch, ThreadWatch};
 use crate::contract::lifecycle::{Gauge, LoadError, Manifest, Pending, Restart};
 use crate::contract::outbound::Outcome;
 use crate::contract::requests::{Claims, Refusal, Request, RequestHead, Settlement};
@@ -24,7 +24,7 @@ pub struct InstanceLimits {
     /// `memory-bytes`: its memory, in bytes.
     pub memory_bytes: u64,
     /// `input-milliseconds`: how long one input, or one look at the state, may compute; in milliseconds of the thread's
-    /// processor time, so that a busy machine stops nobody.
+    /// processor time, so that a busy machine stops nobody. It is looked at every 5 ms, from the first such moment on.
     pub call_milliseconds: u64,
     /// `identify-milliseconds`: how long `identify` and `refuse` may; clients wait for them before anybody knows who they
     /// are.
@@ -109,15 +109,17 @@ pub(crate) struct State {
     memory: u64,
     /// The guest was refused memory: what it does next is explained by that.
     refused: bool,
-    /// Since the call that runs began, and how long it may compute.
-    began: ThreadWatch,
+    /// How long the call that runs may compute.
     limit: Duration,
+    /// Since its first epoch was over; none: it is not. To read the processor's time costs more than most calls, so few do.
+    computes: Option<ThreadWatch>,
 }
 
 impl State {
     /// The epochs that a call has are over: epochs are time of day, so the guest may not have had all of it.
-    fn epochs_are_over(&self) -> UpdateDeadline {
-        match self.limit.checked_sub(self.began.elapsed()) {
+    fn epochs_are_over(&mut self) -> UpdateDeadline {
+        let computed = self.computes.get_or_insert_with(ThreadWatch::start).elapsed();
+        match self.limit.checked_sub(computed) {
             None | Some(Duration::ZERO) => UpdateDeadline::Interrupt,
             Some(left) => UpdateDeadline::Continue(epochs(left)),
         }
@@ -147,7 +149,7 @@ pub struct Instance {
     /// Dropped last: the store's slot is free before its place in the census is.
     _presence: Presence,
     limits: InstanceLimits,
-    /// What the last call computed.
+    /// What the last call took.
     time: Duration,
 }
 
@@ -165,12 +167,11 @@ impl Instance {
     ) -> Result<Instance, Fault> {
         let presence = census.enter()?;
         let limit = Duration::from_millis(limits.call_milliseconds);
-        let began = ThreadWatch::start();
-        let state = State { memory_limit: limits.memory_bytes, memory: 0, refused: false, began, limit };
+        let state = State { memory_limit: limits.memory_bytes, memory: 0, refused: false, limit, computes: None };
         let mut store = Store::new(code.engine(), state);
         store.limiter(|state| state);
-        store.epoch_deadline_callback(|store| Ok(store.data().epochs_are_over()));
-        store.set_epoch_deadline(epochs(limit));
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().epochs_are_over()));
+        store.set_epoch_deadline(1);
         store.set_hostcall_fuel(limits.returned_bytes);
         let exports = code.instantiate(&mut store);
         let exports = exports.map_err(|error| fault(&error, store.data()))?;
@@ -182,7 +183,7 @@ impl Instance {
         self.store.data().memory
     }
 
-    /// The processor time of its last call.
+    /// How long its last call took: time of day, so on a busy machine it may have computed less.
     pub fn time(&self) -> Duration {
         self.time
     }
@@ -202,13 +203,13 @@ impl Instance {
         milliseconds: u64,
         call: impl FnOnce(&Notifier, &mut Store<State>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        let limit = Duration::from_millis(milliseconds);
-        self.store.set_epoch_deadline(epochs(limit));
+        self.store.set_epoch_deadline(1);
         self.store.set_hostcall_fuel(self.limits.returned_bytes);
         let state = self.store.data_mut();
-        (state.began, state.limit) = (ThreadWatch::start(), limit);
+        (state.limit, state.computes) = (Duration::from_millis(milliseconds), None);
+        let watch = Stopwatch::start();
         let result = call(&self.exports, &mut self.store);
-        self.time = self.store.data().began.elapsed();
+        self.time = watch.elapsed();
         result.map_err(|error| fault(&error, self.store.data()))
     }
 

@@ -66,8 +66,8 @@ pub(crate) struct Actor {
     chain: Chain,
     /// Which replay is expected: what comes of an earlier one is dropped.
     replays: u64,
-    /// What the plugin computed since that was last asked.
-    computed: Duration,
+    /// What the plugin's calls took since that was last asked.
+    took: Duration,
     /// How many appends failed since the last that did not.
     failures: u32,
     uncommitted: VecDeque<Record>,
@@ -193,7 +193,7 @@ impl Actor {
             generation: 0,
             chain: Chain::default(),
             replays: 0,
-            computed: Duration::ZERO,
+            took: Duration::ZERO,
             failures: 0,
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
@@ -499,7 +499,7 @@ impl Actor {
     fn inspect(&mut self) -> Vec<Gauge> {
         let Live::Instance(instance) = &mut self.live else { return vec![] };
         let inspected = instance.inspect();
-        self.computed += instance.time();
+        self.took += instance.time();
         match inspected {
             Ok(gauges) => gauges,
             Err(fault) => {

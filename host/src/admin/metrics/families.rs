@@ -169,7 +169,7 @@ pub(super) fn of_host(host: &Host, tenants: usize) -> Vec<Family> {
             MetricType::Counter,
             counted("reason", host.plugin_refusals()),
         ),
-        family("postbell_guest_seconds", "Processor time of an input", MetricType::Histogram, guest),
+        family("postbell_guest_seconds", "Time of an input in the plugin", MetricType::Histogram, guest),
         family("postbell_commit_seconds", "From an append to its commit", MetricType::Histogram, one(timings.commit())),
         family(
             "postbell_opening_seconds",

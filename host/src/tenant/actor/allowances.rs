@@ -108,9 +108,11 @@ impl Actor {
         (!must && !self.counted("faults-per-minute", may)).then(|| self.allowances.faults.next(now))
     }
 
-    /// What the plugin computed since the last time.
-    pub(in crate::tenant) fn take_computed(&mut self) -> Duration {
-        std::mem::take(&mut self.computed)
+    /// What the plugin computed since the last time: what its calls took, but no more than its thread computed in `turn`.
+    pub(in crate::tenant) fn take_computed(&mut self, turn: Duration) -> Duration {
+        let computed = std::mem::take(&mut self.took).min(turn);
+        self.statistics().guest_nanoseconds += u64::try_from(computed.as_nanos()).unwrap_or(u64::MAX);
+        computed
     }
 
     /// How much it may compute in a second beside others.

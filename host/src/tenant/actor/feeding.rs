@@ -116,8 +116,7 @@ impl Actor {
         let reaction = instance.feed(at, input);
         let (memory, time) = (instance.memory(), instance.time());
         self.parts.timings.fed(input.kind(), time);
-        self.computed += time;
-        self.statistics().guest_nanoseconds += u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.took += time;
         let reaction = reaction?;
         if let Ok(reaction) = &reaction {
             self.guard.check(at.now, input, reaction).map_err(Fault::Contract)?;

@@ -111,25 +111,25 @@ impl Thread {
         self.actors.get(key).map(|seated| seated.usage.ends())
     }
 
-    /// Notes what these computed, and lets them move accordingly.
-    pub(super) fn account(&mut self, touched: &BTreeSet<u64>) {
+    /// Notes what these computed in a turn of the thread that took so much of the processor, and lets them move accordingly.
+    pub(super) fn account(&mut self, touched: &BTreeSet<u64>, turn: Duration) {
         let now = self.clock.monotonic();
         match self.place {
             Place::Shard { .. } => {
                 for key in touched {
-                    if self.is_over(*key, now) {
+                    if self.is_over(*key, now, turn) {
                         self.move_out(*key);
                     }
                 }
             }
-            Place::Own { key, .. } => self.note_calm(key, now),
+            Place::Own { key, .. } => self.note_calm(key, now, turn),
         }
     }
 
     /// Whether the tenant computed more in this window than it may.
-    fn is_over(&mut self, key: u64, now: u64) -> bool {
+    fn is_over(&mut self, key: u64, now: u64, turn: Duration) -> bool {
         let Some(seated) = self.actors.get_mut(&key) else { return false };
-        let (computed, budget) = (seated.actor.take_computed(), seated.actor.busy());
+        let (computed, budget) = (seated.actor.take_computed(turn), seated.actor.busy());
         if seated.usage.ends() <= now {
             seated.usage = Usage::begin(now);
         }
@@ -168,9 +168,9 @@ impl Thread {
         }
     }
 
-    fn note_calm(&mut self, key: u64, now: u64) {
+    fn note_calm(&mut self, key: u64, now: u64, turn: Duration) {
         let Some(seated) = self.actors.get_mut(&key) else { return self.ask_to_leave() };
-        seated.usage.computed += seated.actor.take_computed();
+        seated.usage.computed += seated.actor.take_computed(turn);
         if now < seated.usage.ends() {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::own::{Away, OwnThreads, Place, Usage};
 use super::{Command, Message};
-use crate::clock::Clock;
+use crate::clock::{Clock, ThreadWatch};
 use crate::tenant::actor::{Actor, Next};
 
 /// How many messages are taken before due timers get their turn.
@@ -53,6 +53,7 @@ impl Thread {
     }
 
     pub(super) fn run(mut self, waiting: &Receiver<Message>) {
+        let mut watch = ThreadWatch::start();
         while let Some(first) = self.wait(waiting) {
             let mut touched = BTreeSet::new();
             for message in first.into_iter().chain(waiting.try_iter()).take(TURN) {
@@ -81,7 +82,7 @@ impl Thread {
                 }
             }
             touched.extend(self.tick());
-            self.account(&touched);
+            self.account(&touched, watch.lap());
             self.make_room();
         }
     }
