@@ -151,21 +151,21 @@ impl Intake<'_> {
     fn happen(&mut self, mailbox: MailboxNo, change: Change) {
         let Change { at, counts, what, .. } = change;
         match what {
-            Happening::MessageDelivered(item) => self.with(mailbox, at, &counts, |telling| telling.delivered(&item)),
-            Happening::ItemCreated(item) => self.with(mailbox, at, &counts, |telling| telling.created(&item)),
+            Happening::MessageDelivered(item) => self.with(mailbox, at, &counts, |telling| telling.delivered(item)),
+            Happening::ItemCreated(item) => self.with(mailbox, at, &counts, |telling| telling.created(item)),
             Happening::ItemModified(alteration) => {
-                self.with(mailbox, at, &counts, |telling| telling.modified(&alteration));
+                self.with(mailbox, at, &counts, |telling| telling.modified(alteration));
             }
-            Happening::ItemDeleted(item) => self.with(mailbox, at, &counts, |telling| telling.deleted(&item)),
+            Happening::ItemDeleted(item) => self.with(mailbox, at, &counts, |telling| telling.deleted(item)),
             Happening::ItemMoved(moved) => {
-                self.with(mailbox, at, &counts, |telling| telling.moved(&moved.before, &moved.after));
+                self.with(mailbox, at, &counts, |telling| telling.moved(moved.before, moved.after));
             }
             Happening::ItemCopied(copied) => {
-                self.with(mailbox, at, &counts, |telling| telling.copied(&copied.before, &copied.after));
+                self.with(mailbox, at, &counts, |telling| telling.copied(copied.before, copied.after));
             }
             Happening::FreeBusyChanged(item) => {
                 self.with(mailbox, at, &counts, |telling| {
-                    telling.altered(Kind::FreeBusyChanged, &item);
+                    telling.altered(Kind::FreeBusyChanged, item);
                 });
             }
             Happening::Baseline(folders) => self.with(mailbox, at, &counts, |telling| telling.baseline(folders)),
@@ -208,7 +208,7 @@ impl Intake<'_> {
         tell: impl FnOnce(&mut Telling<'_>),
     ) {
         let fresh = self.fresh.entry(mailbox).or_default();
-        self.state.mailboxes.with_folders(mailbox, |mailbox| {
+        self.state.mailboxes.alter(mailbox, |mailbox| {
             let (touched, reckoned) = (Vec::new(), Vec::new());
             let mut telling = Telling { mailbox, fresh, time, touched, reckoned, silent: false };
             tell(&mut telling);
@@ -272,16 +272,17 @@ impl Intake<'_> {
         let Some(fresh) = self.fresh.get_mut(&mailbox) else {
             return;
         };
+        if fresh.events.is_empty() {
+            return;
+        }
         fresh.modified.clear();
         let (sequence, heard) = (self.at.sequence, self.moment.now);
-        let mut entries = Vec::with_capacity(fresh.events.len());
-        for event in fresh.events.drain(..).flatten() {
-            fresh.appended += 1;
-            entries.push(Entry { position: Position { sequence, index: fresh.appended }, heard, event });
-        }
-        if !entries.is_empty() {
-            self.state.append(mailbox, entries);
-        }
+        let appended = &mut fresh.appended;
+        let entries = fresh.events.drain(..).flatten().map(|event| {
+            *appended += 1;
+            Entry { position: Position { sequence, index: *appended }, heard, event }
+        });
+        self.state.append(mailbox, entries);
     }
 }
 

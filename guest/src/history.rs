@@ -169,6 +169,11 @@ impl History {
         self.entries.front()
     }
 
+    /// The event in this place, counted from the oldest.
+    pub fn get(&self, place: usize) -> Option<&Entry> {
+        self.entries.get(place)
+    }
+
     /// The events after a position, oldest first.
     pub fn after(&self, position: Position) -> impl Iterator<Item = &Entry> {
         let from = self.entries.partition_point(|entry| entry.position <= position);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::contract::Account;
-use crate::history::Position;
+use crate::history::{History, Position};
 
 mod mailbox;
 mod numbers;
@@ -17,7 +17,9 @@ pub type MailboxNo = u32;
 /// All mailboxes of the tenant.
 #[derive(Clone, Debug, Default)]
 pub struct Mailboxes {
-    all: BTreeMap<MailboxNo, Mailbox>,
+    /// Each in the place of its number.
+    #[expect(clippy::vec_box, reason = "to grow moves pointers, not mailboxes, and never doubles what they take")]
+    all: Vec<Box<Mailbox>>,
     by_id: BTreeMap<String, MailboxNo>,
     by_name: BTreeSet<(String, MailboxNo)>,
     by_alias: BTreeSet<(String, MailboxNo)>,
@@ -34,14 +36,14 @@ impl Mailboxes {
     /// The mailbox of an account, by its id, its name or one of its aliases, names without regard to (ASCII) case.
     pub fn find(&self, account: &str) -> Option<MailboxNo> {
         self.by_id.get(account).copied().or_else(|| {
-            let name = account.to_ascii_lowercase();
-            first(&self.by_name, &name).or_else(|| first(&self.by_alias, &name))
+            let by_name = first(&self.by_name, account.to_ascii_lowercase());
+            by_name.or_else(|| first(&self.by_alias, account.to_ascii_lowercase()))
         })
     }
 
     /// The mailbox of an account that the host knows, by its id, else by its name.
     pub fn find_account(&self, account: &Account) -> Option<MailboxNo> {
-        let by_name = || first(&self.by_name, &account.name.to_ascii_lowercase());
+        let by_name = || first(&self.by_name, account.name.to_ascii_lowercase());
         self.by_id.get(&account.id).copied().or_else(by_name)
     }
 
@@ -52,20 +54,22 @@ impl Mailboxes {
 
     /// A mailbox.
     pub fn get(&self, number: MailboxNo) -> &Mailbox {
-        &self.all[&number]
+        &self.all[number as usize]
     }
 
     /// A mailbox, to be altered; not its names, its history's events, its folders and what left them, which are indexed
     /// and counted here.
     pub fn get_mut(&mut self, number: MailboxNo) -> &mut Mailbox {
-        self.all.get_mut(&number).expect("mailboxes are never removed")
+        &mut self.all[number as usize]
     }
 
-    /// Alters a mailbox's folders.
-    pub fn with_folders<T>(&mut self, number: MailboxNo, alter: impl FnOnce(&mut Mailbox) -> T) -> T {
-        self.uncount_folders(number);
-        let given = alter(self.get_mut(number));
-        self.count_folders(number);
+    /// Alters a mailbox, but for its names.
+    pub fn alter<T>(&mut self, number: MailboxNo, alter: impl FnOnce(&mut Mailbox) -> T) -> T {
+        let mailbox = self.get_mut(number);
+        let before = Share::of(mailbox);
+        let given = alter(mailbox);
+        let after = Share::of(mailbox);
+        self.reckon(number, &before, &after);
         given
     }
 
@@ -75,7 +79,7 @@ impl Mailboxes {
         let (mut next, mut any) = (start, false);
         while self.moved_bytes > bytes {
             let Some(number) = self.movers.range(next..).next().or(self.movers.first()).copied() else { break };
-            self.with_folders(number, Mailbox::forget_oldest_move);
+            self.alter(number, Mailbox::forget_oldest_move);
             (next, any) = (number + 1, true);
         }
         any
@@ -83,13 +87,13 @@ impl Mailboxes {
 
     /// Whether there is a mailbox with this number.
     pub fn contains(&self, number: MailboxNo) -> bool {
-        self.all.contains_key(&number)
+        (number as usize) < self.all.len()
     }
 
     /// Opens a mailbox for a new account.
     pub fn open(&mut self, account: Account, opened: Position) -> MailboxNo {
-        let number = self.all.last_key_value().map_or(0, |(last, _)| last + 1);
-        self.insert(number, Mailbox::new(account, opened));
+        let number = self.all.len() as MailboxNo;
+        self.push(Mailbox::new(account, opened));
         number
     }
 
@@ -129,52 +133,36 @@ impl Mailboxes {
 
     /// Closes the account: folders and history go, the names stay, so that stragglers are recognised.
     pub fn close(&mut self, number: MailboxNo, position: Position) {
-        self.unindex_history(number);
-        self.get_mut(number).close(position);
-        self.index_history(number);
+        self.alter(number, |mailbox| mailbox.close(position));
     }
 
     /// Appends to a mailbox's history.
-    pub fn append(&mut self, number: MailboxNo, entries: impl IntoIterator<Item = crate::history::Entry>) {
-        let Some(mailbox) = self.all.get_mut(&number) else {
-            return;
-        };
-        let history = &mut mailbox.history;
-        let (events, bytes) = (history.events(), history.bytes());
-        for entry in entries {
-            history.append(entry);
-        }
-        self.events += history.events() - events;
-        self.bytes += history.bytes() - bytes;
-        if events == 0 {
-            self.fronts.extend(history.front().map(|entry| (entry.position, number)));
-        }
+    pub fn append(&mut self, number: MailboxNo, entries: impl Iterator<Item = crate::history::Entry>) {
+        self.alter(number, |mailbox| entries.for_each(|entry| mailbox.history.append(entry)));
     }
 
     /// Cuts a mailbox's history while it holds more than this; whether anything was cut.
     pub fn cut(&mut self, number: MailboxNo, events: u64, bytes: u64) -> bool {
-        let history = &self.get(number).history;
-        if history.events() <= events && history.bytes() <= bytes {
+        let is_over = |history: &History| history.events() > events || history.bytes() > bytes;
+        if !is_over(&self.get(number).history) {
             return false;
         }
-        self.unindex_history(number);
-        let mailbox = self.get_mut(number);
-        while mailbox.history.events() > events || mailbox.history.bytes() > bytes {
-            mailbox.history.cut();
-        }
-        mailbox.forget_gone();
-        self.index_history(number);
+        self.alter(number, |mailbox| {
+            while is_over(&mailbox.history) {
+                mailbox.history.cut();
+            }
+            mailbox.forget_gone();
+        });
         true
     }
 
     /// Cuts the oldest event of all; gives its mailbox.
     pub fn cut_oldest(&mut self) -> Option<MailboxNo> {
         let (_, number) = *self.fronts.first()?;
-        self.unindex_history(number);
-        let mailbox = self.get_mut(number);
-        mailbox.history.cut();
-        mailbox.forget_gone();
-        self.index_history(number);
+        self.alter(number, |mailbox| {
+            mailbox.history.cut();
+            mailbox.forget_gone();
+        });
         Some(number)
     }
 
@@ -186,39 +174,25 @@ impl Mailboxes {
 
     /// Forgets a mailbox's history up to now, so that no earlier position is reached.
     pub fn forget_past(&mut self, number: MailboxNo, now: Position) {
-        self.unindex_history(number);
-        let mailbox = self.get_mut(number);
-        mailbox.history.forget(now);
-        mailbox.forget_gone();
-        self.index_history(number);
+        self.alter(number, |mailbox| {
+            mailbox.history.forget(now);
+            mailbox.forget_gone();
+        });
     }
 
     /// Forgets all histories.
     pub fn forget(&mut self, now: Position) {
-        self.fronts.clear();
-        self.bytes = 0;
-        self.events = 0;
-        self.folders = 0;
-        for mailbox in self.all.values_mut() {
-            mailbox.history.forget(now);
-            mailbox.forget_gone();
-            self.folders += mailbox.count_folders() as u64;
-        }
+        (0..self.all.len() as MailboxNo).for_each(|number| self.forget_past(number, now));
     }
 
     /// Gives integer ids to all folders that have none.
     pub fn settle_numbers(&mut self) {
-        self.all.values_mut().for_each(Mailbox::settle_numbers);
+        self.all.iter_mut().for_each(|mailbox| mailbox.settle_numbers());
     }
 
     /// All mailboxes in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (MailboxNo, &Mailbox)> {
-        self.all.iter().map(|(number, mailbox)| (*number, mailbox))
-    }
-
-    /// The first mailbox with at least this number.
-    pub fn next_from(&self, number: MailboxNo) -> Option<(MailboxNo, &Mailbox)> {
-        self.all.range(number..).next().map(|(number, mailbox)| (*number, mailbox))
+        (0..).zip(self.all.iter().map(|mailbox| &**mailbox))
     }
 
     /// How many there are, closed ones included.
@@ -246,23 +220,25 @@ impl Mailboxes {
         self.moved_bytes
     }
 
-    /// Puts a mailbox in its place and makes its indices.
-    pub fn insert(&mut self, number: MailboxNo, mut mailbox: Mailbox) {
+    /// Adds a mailbox with the next number, and makes its indices.
+    pub fn push(&mut self, mut mailbox: Mailbox) {
+        let number = self.all.len() as MailboxNo;
         mailbox.index();
-        self.all.insert(number, mailbox);
+        let share = Share::of(&mailbox);
+        self.all.push(Box::new(mailbox));
         self.index_names(number);
-        self.index_history(number);
+        self.reckon(number, &Share::default(), &share);
     }
 
     fn index_names(&mut self, number: MailboxNo) {
-        let mailbox = &self.all[&number];
+        let mailbox = &self.all[number as usize];
         self.by_id.insert(mailbox.id.clone(), number);
         self.by_name.insert((mailbox.name.to_ascii_lowercase(), number));
         self.by_alias.extend(mailbox.aliases.iter().map(|alias| (alias.to_ascii_lowercase(), number)));
     }
 
     fn unindex_names(&mut self, number: MailboxNo) {
-        let mailbox = &self.all[&number];
+        let mailbox = &self.all[number as usize];
         self.by_id.remove(&mailbox.id);
         self.by_name.remove(&(mailbox.name.to_ascii_lowercase(), number));
         for alias in &mailbox.aliases {
@@ -270,48 +246,53 @@ impl Mailboxes {
         }
     }
 
-    /// Puts a mailbox's history into the index and the sums, and with it its folders, of which the history keeps some.
-    fn index_history(&mut self, number: MailboxNo) {
-        self.count_folders(number);
-        let history = &self.all[&number].history;
-        self.bytes += history.bytes();
-        self.events += history.events();
-        self.fronts.extend(history.front().map(|entry| (entry.position, number)));
-    }
-
-    /// Puts a mailbox's folders, and what left them, into the sums.
-    fn count_folders(&mut self, number: MailboxNo) {
-        let mailbox = &self.all[&number];
-        self.folders += mailbox.count_folders() as u64;
-        self.moved_bytes += mailbox.moved_bytes();
-        match mailbox.moved_bytes() {
-            0 => self.movers.remove(&number),
-            _ => self.movers.insert(number),
-        };
-    }
-
-    /// Takes out what [`Self::count_folders`] put in.
-    fn uncount_folders(&mut self, number: MailboxNo) {
-        let mailbox = &self.all[&number];
-        self.folders -= mailbox.count_folders() as u64;
-        self.moved_bytes -= mailbox.moved_bytes();
-    }
-
-    /// Takes out what [`Self::index_history`] put in.
-    fn unindex_history(&mut self, number: MailboxNo) {
-        self.uncount_folders(number);
-        let history = &self.all[&number].history;
-        self.bytes -= history.bytes();
-        self.events -= history.events();
-        if let Some(entry) = history.front() {
-            self.fronts.remove(&(entry.position, number));
+    /// What a mailbox has in the sums and in the indices besides its names is no longer `before`, but `after`.
+    fn reckon(&mut self, number: MailboxNo, before: &Share, after: &Share) {
+        self.bytes = self.bytes - before.bytes + after.bytes;
+        self.events = self.events - before.events + after.events;
+        self.folders = self.folders - before.folders + after.folders;
+        self.moved_bytes = self.moved_bytes - before.moved_bytes + after.moved_bytes;
+        if before.front != after.front {
+            if let Some(front) = before.front {
+                self.fronts.remove(&(front, number));
+            }
+            self.fronts.extend(after.front.map(|front| (front, number)));
+        }
+        if before.moved_bytes == 0 && after.moved_bytes > 0 {
+            self.movers.insert(number);
+        } else if before.moved_bytes > 0 && after.moved_bytes == 0 {
+            self.movers.remove(&number);
         }
     }
 }
 
-fn first(index: &BTreeSet<(String, MailboxNo)>, name: &str) -> Option<MailboxNo> {
-    let (found, number) = index.range((name.to_owned(), 0)..).next()?;
-    (found == name).then_some(*number)
+/// What a mailbox has in the sums and the indices of all, besides its names.
+#[derive(Default)]
+struct Share {
+    bytes: u64,
+    events: u64,
+    folders: u64,
+    moved_bytes: u64,
+    front: Option<Position>,
+}
+
+impl Share {
+    fn of(mailbox: &Mailbox) -> Share {
+        let history = &mailbox.history;
+        Share {
+            bytes: history.bytes(),
+            events: history.events(),
+            folders: mailbox.count_folders() as u64,
+            moved_bytes: mailbox.moved_bytes(),
+            front: history.front().map(|entry| entry.position),
+        }
+    }
+}
+
+fn first(index: &BTreeSet<(String, MailboxNo)>, name: String) -> Option<MailboxNo> {
+    let from = (name, 0);
+    let (found, number) = index.range(&from..).next()?;
+    (*found == from.0).then_some(*number)
 }
 
 #[cfg(test)]
@@ -326,7 +307,7 @@ mod tests {
             mailboxes.open(account, Position::default());
         }
         for (number, items) in [(0, 3), (2, 2)] {
-            mailboxes.with_folders(number, |mailbox| {
+            mailboxes.alter(number, |mailbox| {
                 (0..items).for_each(|item| mailbox.moved_away(ROOT, &format!("item{item}")));
             });
         }

@@ -1,9 +1,10 @@
 //! Text of answers, appended to bytes by hand: formatting machinery costs more here than the sandbox does.
 
-use crate::soap::is_xml_char;
+use base64::Engine;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+use crate::soap::is_xml_char;
 
 /// The last millisecond of the year 9999, the last that a date on the wire can say.
 const LAST_DATE: u64 = 253_402_300_799_999;
@@ -20,8 +21,8 @@ pub trait Text {
     fn date(&mut self, instant: u64);
     /// Appends base64 with padding.
     fn base64(&mut self, bytes: &[u8]);
-    /// Appends base64 of the URL-safe alphabet, without padding.
-    fn base64url(&mut self, bytes: &[u8]);
+    /// Appends base64 of the URL-safe alphabet, without padding, of bytes that are joined.
+    fn base64url(&mut self, parts: &[&[u8]]);
 }
 
 impl Text for Vec<u8> {
@@ -30,6 +31,9 @@ impl Text for Vec<u8> {
     }
 
     fn text(&mut self, text: &str) {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"')) {
+            return self.raw(text);
+        }
         let mut done = 0;
         for (at, character) in text.char_indices() {
             let instead = match character {
@@ -65,99 +69,50 @@ impl Text for Vec<u8> {
 
     fn date(&mut self, instant: u64) {
         let seconds = instant.min(LAST_DATE) / 1000;
-        let (year, month, day) = civil(seconds / 86_400);
-        let of_day = seconds % 86_400;
-        padded(self, year, 4);
-        self.push(b'-');
-        padded(self, month, 2);
-        self.push(b'-');
-        padded(self, day, 2);
-        self.push(b'T');
-        padded(self, of_day / 3600, 2);
-        self.push(b':');
-        padded(self, of_day / 60 % 60, 2);
-        self.push(b':');
-        padded(self, of_day % 60, 2);
-        self.push(b'Z');
+        let (year, month, day) = civil((seconds / 86_400) as u32);
+        let of_day = (seconds % 86_400) as u32;
+        let pairs = [year / 100, year % 100, month, day, of_day / 3600, of_day / 60 % 60, of_day % 60];
+        let mut text = *b"0000-00-00T00:00:00Z";
+        for (at, pair) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(pairs) {
+            text[at] += (pair / 10) as u8;
+            text[at + 1] += (pair % 10) as u8;
+        }
+        self.extend_from_slice(&text);
     }
 
     fn base64(&mut self, bytes: &[u8]) {
-        encode(self, bytes, STANDARD);
-        for _ in 0..(3 - bytes.len() % 3) % 3 {
-            self.push(b'=');
-        }
+        encode(self, &STANDARD, &[bytes]);
     }
 
-    fn base64url(&mut self, bytes: &[u8]) {
-        encode(self, bytes, URL_SAFE);
+    fn base64url(&mut self, parts: &[&[u8]]) {
+        encode(self, &URL_SAFE_NO_PAD, parts);
     }
 }
 
 /// Bytes as base64 text of the URL-safe alphabet.
 pub fn base64url_text(bytes: &[u8]) -> String {
-    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    text.base64url(bytes);
-    text.into_iter().map(char::from).collect()
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Bytes of base64 text of the URL-safe alphabet without padding; none if it is not exactly what encoding gives.
 pub fn decode_base64url(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for chunk in text.as_bytes().chunks(4) {
-        let mut bits = 0u32;
-        for byte in chunk {
-            bits = bits << 6 | sextet(*byte)?;
-        }
-        match chunk.len() {
-            4 => bytes.extend_from_slice(&bits.to_be_bytes()[1..]),
-            3 if bits & 0b11 == 0 => bytes.extend_from_slice(&(bits >> 2).to_be_bytes()[2..]),
-            2 if bits & 0b1111 == 0 => bytes.push((bits >> 4) as u8),
-            _ => return None,
-        }
-    }
-    Some(bytes)
+    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
-fn encode(out: &mut Vec<u8>, bytes: &[u8], alphabet: &[u8; 64]) {
-    let letter = |bits: u32, shift: u32| alphabet[(bits >> shift & 63) as usize];
-    let mut chunks = bytes.chunks_exact(3);
-    for chunk in &mut chunks {
-        let bits = u32::from_be_bytes([0, chunk[0], chunk[1], chunk[2]]);
-        out.extend_from_slice(&[letter(bits, 18), letter(bits, 12), letter(bits, 6), letter(bits, 0)]);
-    }
-    match *chunks.remainder() {
-        [one] => {
-            let bits = u32::from(one) << 4;
-            out.extend_from_slice(&[letter(bits, 6), letter(bits, 0)]);
-        }
-        [one, two] => {
-            let bits = u32::from_be_bytes([0, 0, one, two]) << 2;
-            out.extend_from_slice(&[letter(bits, 12), letter(bits, 6), letter(bits, 0)]);
-        }
-        _ => {}
-    }
-}
-
-fn sextet(letter: u8) -> Option<u32> {
-    let value = match letter {
-        b'A'..=b'Z' => letter - b'A',
-        b'a'..=b'z' => letter - b'a' + 26,
-        b'0'..=b'9' => letter - b'0' + 52,
-        b'-' => 62,
-        b'_' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
-}
-
-fn padded(out: &mut Vec<u8>, number: u64, width: u32) {
-    for place in (0..width).rev() {
-        out.push(b'0' + (number / 10u64.pow(place) % 10) as u8);
-    }
+/// The bytes stand behind their text while it is made.
+fn encode(out: &mut Vec<u8>, engine: &GeneralPurpose, parts: &[&[u8]]) {
+    let start = out.len();
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let room = bytes.div_ceil(3) * 4;
+    out.resize(start + room, 0);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    let (text, joined) = out[start..].split_at_mut(room);
+    let length = engine.encode_slice(joined, text).expect("the room is for the longest text of so many bytes");
+    out.truncate(start + length);
 }
 
 /// Year, month and day of a day since the epoch (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn civil(days: u64) -> (u64, u64, u64) {
+fn civil(days: u32) -> (u32, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -166,7 +121,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    (era * 400 + year_of_era + u32::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

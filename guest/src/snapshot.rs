@@ -147,13 +147,11 @@ impl Saving {
                 self.record(&Written::Head(Box::new(head(state))));
                 self.place = Place::Mailbox(0);
             }
-            Place::Mailbox(from) => match state.mailboxes.next_from(from) {
-                Some((number, mailbox)) => {
-                    self.record(&Written::Mailbox(number, mailbox));
-                    self.place = Place::Mailbox(number + 1);
-                }
-                None => self.place = Place::Subscription(0),
-            },
+            Place::Mailbox(number) if state.mailboxes.contains(number) => {
+                self.record(&Written::Mailbox(number, state.mailboxes.get(number)));
+                self.place = Place::Mailbox(number + 1);
+            }
+            Place::Mailbox(_) => self.place = Place::Subscription(0),
             Place::Subscription(from) => match state.subscriptions.next_from(from) {
                 Some((number, subscription)) => {
                     self.record(&Written::Subscription(number, subscription));
@@ -168,15 +166,14 @@ impl Saving {
                 }
                 None => self.place = Place::Numbers(0),
             },
-            Place::Numbers(from) => match state.mailboxes.next_from(from) {
-                Some((number, mailbox)) => {
-                    if mailbox.numbers != Numbers::default() {
-                        self.record(&Written::Numbers(number, &mailbox.numbers));
-                    }
-                    self.place = Place::Numbers(number + 1);
+            Place::Numbers(number) if state.mailboxes.contains(number) => {
+                let numbers = &state.mailboxes.get(number).numbers;
+                if *numbers != Numbers::default() {
+                    self.record(&Written::Numbers(number, numbers));
                 }
-                None => self.place = Place::WaitSet(0),
-            },
+                self.place = Place::Numbers(number + 1);
+            }
+            Place::Numbers(_) => self.place = Place::WaitSet(0),
             Place::WaitSet(from) => match state.waitsets.next_from(from) {
                 Some((number, set)) => {
                     self.record(&Written::WaitSet(number, set));
@@ -337,7 +334,10 @@ impl Loading {
                 state.waitsets.commits.floor = head.zimbra.floor;
                 state.waitsets.commits.last = head.zimbra.last;
             }
-            Read::Mailbox(number, mailbox) if mailbox.is_sound() => state.mailboxes.insert(number, mailbox),
+            Read::Mailbox(number, _) if number as usize != state.mailboxes.count() => {
+                return Err(corrupt("its mailboxes are not in their order"));
+            }
+            Read::Mailbox(_, mailbox) if mailbox.is_sound() => state.mailboxes.push(mailbox),
             Read::Mailbox(..) => return Err(corrupt("a mailbox has no root folder")),
             Read::Subscription(number, subscription) => {
                 if !state.mailboxes.contains(subscription.mailbox) {

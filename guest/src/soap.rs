@@ -176,10 +176,19 @@ fn decode(body: &[u8]) -> Result<&str, Malformed> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let source = std::str::from_utf8(body)
         .map_err(|error| Malformed { offset: error.valid_up_to(), reason: "the body is not UTF-8" })?;
+    if is_plain(source) {
+        return Ok(source);
+    }
     match source.find(|character| !is_xml_char(character)) {
         Some(offset) => Err(Malformed { offset, reason: "a character that XML does not allow" }),
         None => Ok(source),
     }
+}
+
+/// Whether a text is ASCII that XML allows. All of it is looked at, which is faster than to end early.
+fn is_plain(text: &str) -> bool {
+    let is_plain = |byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r');
+    text.bytes().fold(true, |all, byte| all & is_plain(byte))
 }
 
 /// Whether a text that is UTF-8 is the same in the encoding that it declares. Libraries declare ASCII by several of its
@@ -288,10 +297,12 @@ impl<'a> Builder<'a> {
             if value.len() > MAX_TEXT {
                 return Err("too long an attribute");
             }
-            if !value.chars().all(is_xml_char) {
-                return Err("a character that XML does not allow");
-            }
-            let (key, value) = (borrowed(source, key), Cow::Owned(value.into_owned()));
+            let value = match value {
+                Cow::Borrowed(value) => Cow::Borrowed(borrowed(source, value)),
+                Cow::Owned(value) if value.chars().all(is_xml_char) => Cow::Owned(value),
+                Cow::Owned(_) => return Err("a character that XML does not allow"),
+            };
+            let key = borrowed(source, key);
             // A declaration of a namespace is no attribute of its element.
             if let Some(declared) = key.strip_prefix("xmlns").filter(|rest| rest.is_empty() || rest.starts_with(':')) {
                 self.document.namespaces.push((declared.trim_start_matches(':'), value));

@@ -227,30 +227,39 @@ impl State {
     }
 
     /// Appends events to a mailbox's history and counts them for those who wait for them, and for nobody else.
-    pub fn append(&mut self, mailbox: MailboxNo, entries: Vec<Entry>) {
-        let mut heard = Vec::new();
-        for (index, entry) in (0..).zip(&entries) {
-            self.subscriptions.interested(mailbox, &entry.event, |number| heard.push((number, index)));
-            if heard.len() >= MAX_HEARD {
-                self.count(&entries, &mut heard);
-            }
-        }
-        self.count(&entries, &mut heard);
+    pub fn append(&mut self, mailbox: MailboxNo, entries: impl Iterator<Item = Entry>) {
+        let mut place = self.mailboxes.get(mailbox).history.events() as usize;
         self.mailboxes.append(mailbox, entries);
+        let mut heard = Vec::new();
+        loop {
+            let history = &self.mailboxes.get(mailbox).history;
+            let mut listeners = self.subscriptions.listeners(mailbox);
+            while let Some(entry) = history.get(place).filter(|_| heard.len() < MAX_HEARD) {
+                listeners.hear(&entry.event, |number| heard.push((number, place)));
+                place += 1;
+            }
+            if heard.is_empty() {
+                break;
+            }
+            self.count(mailbox, &mut heard);
+        }
         if self.mailboxes.cut(mailbox, u64::from(self.settings.history_events), self.settings.history_bytes) {
             self.miss_what_was_cut(mailbox);
         }
     }
 
-    /// Counts events for subscriptions: who is to hear of which, by its index. Each subscription has its turn once.
-    fn count(&mut self, entries: &[Entry], heard: &mut Vec<(SubscriptionNo, usize)>) {
+    /// Counts events for subscriptions: who is to hear of which, by its place in the history. Each subscription has its
+    /// turn once.
+    fn count(&mut self, mailbox: MailboxNo, heard: &mut Vec<(SubscriptionNo, usize)>) {
         let queue = self.settings.queue();
         heard.sort_unstable();
         heard.dedup();
         for theirs in heard.chunk_by(|one, other| one.0 == other.0) {
-            self.with_subscription(theirs[0].0, |subscription| {
-                theirs.iter().for_each(|(_, index)| subscription.count(&entries[*index], queue));
-            });
+            let Self { subscriptions, mailboxes, .. } = self;
+            let history = &mailboxes.get(mailbox).history;
+            let entries = theirs.iter().filter_map(|(_, place)| history.get(*place));
+            subscriptions.alter(theirs[0].0, |subscription| entries.for_each(|entry| subscription.count(entry, queue)));
+            self.refresh_subscription(theirs[0].0);
         }
         heard.clear();
     }

@@ -48,14 +48,10 @@ pub fn write_folder(body: &mut Vec<u8>, element: &[&str], mailbox: &Mailbox, at:
 }
 
 fn write(body: &mut Vec<u8>, element: &[&str], mailbox: &Mailbox, marker: u8, id: &str, revision: u64) {
-    let mut named = Vec::with_capacity(mailbox.id().len() + 2 + id.len());
-    named.extend_from_slice(mailbox.id().as_bytes());
-    named.extend_from_slice(&[0, marker]);
-    named.extend_from_slice(id.as_bytes());
     body.raw("<t:");
     element.iter().for_each(|part| body.raw(part));
     body.raw(r#" Id=""#);
-    body.base64url(&named);
+    body.base64url(&[mailbox.id().as_bytes(), &[0, marker], id.as_bytes()]);
     body.raw(r#"" ChangeKey=""#);
     body.base64(&revision.to_be_bytes());
     body.raw(r#""/>"#);

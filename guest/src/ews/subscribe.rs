@@ -180,7 +180,7 @@ fn numbers(state: &mut State, mailbox: MailboxNo, folders: &[Found<'_>]) -> Resu
                 Err(Code::ErrorExceededSubscriptionCount)
             }
             None => {
-                let promised = mailboxes.with_folders(mailbox, |mailbox| mailbox.promise(name));
+                let promised = mailboxes.alter(mailbox, |mailbox| mailbox.promise(name));
                 promised.ok_or(Code::ErrorFolderNotFound)
             }
         },

@@ -156,6 +156,9 @@ impl Mailbox {
 
     /// Gives integer ids to the folders that came to be since this was last asked.
     pub fn settle_numbers(&mut self) {
+        if self.numbers.next() == self.next_folder {
+            return;
+        }
         let fresh = self.folders.range(self.numbers.next()..);
         self.numbers.settle(fresh.map(|(number, folder)| (*number, folder.role.as_str())));
     }

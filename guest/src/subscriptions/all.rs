@@ -1,5 +1,6 @@
 //! All subscriptions, found by what they are about: a change costs only for those who wait for it.
 
+use std::collections::btree_set::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Method, Subscription, SubscriptionId, SubscriptionNo};
@@ -8,6 +9,9 @@ use crate::mailboxes::{FolderNo, MailboxNo};
 
 /// Stands for all folders in the index of interests. Folders are numbered from 0, and never so many.
 const ALL_FOLDERS: FolderNo = FolderNo::MAX;
+
+/// That a subscription waits for events of these kinds in a folder of a mailbox.
+type Interest = (MailboxNo, FolderNo, u8, SubscriptionNo);
 
 /// All subscriptions of the tenant. What is indexed follows from them.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +22,7 @@ pub struct Subscriptions {
     by_mailbox: BTreeMap<MailboxNo, BTreeSet<SubscriptionNo>>,
     /// Who waits for what, by mailbox, folder and the bits of the kinds: one entry per folder, not one per kind, because
     /// most subscriptions want the same few sets of kinds.
-    interests: BTreeSet<(MailboxNo, FolderNo, u8, SubscriptionNo)>,
+    interests: BTreeSet<Interest>,
     /// The oldest event that is pending, of those that have one.
     oldest: BTreeSet<(MailboxNo, Position, SubscriptionNo)>,
     counts: Counts,
@@ -146,27 +150,15 @@ impl Subscriptions {
         }
     }
 
-    /// Visits the subscriptions that cover an event and no others; one may be visited up to three times.
-    pub fn interested(&self, mailbox: MailboxNo, event: &Event, mut visit: impl FnMut(SubscriptionNo)) {
-        for folder in event.folders().chain([ALL_FOLDERS]) {
-            let mut kinds = Some(0);
-            while let Some(from) = kinds {
-                let Some(found) = self.kinds_from(mailbox, folder, from) else {
-                    break;
-                };
-                if found & event.kind.bit() != 0 {
-                    let theirs = (mailbox, folder, found, 0)..=(mailbox, folder, found, SubscriptionNo::MAX);
-                    self.interests.range(theirs).for_each(|(.., number)| visit(*number));
-                }
-                kinds = found.checked_add(1);
-            }
-        }
+    /// Who listens to a mailbox, to be asked of one event after the other.
+    pub fn listeners(&self, mailbox: MailboxNo) -> Listeners<'_> {
+        let everywhere = self.range(mailbox, ALL_FOLDERS, 0);
+        Listeners { subscriptions: self, mailbox, everywhere, last: None }
     }
 
-    /// The first set of kinds, from this one on, that somebody wants in a folder: there are 127 at most.
-    fn kinds_from(&self, mailbox: MailboxNo, folder: FolderNo, kinds: u8) -> Option<u8> {
-        let upto = (mailbox, folder, u8::MAX, SubscriptionNo::MAX);
-        self.interests.range((mailbox, folder, kinds, 0)..=upto).next().map(|(_, _, found, _)| *found)
+    /// Who waits for something in a folder, from this set of kinds on.
+    fn range(&self, mailbox: MailboxNo, folder: FolderNo, kinds: u8) -> Range<'_, Interest> {
+        self.interests.range((mailbox, folder, kinds, 0)..=(mailbox, folder, u8::MAX, SubscriptionNo::MAX))
     }
 
     /// The first subscription to a mailbox, by age, whose oldest pending event is not after a position.
@@ -201,11 +193,42 @@ impl Subscriptions {
     }
 }
 
+/// Those who listen to a mailbox. Events that follow each other are mostly of one folder, which is looked up once.
+pub struct Listeners<'s> {
+    subscriptions: &'s Subscriptions,
+    mailbox: MailboxNo,
+    everywhere: Range<'s, Interest>,
+    last: Option<(FolderNo, Range<'s, Interest>)>,
+}
+
+impl<'s> Listeners<'s> {
+    /// Visits the subscriptions that cover an event and no others; one may be visited up to three times.
+    pub fn hear(&mut self, event: &Event, mut visit: impl FnMut(SubscriptionNo)) {
+        for folder in event.folders() {
+            let theirs = match &self.last {
+                Some((last, theirs)) if *last == folder => theirs.clone(),
+                _ => self.subscriptions.range(self.mailbox, folder, 0),
+            };
+            self.visit(theirs.clone(), event, &mut visit);
+            self.last = Some((folder, theirs));
+        }
+        self.visit(self.everywhere.clone(), event, &mut visit);
+    }
+
+    /// Passes over all who want the same other kinds at once: there are 127 sets of them at most.
+    fn visit(&self, mut theirs: Range<'s, Interest>, event: &Event, visit: &mut impl FnMut(SubscriptionNo)) {
+        while let Some(&(mailbox, folder, kinds, number)) = theirs.next() {
+            if kinds & event.kind.bit() != 0 {
+                visit(number);
+            } else if let Some(next) = kinds.checked_add(1) {
+                theirs = self.subscriptions.range(mailbox, folder, next);
+            }
+        }
+    }
+}
+
 /// The entries of a subscription in the index of interests.
-fn interests(
-    number: SubscriptionNo,
-    subscription: &Subscription,
-) -> impl Iterator<Item = (MailboxNo, FolderNo, u8, SubscriptionNo)> {
+fn interests(number: SubscriptionNo, subscription: &Subscription) -> impl Iterator<Item = Interest> {
     let (mailbox, kinds) = (subscription.mailbox, subscription.kinds);
     let folders = subscription.folders.as_deref().unwrap_or(&[ALL_FOLDERS]);
     folders.iter().map(move |folder| (mailbox, *folder, kinds, number))
