@@ -140,10 +140,11 @@ async fn found(context: &Context, name: &str) -> Result<Option<Stream>, JetStrea
 
 /// A cluster that elects its leaders still says 503; one that misses servers, which may come back, has too few peers.
 fn refused(name: &str, error: &async_nats::jetstream::Error) -> JetStreamError {
+    let why = format!("stream {name}: {error}");
     match (error.error_code(), error.code()) {
-        (ErrorCode::JETSTREAM_NOT_ENABLED, _) => JetStreamError::Refused(format!("stream {name}: {error}")),
-        (ErrorCode::CLUSTER_NO_PEERS, _) | (_, 503) => JetStreamError::Unreachable(format!("stream {name}: {error}")),
-        _ => JetStreamError::Refused(format!("stream {name}: {error}")),
+        (ErrorCode::CLUSTER_NO_PEERS, _) => JetStreamError::Unreachable(why),
+        (code, 503) if code != ErrorCode::JETSTREAM_NOT_ENABLED => JetStreamError::Unreachable(why),
+        _ => JetStreamError::Refused(why),
     }
 }
 
