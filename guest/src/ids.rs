@@ -13,6 +13,9 @@ use crate::subscriptions::SubscriptionId;
 /// Bytes of a watermark that tell it from an invention.
 const TAG: usize = 9;
 
+/// A place in the history of a mailbox, as clients hold it.
+pub type Watermark = [u8; 12 + TAG];
+
 /// The tenant's secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
@@ -64,14 +67,14 @@ impl Keys {
         hex(&hash.h1.to_be_bytes())
     }
 
-    /// A position in the history of a mailbox, as text for a client to bring back: 21 bytes (sequence, index, tag) in
-    /// base64 of the URL-safe alphabet.
-    pub fn watermark(&self, mailbox: MailboxNo, position: Position) -> String {
+    /// A position in the history of a mailbox, for a client to bring back: sequence, index and tag. As text, it is in base64
+    /// of the URL-safe alphabet.
+    pub fn watermark(&self, mailbox: MailboxNo, position: Position) -> Watermark {
         let mut bytes = [0; 12 + TAG];
         bytes[..8].copy_from_slice(&position.sequence.to_be_bytes());
         bytes[8..12].copy_from_slice(&position.index.to_be_bytes());
         bytes[12..].copy_from_slice(&self.tag(mailbox, position));
-        base64url_text(&bytes)
+        bytes
     }
 
     /// The position that a watermark of this mailbox says; none if it is foreign, invented or of a lost time.
@@ -121,7 +124,7 @@ mod tests {
     fn a_watermark_is_good_for_its_mailbox_only() {
         let keys = Keys::from_seed(&[7; 32]);
         let position = Position { sequence: 41, index: 3 };
-        let text = keys.watermark(5, position);
+        let text = base64url_text(&keys.watermark(5, position));
         assert_eq!(text.len(), 28);
         assert_eq!(keys.position(5, &text), Some(position));
         assert_eq!(keys.position(6, &text), None);

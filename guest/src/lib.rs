@@ -40,6 +40,10 @@ mod state;
 #[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "generated: parity::native_and_component_agree"))]
 mod component;
 
+#[cfg(target_arch = "wasm32")]
+#[expect(unsafe_code, reason = "it stands for a function of C: parity::native_and_component_agree")]
+mod memory;
+
 pub use notify::{Notify, describe, identify, refuse};
 pub use settings::Settings;
 

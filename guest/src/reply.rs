@@ -1,8 +1,6 @@
 //! Text of answers, appended to bytes by hand: formatting machinery costs more here than the sandbox does.
 
-use base64::Engine;
-use base64::engine::GeneralPurpose;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::soap::is_xml_char;
 
@@ -21,8 +19,8 @@ pub trait Text {
     fn date(&mut self, instant: u64);
     /// Appends base64 with padding.
     fn base64(&mut self, bytes: &[u8]);
-    /// Appends base64 of the URL-safe alphabet, without padding, of bytes that are joined.
-    fn base64url(&mut self, parts: &[&[u8]]);
+    /// Appends base64 of the URL-safe alphabet, without padding.
+    fn base64url(&mut self, bytes: &[u8]);
 }
 
 impl Text for Vec<u8> {
@@ -81,34 +79,22 @@ impl Text for Vec<u8> {
     }
 
     fn base64(&mut self, bytes: &[u8]) {
-        encode(self, &STANDARD, &[bytes]);
+        STANDARD.encode_append(bytes, self);
     }
 
-    fn base64url(&mut self, parts: &[&[u8]]) {
-        encode(self, &URL_SAFE_NO_PAD, parts);
+    fn base64url(&mut self, bytes: &[u8]) {
+        URL_SAFE_NO_PAD.encode_append(bytes, self);
     }
 }
 
 /// Bytes as base64 text of the URL-safe alphabet.
 pub fn base64url_text(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
+    URL_SAFE_NO_PAD.encode_to_string(bytes)
 }
 
 /// Bytes of base64 text of the URL-safe alphabet without padding; none if it is not exactly what encoding gives.
 pub fn decode_base64url(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok()
-}
-
-/// The bytes stand behind their text while it is made.
-fn encode(out: &mut Vec<u8>, engine: &GeneralPurpose, parts: &[&[u8]]) {
-    let start = out.len();
-    let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    let room = bytes.div_ceil(3) * 4;
-    out.resize(start + room, 0);
-    parts.iter().for_each(|part| out.extend_from_slice(part));
-    let (text, joined) = out[start..].split_at_mut(room);
-    let length = engine.encode_slice(joined, text).expect("the room is for the longest text of so many bytes");
-    out.truncate(start + length);
+    URL_SAFE_NO_PAD.decode_to_vec(text).ok()
 }
 
 /// Year, month and day of a day since the epoch (H. Hinnant, "chrono-compatible low-level date algorithms").

@@ -235,8 +235,8 @@ fn publish(nats: &Nats, message: &str) -> Result<()> {
 /// A server that is in no cluster says so.
 #[test]
 fn a_node_that_starts_while_nats_is_short_of_a_server_waits_for_it() -> Result<()> {
-    let mut nats = NatsCluster::start()?;
-    nats.servers[2].kill();
+    let mut nats = NatsCluster::prepared()?;
+    nats.servers[..2].iter_mut().try_for_each(Nats::again)?;
     let servers = [nats.servers[0].url(""), nats.servers[1].url("")];
     let start = node_with("a", &servers, 3, LONG_LEASE)?;
     let server = start.start_once_logged("tried again", || nats.servers[2].again())?;

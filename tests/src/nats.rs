@@ -30,12 +30,17 @@ impl Nats {
 
     /// One with this configuration, in which `{folder}` stands for a folder of its own.
     pub fn configured(configuration: &str) -> Result<Nats> {
+        let mut nats = Nats::prepared(configuration)?;
+        nats.again()?;
+        Ok(nats)
+    }
+
+    /// As `configured`; it runs from `again` on.
+    fn prepared(configuration: &str) -> Result<Nats> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().to_str().context("a path in UTF-8")?;
         std::fs::write(folder.path().join("nats.conf"), configuration.replace("{folder}", path))?;
-        let mut nats = Nats { process: None, folder, port: 0 };
-        nats.run("127.0.0.1", -1)?;
-        Ok(nats)
+        Ok(Nats { process: None, folder, port: 0 })
     }
 
     /// Where it listens, with `login` (empty, or `user:password@`) before the host.
@@ -55,9 +60,10 @@ impl Nats {
         }
     }
 
-    /// Starts it again where it was.
+    /// Starts it, where it was if it ran before.
     pub fn again(&mut self) -> Result<()> {
-        self.run("127.0.0.1", self.port.into())
+        let any = -1;
+        self.run("127.0.0.1", if self.port == 0 { any } else { self.port.into() })
     }
 
     /// The processor time that it has used so far.
@@ -113,11 +119,18 @@ pub struct NatsCluster {
 impl NatsCluster {
     /// They sync always, and tell clients of no other servers.
     pub fn start() -> Result<NatsCluster> {
+        let mut nats = NatsCluster::prepared()?;
+        nats.servers.iter_mut().try_for_each(Nats::again)?;
+        Ok(nats)
+    }
+
+    /// As `start`; each runs from [`Nats::again`] on.
+    pub fn prepared() -> Result<NatsCluster> {
         let free = || Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
         let ports = (0..3).map(|_| free()).collect::<Result<Vec<u16>>>()?;
         let routes: Vec<String> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
         let server = |(number, port)| {
-            Nats::configured(&format!(
+            Nats::prepared(&format!(
                 "server_name: n{number}\njetstream {{ store_dir: \"{{folder}}\", sync_interval: always }}\n\
                  cluster {{ name: postbell, listen: \"127.0.0.1:{port}\", routes: [{}], no_advertise: true }}",
                 routes.join(", ")

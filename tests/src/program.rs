@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -129,10 +129,17 @@ impl Start {
         self.ready(process)
     }
 
-    /// As `start`, for one that waits for something: once it has logged this text, `then` brings it.
+    /// As `start`, for one that waits for something: once it has logged this text, `then` brings it. Fails if it does not
+    /// wait.
     pub fn start_once_logged(self, text: &str, then: impl FnOnce() -> Result<()>) -> Result<Server> {
         let process = self.spawn()?;
-        while !process.logged().with_context(|| format!("it did not log {text:?}"))?.contains(text) {}
+        loop {
+            let line = process.logged().with_context(|| format!("it did not log {text:?}"))?;
+            if line.contains(text) {
+                break;
+            }
+            ensure!(!line.contains("\"ready "), "it was ready, and had not logged {text:?}");
+        }
         then()?;
         self.ready(process)
     }

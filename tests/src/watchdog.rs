@@ -1,6 +1,7 @@
 //! What to do with a test that waits for ever: it is named, and ends the run, before whoever runs it gives up without a word.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::process::exit;
 use std::sync::{LazyLock, Mutex};
 use std::thread::{self, ThreadId};
@@ -55,7 +56,12 @@ fn watch(limit: Duration) {
             running.values().filter(|(_, begun)| begun.elapsed() > limit).map(|(name, _)| name).peekable();
         if endless.peek().is_some() {
             let names = endless.cloned().collect::<Vec<_>>().join(", ");
-            eprintln!("after {} minutes still running, waiting for what never comes: {names}", limit.as_secs() / 60);
+            let minutes = limit.as_secs() / 60;
+            // Not by `eprintln`: this thread was begun by a test's, and what a test prints is kept until the test ends.
+            let _ = writeln!(
+                std::io::stderr(),
+                "after {minutes} minutes still running, waiting for what never comes: {names}"
+            );
             exit(1);
         }
     }

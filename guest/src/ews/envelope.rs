@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contract::{AccountName, Reply};
+use crate::ids::Watermark;
 use crate::reply::Text;
 use crate::soap::{Document, Node};
+use crate::subscriptions::SubscriptionId;
 
 use super::codes::Code;
 use super::fault::Fault;
@@ -202,11 +204,11 @@ pub fn failure(operation: &'static str, code: Code) -> Reply {
 }
 
 /// The start of a notification that is pulled or pushed; its events follow, and its end.
-pub fn notification(body: &mut Vec<u8>, subscription: &str, previous: &str, more: bool) {
+pub fn notification(body: &mut Vec<u8>, subscription: &SubscriptionId, previous: &Watermark, more: bool) {
     body.raw("<t:SubscriptionId>");
-    body.raw(subscription);
+    body.base64url(subscription);
     body.raw("</t:SubscriptionId><t:PreviousWatermark>");
-    body.raw(previous);
+    body.base64url(previous);
     body.raw(if more {
         "</t:PreviousWatermark><t:MoreEvents>true</t:MoreEvents>"
     } else {

@@ -6,7 +6,6 @@
 
 use crate::contract::Reply;
 use crate::history::Position;
-use crate::ids;
 use crate::reply::Text;
 use crate::soap::{Document, Fields, Node};
 use crate::state::State;
@@ -14,6 +13,7 @@ use crate::subscriptions::{Method, SubscriptionNo};
 use crate::turn::{MAX_ANSWER, Turn};
 
 use super::codes::Code;
+use super::events::Writer;
 use super::fault::Fault;
 use super::unsubscribe::{MAX_ID, owned};
 use super::{Caller, envelope, events};
@@ -81,7 +81,7 @@ fn notification(state: &mut State, turn: &mut Turn, number: SubscriptionNo) -> R
     let reply = envelope::success(OPERATION, |body| {
         body.raw("<m:Notification>");
         let previous = state.keys.watermark(subscription.mailbox, from);
-        envelope::notification(body, &ids::subscription_text(&subscription.id), &previous, more);
+        envelope::notification(body, &subscription.id, &previous, more);
         write_events(state, body, number, from, limit);
         body.raw("</m:Notification>");
     });
@@ -101,11 +101,11 @@ fn write_events(state: &State, body: &mut Vec<u8>, number: SubscriptionNo, from:
         return events::write_status(body, &state.keys.watermark(number, from));
     }
     let mailbox = state.mailboxes.get(number);
+    let mut writer = Writer::new(body, mailbox);
     for entry in subscription.pending(&mailbox.history).take(limit) {
-        let watermark = state.keys.watermark(number, entry.position);
-        events::write(body, mailbox, &entry.event, Some(&watermark));
+        writer.write(&entry.event, Some(&state.keys.watermark(number, entry.position)));
         // An answer has its limit; what is left stays pending behind the last watermark.
-        if body.len() > MAX_ANSWER - (16 << 10) {
+        if writer.length() > MAX_ANSWER - (16 << 10) {
             break;
         }
     }

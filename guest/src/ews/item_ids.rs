@@ -51,7 +51,7 @@ fn write(body: &mut Vec<u8>, element: &[&str], mailbox: &Mailbox, marker: u8, id
     body.raw("<t:");
     element.iter().for_each(|part| body.raw(part));
     body.raw(r#" Id=""#);
-    body.base64url(&[mailbox.id().as_bytes(), &[0, marker], id.as_bytes()]);
+    body.base64url(&[mailbox.id().as_bytes(), &[0, marker], id.as_bytes()].concat());
     body.raw(r#"" ChangeKey=""#);
     body.base64(&revision.to_be_bytes());
     body.raw(r#""/>"#);

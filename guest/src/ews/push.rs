@@ -25,6 +25,7 @@ use crate::subscriptions::{Push, Stage, Subscription, SubscriptionNo, Told};
 use crate::turn::Turn;
 
 use super::codes::Code;
+use super::events::Writer;
 use super::push_url::authority;
 use super::{Version, envelope, events};
 
@@ -186,7 +187,7 @@ fn write_missed(subscription: &Subscription, push: &Push) -> (Told, Vec<u8>) {
     body.raw(r#"Error">"#);
     envelope::error(&mut body, Code::ErrorReadEventsFailed);
     body.raw(r#"<m:MessageXml><t:Value Name="SubscriptionId">"#);
-    body.raw(&subscription_text(&subscription.id));
+    body.base64url(&subscription.id);
     body.raw("</t:Value></m:MessageXml>");
     body.raw(CLOSE);
     (Told::Missed, body)
@@ -197,12 +198,13 @@ fn write_news(state: &State, subscription: &Subscription, push: &Push) -> (Told,
     let mailbox = state.mailboxes.get(subscription.mailbox);
     let watermark = |position: Position| state.keys.watermark(subscription.mailbox, position);
     let mut news = Vec::with_capacity(2048);
+    let mut writer = Writer::new(&mut news, mailbox);
     let (mut written, mut upto) = (0, subscription.acknowledged.max(mailbox.history.last()));
     for entry in subscription.pending(&mailbox.history) {
-        if written == MAX_EVENTS || news.len() > MAX_PART {
+        if written == MAX_EVENTS || writer.length() > MAX_PART {
             break;
         }
-        events::write(&mut news, mailbox, &entry.event, Some(&watermark(entry.position)));
+        writer.write(&entry.event, Some(&watermark(entry.position)));
         upto = entry.position;
         written += 1;
     }
@@ -212,12 +214,7 @@ fn write_news(state: &State, subscription: &Subscription, push: &Push) -> (Told,
     let mut body = open(push.version);
     body.raw(r#"Success"><m:ResponseCode>NoError</m:ResponseCode><m:Notification>"#);
     let more = subscription.pending > written;
-    envelope::notification(
-        &mut body,
-        &subscription_text(&subscription.id),
-        &watermark(subscription.acknowledged),
-        more,
-    );
+    envelope::notification(&mut body, &subscription.id, &watermark(subscription.acknowledged), more);
     body.extend_from_slice(&news);
     body.raw("</m:Notification>");
     body.raw(CLOSE);

@@ -18,7 +18,8 @@ use crate::subscriptions::{Method, Subscription, SubscriptionNo, Subscriptions};
 use crate::turn::Turn;
 
 use super::codes::Code;
-use super::{envelope, events};
+use super::envelope;
+use super::events::Writer;
 
 /// How many events a part has at most.
 const MAX_EVENTS: usize = 50;
@@ -306,16 +307,17 @@ fn write_news(state: &mut State, stream: &Stream, body: &mut Vec<u8>) -> Part {
             break;
         }
         body.raw("<m:Notification><t:SubscriptionId>");
-        body.raw(&subscription_text(&subscription.id));
+        body.base64url(&subscription.id);
         body.raw("</t:SubscriptionId>");
         let mailbox = state.mailboxes.get(subscription.mailbox);
+        let mut writer = Writer::new(body, mailbox);
         let (mut last, mut unsent) = (from, None);
         for entry in mailbox.history.from(from).filter(|entry| subscription.covers(&entry.event)) {
-            if room == 0 || body.len() > MAX_PART {
+            if room == 0 || writer.length() > MAX_PART {
                 unsent = Some(entry.position);
                 break;
             }
-            events::write(body, mailbox, &entry.event, None);
+            writer.write(&entry.event, None);
             last = entry.position;
             room -= 1;
         }

@@ -6,12 +6,12 @@
 
 use crate::contract::{Account, AccountName, Reply, Request};
 use crate::history::Position;
-use crate::ids;
+use crate::ids::Watermark;
 use crate::mailboxes::{Condition, FolderNo, MailboxNo};
 use crate::reply::Text;
 use crate::soap::{Document, Fields, MAX_TEXT, Node, Violation};
 use crate::state::State;
-use crate::subscriptions::{Method, Push, Subscription};
+use crate::subscriptions::{Method, Push, Subscription, SubscriptionId};
 use crate::turn::Turn;
 
 use super::codes::Code;
@@ -63,11 +63,11 @@ pub fn answer(
     Ok(match subscribe(state, turn, &wanted, request, caller) {
         Ok((id, watermark)) => envelope::success(OPERATION, |body| {
             body.raw("<m:SubscriptionId>");
-            body.raw(&id);
+            body.base64url(&id);
             body.raw("</m:SubscriptionId>");
             if let Some(watermark) = watermark {
                 body.raw("<m:Watermark>");
-                body.raw(&watermark);
+                body.base64url(&watermark);
                 body.raw("</m:Watermark>");
             }
         }),
@@ -82,7 +82,7 @@ fn subscribe(
     wanted: &Wanted,
     request: &Request,
     caller: &Caller<'_>,
-) -> Result<(String, Option<String>), Code> {
+) -> Result<(SubscriptionId, Option<Watermark>), Code> {
     let account = account(wanted, request, caller)?;
     let known = state.mailboxes.find_account(account);
     let folders = folders(state, known, wanted)?;
@@ -114,7 +114,7 @@ fn subscribe(
     };
     let has_watermark = !matches!(wanted.way, Way::Streaming);
     let watermark = has_watermark.then(|| state.keys.watermark(mailbox, subscription.acknowledged));
-    let id = ids::subscription_text(&subscription.id);
+    let id = subscription.id;
     subscription.recount(history, state.settings.queue());
     if subscription.has_missed() {
         return Err(Code::ErrorInvalidWatermark);

@@ -7,6 +7,7 @@
 
 mod address_book;
 mod events;
+mod formatted;
 mod interests;
 mod limit;
 mod pair;
@@ -110,6 +111,14 @@ fn get_events_of(table: &Table, plugin: &Plugin, events: usize) {
         let requests = (0..REQUESTS).map(|_| pair.request(0, get_events(subscription, watermark))).collect();
         pair.time_answers(requests, 0)
     });
+    if events == 50 {
+        let written = formatted::Events::of(&answer);
+        row(table, "the same, beside its events by core::fmt alone", || {
+            let requests = (0..REQUESTS).map(|_| pair.request(0, get_events(subscription, watermark))).collect();
+            let (_, component) = pair.time_answers(requests, 0);
+            (nanoseconds(REQUESTS as usize, 0..REQUESTS, |_| written.to_string()), component)
+        });
+    }
     pair.check();
 }
 
