@@ -40,7 +40,7 @@ mod state;
 #[cfg_attr(target_arch = "wasm32", expect(unsafe_code, reason = "generated: parity::native_and_component_agree"))]
 mod component;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[expect(unsafe_code, reason = "it stands for a function of C: parity::native_and_component_agree")]
 mod memory;
 

@@ -232,7 +232,7 @@ fn publish(nats: &Nats, message: &str) -> Result<()> {
     })
 }
 
-/// A server that is in no cluster says so.
+/// Two servers of three may not keep anything three times.
 #[test]
 fn a_node_that_starts_while_nats_is_short_of_a_server_waits_for_it() -> Result<()> {
     let mut nats = NatsCluster::prepared()?;
@@ -245,6 +245,7 @@ fn a_node_that_starts_while_nats_is_short_of_a_server_waits_for_it() -> Result<(
     Ok(())
 }
 
+/// A server that is in no cluster says so.
 #[test]
 fn without_a_cluster_there_is_none() -> Result<()> {
     let server = Server::demo(PROGRAM)?;

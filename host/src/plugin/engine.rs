@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use wasmtime::{Config, Engine, Inlining, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::clock;
 
@@ -64,8 +64,6 @@ fn configuration(pool: Option<PoolingAllocationConfig>) -> Config {
     config.concurrency_support(false);
     // A trap is reported with the names of the guest's functions; lines would need its debug information.
     config.wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable);
-    // Small functions are compiled into those that call them: 2 to 10 % faster; a trap's report may pass over them.
-    config.compiler_inlining(Inlining::Yes);
     // Fresh memories are copy-on-write images of the component's data.
     config.memory_init_cow(true);
     if let Some(pool) = pool {

@@ -187,6 +187,28 @@ impl Pair {
         self.rivals.iter_mut().map(|rival| rival.play(&turn).nanoseconds as f64).collect()
     }
 
+    /// The times in which new instances of native code and component take over the state.
+    pub fn time_swap(&mut self) -> (f64, f64) {
+        let native = nanoseconds(1, [()], |()| {
+            let state = contest::save(&mut self.notify);
+            self.notify = contest::load(&state);
+        });
+        let component = nanoseconds(1, [()], |()| {
+            let mut next = instance(&self.plugin);
+            let state = self.instance.save().expect("no fault");
+            let loaded = next.load(&self.plugin.manifest().state_formats[0], &state);
+            loaded.expect("no fault").expect("it loads what was saved");
+            self.instance = next;
+        });
+        (native, component)
+    }
+
+    /// The time in which a new instance of a rival takes over the state.
+    pub fn time_swap_of_rival(&mut self, name: &str) -> f64 {
+        let rival = self.rivals.iter_mut().find(|rival| rival.name() == name).expect("it is there");
+        rival.time_swap(self.moment)
+    }
+
     /// The moment of the last input.
     pub fn moment(&self) -> Moment {
         self.moment

@@ -91,6 +91,15 @@ impl Rival {
             contest::receive(&mut self.from).expect("it answers").expect("it goes on to the end");
         Played { nanoseconds: outcome.nanoseconds, reactions: outcome.reactions.convert() }
     }
+
+    /// The time in which a new instance takes over the state.
+    pub fn time_swap(&mut self, at: Moment) -> f64 {
+        let turn: contest::Turn = vec![(at.convert(), contest::Input::Swap)];
+        contest::send(self.to.as_mut().expect("it is open"), &turn).expect("the rival reads");
+        let outcome: contest::Outcome =
+            contest::receive(&mut self.from).expect("it answers").expect("it goes on to the end");
+        outcome.nanoseconds as f64
+    }
 }
 
 impl Drop for Rival {
@@ -128,6 +137,7 @@ pub fn run(plugin: &Plugin) {
     poll(&table, plugin);
     wake(&table, plugin);
     deltas(&table, plugin);
+    swap(plugin);
 }
 
 fn among(plugin: &Plugin, settings: &[(&str, &str)]) -> Pair {
@@ -236,6 +246,28 @@ fn deltas(table: &Table, plugin: &Plugin) {
     let page = on_book(&session, "getDeltas", page);
     let input = |pair: &mut Pair| Input::Answer(Box::new(pair.groupwise_request(page.clone())));
     measure(table, "getDeltas, 100", &mut pair, 0, false, input);
+}
+
+/// A new instance takes over the state while all wait: what a swap is without a follower. The pause that is left with one is
+/// measured by the bench `journal`.
+fn swap(plugin: &Plugin) {
+    let subscriptions = scaled(10_000, 50);
+    let mut pair = among(plugin, &[]);
+    for user in 0..subscriptions as u64 {
+        pair.ask(user % 100, subscribe_streaming());
+    }
+    let columns = [("native", Unit::Time), ("component", Unit::Time), ("extism", Unit::Time)];
+    let times: Vec<(f64, f64, f64)> = (0..scaled(21, 3))
+        .map(|_| {
+            let (native, component) = pair.time_swap();
+            (native, component, pair.time_swap_of_rival("extism"))
+        })
+        .collect();
+    let of = |one: fn(&(f64, f64, f64)) -> f64| Some(Figure::of(times.iter().map(one)));
+    let table = Table::begin("Save, make a new instance, load", "of", &columns);
+    table.row(&format!("{subscriptions} subscriptions"), &[of(|it| it.0), of(|it| it.1), of(|it| it.2)]);
+    let poll = Input::Answer(Box::new(pair.request(0, get_events("unknown", "unknown"))));
+    pair.feed(poll);
 }
 
 fn ingest(batch: postbell::contract::changes::Batch) -> Input {

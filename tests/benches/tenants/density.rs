@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use postbell::journal::{DatabaseJournal, DatabaseOptions, Journal, SyncMode};
 use postbell::tenant::{Limits, Tenant};
@@ -29,17 +30,48 @@ fn wakes() -> usize {
     scaled(5_000, 100)
 }
 
+/// How many are open; each number in a process of its own.
+pub fn sizes() -> Vec<usize> {
+    scaled(vec![100, 1_000, 10_000], vec![20, 200])
+}
+
 /// All of them awake.
 pub fn open() {
     let (open, folder) = (number("POSTBELL_OPEN", scaled(10_000, 200)), folder());
     let journal = database(&folder, "open.redb", SyncMode::Every(50));
     let before = resident_kib();
-    let (_host, tenants) = start(journal, open, open);
+    let ((_host, tenants), took) = timed(|| start(journal, open, open));
     let each = || Some(((resident_kib() - before) as f64 * 1024.0 / open as f64).into());
-    let table = Table::begin(format!("{open} open tenants"), "", &[("memory of each", Unit::Memory)]);
-    table.row("without state", &[each()]);
-    subscribe_each(&tenants, &mut Vec::new());
-    table.row("with one subscription", &[each()]);
+    let columns = [
+        ("memory of each, without state", Unit::Memory),
+        ("with one subscription", Unit::Memory),
+        ("to open each", Unit::Time),
+        ("a poll of one, p50", Unit::Time),
+    ];
+    let stateless = each();
+    let mut subscriptions = Vec::new();
+    subscribe_each(&tenants, &mut subscriptions);
+    let subscribed = each();
+    let polled = poll(&tenants, &subscriptions);
+    let table = Table::curve("Open tenants", "tenants", &columns);
+    table.point(open, &[stateless, subscribed, Some((took / open as u32).into()), Some(polled.into())]);
+}
+
+/// The median time of GetEvents of one tenant after the other, by chance.
+fn poll(tenants: &[Tenant], subscriptions: &[(String, String)]) -> Duration {
+    let mut random = Random(1);
+    let mut times: Vec<Duration> = Vec::new();
+    runtime().block_on(async {
+        for _ in 0..wakes() {
+            let chosen = random.below(tenants.len() as u64) as usize;
+            let (id, watermark) = &subscriptions[chosen];
+            let start = now();
+            get_events(&tenants[chosen], id, watermark).await;
+            times.push(start.elapsed());
+        }
+    });
+    times.sort();
+    quantile(&times, 0.5)
 }
 
 /// Most of them asleep; then the same again, in another process.

@@ -1,7 +1,7 @@
 //! Many tenants: what each takes, awake and asleep, and what one that misbehaves costs its neighbour.
 //!
 //! Each part runs in a process, on the library's own interface. An
-//! argument names the part to run; `POSTBELL_OPEN` and `POSTBELL_KNOWN` say how many tenants.
+//! argument names the part to run; `POSTBELL_OPEN` and `POSTBELL_KNOWN` say how many tenants it has.
 
 mod ceiling;
 mod density;
@@ -31,13 +31,18 @@ fn main() {
         Some(named) => parts.iter().filter(|(name, _)| *name == named).for_each(|(_, run)| run()),
         // Each in a process of its own: what one leaves in memory is not another's.
         // The ceiling is what the settings say: there is no smaller one.
-        None => parts.iter().skip(scaled(0, 1)).for_each(|(name, _)| alone(name)),
+        None => parts.iter().skip(scaled(0, 1)).for_each(|(name, _)| match *name {
+            "open" => density::sizes().iter().for_each(|open| alone(name, &[("POSTBELL_OPEN", open.to_string())])),
+            _ => alone(name, &[]),
+        }),
     }
 }
 
-fn alone(part: &str) {
+fn alone(part: &str, environment: &[(&str, String)]) {
     let program = std::env::current_exe().expect("it runs");
-    let ended = std::process::Command::new(program).arg(part).status().expect("it starts");
+    let mut command = std::process::Command::new(program);
+    command.arg(part).envs(environment.iter().map(|(name, value)| (name, value)));
+    let ended = command.status().expect("it starts");
     assert!(ended.success(), "{part} ended with {ended}");
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Argon2, Params};
 use postbell_tests::admin::{Admin, delivered};
-use postbell_tests::figures::{Figure, Table, Unit};
+use postbell_tests::figures::{Table, Unit};
 use postbell_tests::program::{Server, Start};
 use postbell_tests::scale::scaled;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -64,7 +64,29 @@ fn main() -> Result<()> {
     let title =
         format!("WaitSetRequests that wait on one server, from a change to the answer; one is told {changes} times");
     let curve = Table::curve(title, "clients", &columns);
-    sizes.into_iter().try_for_each(|clients| measure(&runtime, &curve, clients, changes))
+    let measured =
+        sizes.iter().map(|clients| measure(&runtime, &curve, *clients, changes)).collect::<Result<Vec<_>>>()?;
+    if let ([.., one, other], [.., fewer, more]) = (&sizes[..], &measured[..]) {
+        extrapolate((*one as f64, *fewer), (*other as f64, *more));
+    }
+    Ok(())
+}
+
+/// What one size came to: the bytes of memory of all clients, and the nanoseconds until all of them are told, p50.
+type Measured = [f64; 2];
+
+/// More than there may be open files here.
+const BEYOND: [usize; 3] = [50_000, 100_000, 1_000_000];
+
+/// Goes on in a straight line from the two largest sizes.
+fn extrapolate((one, fewer): (f64, Measured), (other, more): (f64, Measured)) {
+    let columns = [("memory, both ends", Unit::Memory), ("all are told, p50", Unit::Time)];
+    let table = Table::begin("More clients than open files here: not measured, extrapolated", "clients", &columns);
+    for clients in BEYOND {
+        let steps = (clients as f64 - other) / (other - one);
+        let value = |of: usize| Some((more[of] + steps * (more[of] - fewer[of])).into());
+        table.row(&format!("{clients} (extrapolated)"), &[value(0), value(1)]);
+    }
 }
 
 /// Every client is an open file of the server's, and of its own process.
@@ -78,7 +100,7 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Result<()> {
+fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Result<Measured> {
     let server = start(clients)?;
     let source = Admin::new(server.admin, "example.org", "ingest");
     let token = |login: &str| runtime.block_on(log_in(server.clients, login, PASSWORD));
@@ -91,8 +113,8 @@ fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Re
     let mut crowds = (0..PROCESSES).map(crowd).collect::<Result<Vec<_>>>()?;
     crowds.iter_mut().try_for_each(Process::parked)?;
     until_waiting(&source, clients)?;
-    let each = |after: u64, before: u64| Some((after.saturating_sub(before) as f64 / clients as f64).into());
-    let memory = [each(server.resident_bytes()?, before.0), each(socket_bytes()?, before.1)];
+    let memory = [server.resident_bytes()?.saturating_sub(before.0), socket_bytes()?.saturating_sub(before.1)];
+    let each = memory.map(|bytes| Some((bytes as f64 / clients as f64).into()));
 
     let mut one = Process::start(server.clients, PROCESSES, BOB, &bob, 1)?;
     let mut told = Vec::new();
@@ -112,15 +134,16 @@ fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Re
     ensure!(all.len() == clients, "{} of {clients} heard", all.len());
     let [one_p50, one_p99] = quantiles(told);
     let [all_p50, all_p99] = quantiles(all);
-    curve.point(clients, &[memory[0], memory[1], one_p50, one_p99, all_p50, all_p99]);
+    let row = [one_p50, one_p99, all_p50, all_p99].map(|time| Some(time.into()));
+    curve.point(clients, &[&each[..], &row].concat());
     drop((one, crowds));
     server.stop()?;
-    Ok(())
+    Ok([memory.iter().sum::<u64>() as f64, all_p50])
 }
 
-fn quantiles(mut times: Vec<f64>) -> [Option<Figure>; 2] {
+fn quantiles(mut times: Vec<f64>) -> [f64; 2] {
     times.sort_by(f64::total_cmp);
-    [0.5, 0.99].map(|share| Some(times[((times.len() - 1) as f64 * share) as usize].into()))
+    [0.5, 0.99].map(|share| times[((times.len() - 1) as f64 * share) as usize])
 }
 
 /// What the kernel holds for all sockets of TCP on this machine.

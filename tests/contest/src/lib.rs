@@ -28,6 +28,8 @@ pub enum Input {
     Answer(Request),
     /// What became of parts of answers.
     Settled(Vec<Settlement>),
+    /// A new instance takes over the state, while all wait.
+    Swap,
 }
 
 /// Inputs in a row.
@@ -120,7 +122,30 @@ pub fn feed(notify: &mut Notify, at: Moment, input: Input) -> Result<Reaction, S
         Input::Ingest(batch) => notify.ingest(at, batch),
         Input::Answer(request) => notify.answer(at, &request),
         Input::Settled(settlements) => notify.settled(at, &settlements),
+        Input::Swap => {
+            let state = save(notify);
+            *notify = load(&state);
+            Reaction::default()
+        }
     })
+}
+
+/// The whole state, in parts.
+pub fn save(notify: &mut Notify) -> Vec<Vec<u8>> {
+    (0..).map_while(|part| notify.save(part)).collect()
+}
+
+/// One with a state that was saved.
+///
+/// # Panics
+///
+/// It is none.
+pub fn load(state: &[Vec<u8>]) -> Notify {
+    let (mut notify, manifest) = (Notify::default(), postbell_notify::describe());
+    for (number, part) in (1..).zip(state) {
+        notify.load(&manifest.state_formats[0], part, number < state.len()).expect("it was saved");
+    }
+    notify
 }
 
 /// What this process has in memory of its own, in bytes.

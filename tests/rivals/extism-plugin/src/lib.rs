@@ -1,4 +1,4 @@
-//! The notification logic as a plugin of Extism: one function, bytes in and bytes out.
+//! The notification logic as a plugin of Extism: bytes in and bytes out.
 
 use std::cell::RefCell;
 
@@ -13,4 +13,17 @@ thread_local! {
 #[plugin_fn]
 pub fn feed(call: Vec<u8>) -> FnResult<Vec<u8>> {
     Ok(NOTIFY.with_borrow_mut(|notify| postbell_contest::respond(notify, &call)))
+}
+
+/// The state.
+#[plugin_fn]
+pub fn save() -> FnResult<Vec<u8>> {
+    Ok(NOTIFY.with_borrow_mut(|notify| postcard::to_allocvec(&postbell_contest::save(notify)))?)
+}
+
+/// Takes over a state that another saved.
+#[plugin_fn]
+pub fn load(state: Vec<u8>) -> FnResult<()> {
+    NOTIFY.set(postbell_contest::load(&postcard::from_bytes::<Vec<Vec<u8>>>(&state)?));
+    Ok(())
 }

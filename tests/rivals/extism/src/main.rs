@@ -10,12 +10,33 @@ use postbell_notify::contract::{Moment, Reaction};
 
 const PLUGIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plugin.wasm"));
 
-struct Extism(Plugin);
+struct Extism<'c> {
+    compiled: &'c CompiledPlugin,
+    plugin: Plugin,
+}
 
-impl Rival for Extism {
+impl<'c> Extism<'c> {
+    fn new(compiled: &'c CompiledPlugin) -> Extism<'c> {
+        Extism { compiled, plugin: Plugin::new_from_compiled(compiled).expect("it is made") }
+    }
+
+    /// Another plugin takes over the state.
+    fn swap(&mut self) {
+        let mut next = Extism::new(self.compiled);
+        let state: &[u8] = self.plugin.call("save", ()).expect("it does not fail");
+        next.plugin.call::<_, ()>("load", state).expect("it does not fail");
+        *self = next;
+    }
+}
+
+impl Rival for Extism<'_> {
     fn take(&mut self, at: Moment, input: Input) -> Option<Reaction> {
+        if matches!(input, Input::Swap) {
+            self.swap();
+            return Some(Reaction::default());
+        }
         let call = postcard::to_allocvec(&(at, input)).expect("an input is plain data");
-        let reaction: &[u8] = self.0.call("feed", call).expect("it does not fail");
+        let reaction: &[u8] = self.plugin.call("feed", call).expect("it does not fail");
         Some(postcard::from_bytes(reaction).expect("a reaction"))
     }
 }
@@ -30,10 +51,6 @@ fn compiled() -> CompiledPlugin {
     compiled
 }
 
-fn plugin(compiled: &CompiledPlugin) -> Extism {
-    Extism(Plugin::new_from_compiled(compiled).expect("it is made"))
-}
-
 fn main() {
     let compiled = compiled();
     let mut arguments = std::env::args().skip(1);
@@ -42,7 +59,7 @@ fn main() {
         let before = resident_bytes();
         let tenants: Vec<Extism> = (0..count)
             .map(|_| {
-                let mut tenant = plugin(&compiled);
+                let mut tenant = Extism::new(&compiled);
                 let settings = vec![("domains".to_owned(), "example.org".to_owned())];
                 tenant.take(Moment { now: 1, sequence: 1 }, Input::Open { seed: vec![7; 32], settings });
                 tenant
@@ -51,5 +68,5 @@ fn main() {
         println!("{}", (resident_bytes() - before) / tenants.len() as u64);
         return;
     }
-    play(plugin(&compiled));
+    play(Extism::new(&compiled));
 }

@@ -30,7 +30,7 @@ impl Rival for Script {
                 self.answer(&request).expect("the script has no fault");
                 None
             }
-            Input::Open { .. } | Input::Settled(_) => None,
+            Input::Open { .. } | Input::Settled(_) | Input::Swap => None,
         }
     }
 }
