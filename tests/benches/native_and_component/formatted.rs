@@ -1,4 +1,5 @@
-//! The events of an answer as most programs would write them: by `core::fmt`, from values that are at hand.
+//! The events of an answer as most programs would write them: by `core::fmt`, from values that are at hand. The rest of such an
+//! answer's work is that of one without events.
 
 use std::fmt::{Display, Formatter, Result};
 

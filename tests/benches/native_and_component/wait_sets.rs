@@ -22,7 +22,8 @@ const BATCH: u64 = 4_096;
 const ADMINISTRATOR: &str = "admin@example.org";
 
 /// Room for the largest sets.
-const ROOMY: [(&str, &str); 2] = [("accounts", "10000000"), ("zimbra-waitset-members", "100000000")];
+const ROOMY: [(&str, &str); 3] =
+    [("accounts", "10000000"), ("folders", "100000000"), ("zimbra-waitset-members", "100000000")];
 
 /// Every row.
 pub fn run(plugin: &Plugin) {
