@@ -31,7 +31,7 @@ const PASSWORD: &str = "postbell";
 const CROWD: &str = "crowd";
 
 /// Files of the server that are open for other things than clients.
-const OTHER_FILES: u64 = 1_000;
+const OTHER_FILES: u64 = 2_000;
 
 /// How many processes the clients are in.
 const PROCESSES: usize = 4;
