@@ -161,7 +161,8 @@ fn start(clients: usize) -> Result<Server> {
     let (sets, connections) = (clients + 10, clients + 100);
     let configuration = format!(
         "[server]\nlisten = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\ndata = '{{folder}}/data'\n\
-         connections = {connections}\nconnections-per-address = {connections}\n\
+         connections = {connections}\nconnections-per-address = {connections}\nuncommitted-inputs = {connections}\n\
+         [limits]\ninputs-waiting = {connections}\n\
          [[tenant]]\nname = 'example.org'\ndomains = ['example.org']\nusers = 'users.toml'\ningest-key = 'ingest'\n\
          [tenant.settings]\nzimbra-waitset-max-per-account = {sets}\n"
     );
