@@ -93,7 +93,7 @@ fn changes() -> Result<()> {
     let table = Table::begin(title, "", &columns);
     let mut costs = Vec::new();
     for size in [1, 100] {
-        let rounds = (0..rounds()).map(|_| round(size)).collect::<Result<Vec<_>>>()?;
+        let rounds = (0..rounds()).map(|_| whole_round(size)).collect::<Result<Vec<_>>>()?;
         let median = |of: &dyn Fn(&Round) -> f64| Some(Figure::of(rounds.iter().map(of)).alone());
         let name = format!("batches of {size}");
         let values = [
@@ -120,6 +120,18 @@ fn changes() -> Result<()> {
     let table = Table::begin("Processor time of such a change", "", &columns);
     costs.iter().for_each(|(name, values)| table.row(name, values));
     Ok(())
+}
+
+/// A round that goes on to its end: servers that share two cores with all of this sometimes elect another leader, which
+/// refuses a message that names the one before.
+fn whole_round(size: usize) -> Result<Round> {
+    for _ in 0..3 {
+        match round(size) {
+            Ok(round) => return Ok(round),
+            Err(error) => eprintln!("a round is measured again: {error:#}"),
+        }
+    }
+    round(size)
 }
 
 /// Everything on NATS, as messages alone, and everything on the disk.
