@@ -45,7 +45,7 @@ pub fn open() {
     let columns = [
         ("memory of each, without state", Unit::Memory),
         ("with one subscription", Unit::Memory),
-        ("to open each", Unit::Time),
+        ("to open each, the plugin's loading shared", Unit::Time),
         ("a poll of one, p50", Unit::Time),
     ];
     let stateless = each();
@@ -53,7 +53,7 @@ pub fn open() {
     subscribe_each(&tenants, &mut subscriptions);
     let subscribed = each();
     let polled = poll(&tenants, &subscriptions);
-    let table = Table::curve("Open tenants", "tenants", &columns);
+    let table = Table::curve("Open tenants, each with its share of what the host itself takes", "tenants", &columns);
     table.point(open, &[stateless, subscribed, Some((took / open as u32).into()), Some(polled.into())]);
 }
 
