@@ -3,6 +3,7 @@
 
 use postbell::contract as host;
 use postbell::journal::Input;
+pub use postbell_contest::save;
 use postbell_notify::{Notify, contract as guest};
 
 /// The same value in the other crate's type of the same shape.
@@ -144,9 +145,4 @@ pub fn feed(notify: &mut Notify, at: types::Moment, input: Input) -> Fed {
         Input::Swapped(_) => guest::Reaction::default(),
     };
     Ok(reaction.convert())
-}
-
-/// Everything that the native logic saves, in its parts.
-pub fn save(notify: &mut Notify) -> Vec<Vec<u8>> {
-    (0..).map_while(|part| notify.save(part)).collect()
 }

@@ -53,6 +53,14 @@ fn instance(plugin: &Plugin) -> Instance {
     plugin.instantiate(&limits).expect("an instance")
 }
 
+/// An instance with a state that was saved.
+fn loaded(plugin: &Plugin, state: &[Vec<u8>]) -> Instance {
+    let mut instance = instance(plugin);
+    let loaded = instance.load(&plugin.manifest().state_formats[0], state);
+    loaded.expect("no fault").expect("it loads what was saved");
+    instance
+}
+
 impl Pair {
     /// A new tenant whose histories are short.
     pub fn open(plugin: &Plugin) -> Pair {
@@ -174,10 +182,7 @@ impl Pair {
 
     /// The component takes over the state of the native code.
     pub fn take_over(&mut self) {
-        let saved = native::save(&mut self.notify);
-        self.instance = instance(&self.plugin);
-        let loaded = self.instance.load(&self.plugin.manifest().state_formats[0], &saved);
-        loaded.expect("no fault").expect("it loads what was saved");
+        self.instance = loaded(&self.plugin, &native::save(&mut self.notify));
     }
 
     /// The time that each rival takes for inputs that the others had from this moment on, `pause` milliseconds before each.
@@ -190,15 +195,12 @@ impl Pair {
     /// The times in which new instances of native code and component take over the state.
     pub fn time_swap(&mut self) -> (f64, f64) {
         let native = nanoseconds(1, [()], |()| {
-            let state = contest::save(&mut self.notify);
+            let state = native::save(&mut self.notify);
             self.notify = contest::load(&state);
         });
         let component = nanoseconds(1, [()], |()| {
-            let mut next = instance(&self.plugin);
             let state = self.instance.save().expect("no fault");
-            let loaded = next.load(&self.plugin.manifest().state_formats[0], &state);
-            loaded.expect("no fault").expect("it loads what was saved");
-            self.instance = next;
+            self.instance = loaded(&self.plugin, &state);
         });
         (native, component)
     }
@@ -228,9 +230,7 @@ impl Pair {
     pub fn time_fresh(&self, saved: &[Vec<u8>], input: &Input) -> f64 {
         let at = Moment { sequence: self.moment.sequence + 1, ..self.moment };
         nanoseconds(1, [input], |input| {
-            let mut fresh = instance(&self.plugin);
-            let loaded = fresh.load(&self.plugin.manifest().state_formats[0], saved);
-            loaded.expect("no fault").expect("it loads what was saved");
+            let mut fresh = loaded(&self.plugin, saved);
             fresh.feed(at, input).expect("no fault")
         })
     }

@@ -85,20 +85,18 @@ impl Rival {
 
     /// Has it take these inputs.
     pub fn play(&mut self, inputs: &[(Moment, Input)]) -> Played {
-        let turn: contest::Turn = inputs.iter().map(|(at, input)| (at.convert(), told(input.clone()))).collect();
-        contest::send(self.to.as_mut().expect("it is open"), &turn).expect("the rival reads");
-        let outcome: contest::Outcome =
-            contest::receive(&mut self.from).expect("it answers").expect("it goes on to the end");
+        let outcome = self.take(inputs.iter().map(|(at, input)| (at.convert(), told(input.clone()))).collect());
         Played { nanoseconds: outcome.nanoseconds, reactions: outcome.reactions.convert() }
     }
 
     /// The time in which a new instance takes over the state.
     pub fn time_swap(&mut self, at: Moment) -> f64 {
-        let turn: contest::Turn = vec![(at.convert(), contest::Input::Swap)];
+        self.take(vec![(at.convert(), contest::Input::Swap)]).nanoseconds as f64
+    }
+
+    fn take(&mut self, turn: contest::Turn) -> contest::Outcome {
         contest::send(self.to.as_mut().expect("it is open"), &turn).expect("the rival reads");
-        let outcome: contest::Outcome =
-            contest::receive(&mut self.from).expect("it answers").expect("it goes on to the end");
-        outcome.nanoseconds as f64
+        contest::receive(&mut self.from).expect("it answers").expect("it goes on to the end")
     }
 }
 
