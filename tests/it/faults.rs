@@ -106,6 +106,24 @@ async fn snapshots_stand_for_what_they_replace() -> Result<()> {
     Ok(())
 }
 
+/// One that is due while another is under way is taken after it, though nothing more comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_follows_another() -> Result<()> {
+    let journal = Arc::new(Commanded::default());
+    journal.alter(Alteration { holds_snapshots: true, ..Alteration::default() });
+    let host = host(journal.clone());
+    let retention = Retention { snapshot_inputs: 5, ..Retention::default() };
+    let limits = Limits { retention, ..Limits::default() };
+    let tenant = open(&host, TenantOptions { limits, ..TenantOptions::default() })?;
+    for number in 0..20 {
+        assert!(tenant.ingest(delivery(ALICE, &format!("m{number}"), number), span(number)).await.is_ok());
+    }
+    assert_eq!(tenant.statistics().snapshot, 0, "the first one is held");
+    journal.alter(Alteration::default());
+    // Of all, `open` included.
+    postbell_tests::eventually(async || tenant.statistics().snapshot == 21).await
+}
+
 #[tokio::test]
 async fn a_replay_that_differs_is_refused_unless_it_is_accepted() -> Result<()> {
     let journal = Arc::new(Commanded::default());

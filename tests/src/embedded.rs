@@ -21,6 +21,7 @@ pub struct Commanded {
     mode: Mutex<Mode>,
     changed: Condvar,
     alteration: Mutex<Alteration>,
+    altered: Condvar,
 }
 
 /// What a [`Commanded`] journal does with appends.
@@ -39,7 +40,7 @@ pub enum Mode {
     AnswersWrongOnce,
 }
 
-/// What a [`Commanded`] journal tells otherwise than it is.
+/// What a [`Commanded`] journal tells otherwise than it is, or does not tell yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alteration {
     /// The digest of the record at this sequence is another.
@@ -48,6 +49,8 @@ pub struct Alteration {
     pub regressed: bool,
     /// No record can be read now.
     pub unreadable: bool,
+    /// Snapshots are held until this changes.
+    pub holds_snapshots: bool,
 }
 
 impl Commanded {
@@ -60,6 +63,7 @@ impl Commanded {
     /// Changes what is told otherwise.
     pub fn alter(&self, alteration: Alteration) {
         *self.alteration.lock().unwrap() = alteration;
+        self.altered.notify_all();
     }
 
     /// The first input that is kept of the only seat.
@@ -118,6 +122,8 @@ impl Journal for Commanded {
     }
 
     fn put_snapshot(&self, seat: &Seat, snapshot: &Snapshot) -> Result<(), JournalError> {
+        let alteration = self.alteration.lock().unwrap();
+        drop(self.altered.wait_while(alteration, |alteration| alteration.holds_snapshots).unwrap());
         self.memory.put_snapshot(seat, snapshot)
     }
 

@@ -233,6 +233,14 @@ impl Server {
         Ok(kilobytes * 1024)
     }
 
+    /// The names of its threads, of which Linux keeps the first fifteen bytes.
+    pub fn threads(&self) -> Result<Vec<String>> {
+        let id = self.process.as_ref().context("the server has ended")?.child.id();
+        let threads = std::fs::read_dir(format!("/proc/{id}/task"))?;
+        // One that ends meanwhile has no name.
+        Ok(threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok()).collect())
+    }
+
     /// The processor time that it has used so far.
     pub fn processor_time(&self) -> Result<Duration> {
         self.process.as_ref().context("the server has ended")?.processor_time()

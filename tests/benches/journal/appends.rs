@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use postbell::contract::changes::{AccountChanges, Batch};
 use postbell::journal::{
-    Append, Chain, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode,
+    Append, Chain, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode, records,
 };
 use postbell::tenant::Tenant;
 use postbell_tests::figures::{Figure, Table, Unit};
@@ -57,11 +57,20 @@ fn round(sources: usize, size: usize) -> (f64, f64) {
     let groups = std::mem::take(&mut *recording.groups.lock().expect("no panic"));
     drop((tenant, host));
 
+    let seat = recording.seats().expect("it can be read").remove(0);
+    let mut records = records(&*recording, &seat, 1, u64::MAX).map(|record| record.expect("it can be read"));
+    let mut append = |expected, count| {
+        let records = records.by_ref().take(count).collect();
+        Append { seat: seat.clone(), expected, records, chain: Chain::default() }
+    };
     let store = scene::database(&folder, "store", SyncMode::Always);
-    let first = &groups[0][0];
     // The bare store begins where the recorded appends begin.
-    let before = (1..=first.expected).map(|sequence| Record { sequence, ..first.records[0].clone() }).collect();
-    store.append(&[Append { seat: first.seat.clone(), expected: 0, records: before, chain: Chain::default() }]);
+    let before = append(0, groups[0][0].expected as usize);
+    let groups: Vec<Vec<Append>> = groups
+        .iter()
+        .map(|group| group.iter().map(|appended| append(appended.expected, appended.count)).collect())
+        .collect();
+    store.append(&[before]);
     let ((), bare) = timed(|| {
         for group in &groups {
             store.append(group).into_iter().for_each(|appended| appended.expect("it is appended"));
@@ -99,10 +108,16 @@ async fn send_all(tenant: &Tenant, prepared: Vec<Vec<Batch>>) {
     }
 }
 
+/// How many records were appended to the only seat, behind which.
+struct Appended {
+    expected: u64,
+    count: usize,
+}
+
 /// A journal that remembers what was appended in one go.
 struct Recording {
     journal: Arc<DatabaseJournal>,
-    groups: Mutex<Vec<Vec<Append>>>,
+    groups: Mutex<Vec<Vec<Appended>>>,
 }
 
 impl Recording {
@@ -113,7 +128,8 @@ impl Recording {
 
 impl Journal for Recording {
     fn append(&self, appends: &[Append]) -> Vec<Result<(), JournalError>> {
-        self.groups.lock().expect("no panic").push(appends.to_vec());
+        let group = appends.iter().map(|append| Appended { expected: append.expected, count: append.records.len() });
+        self.groups.lock().expect("no panic").push(group.collect());
         self.journal.append(appends)
     }
 
