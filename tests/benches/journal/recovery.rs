@@ -1,6 +1,7 @@
 //! How long a restart takes: inputs replayed per second, and a thousand tenants.
 
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use postbell::TenantOptions;
 use postbell::journal::{Journal, SyncMode};
@@ -11,8 +12,8 @@ use postbell_tests::scale::scaled;
 
 use crate::scene::{self, folder, runtime, span, timed};
 
-fn inputs() -> u64 {
-    scaled(50_000, 500)
+fn inputs() -> Vec<u64> {
+    scaled(vec![1_000, 10_000, 100_000, 1_000_000], vec![500])
 }
 
 fn tenants() -> usize {
@@ -32,12 +33,22 @@ fn never() -> TenantOptions {
 }
 
 fn replay() {
+    let columns = [("time", Unit::Time), ("inputs a second", Unit::Rate)];
+    let curve = Table::curve("A tenant opens again, without a snapshot", "inputs", &columns);
+    for inputs in inputs() {
+        let time = time_of_replay(inputs);
+        let rate = inputs as f64 / time.as_secs_f64();
+        curve.point(inputs as usize, &[Some(time.into()), Some(rate.into())]);
+    }
+}
+
+fn time_of_replay(inputs: u64) -> Duration {
     let folder = folder();
     let database = scene::database(&folder, "journal", SyncMode::Every(1_000));
     let (host, plugin) = scene::host(database.clone());
     let tenant = host.open("example.org", &plugin, never()).expect("the tenant opens");
     runtime().block_on(async {
-        for number in 0..inputs() {
+        for number in 0..inputs {
             let batch = delivery(&format!("user{}@example.org", number % 100), &format!("m{number}"), number);
             tenant.ingest(batch, span(0, number, 1)).await.expect("it is applied");
         }
@@ -45,9 +56,7 @@ fn replay() {
     });
     drop(host);
     let (host, plugin) = scene::host(database);
-    let (_tenant, time) = timed(|| host.open("example.org", &plugin, never()).expect("it opens again"));
-    let table = Table::begin("A tenant opens again, without a snapshot", "", &[("inputs a second", Unit::Rate)]);
-    table.row(&format!("{} inputs", inputs()), &[Some((inputs() as f64 / time.as_secs_f64()).into())]);
+    timed(|| host.open("example.org", &plugin, never()).expect("it opens again")).1
 }
 
 fn many_tenants() {
