@@ -112,8 +112,11 @@ impl Actor {
                 }
             }
         }
-        // So many may have come meanwhile that another is due, and nothing else may come for long.
-        self.follow_if_due();
+        // So many may have come meanwhile that another is due, and nothing else may come for long. Who waited for this one
+        // comes first.
+        if !self.swap_waits() {
+            self.follow_if_due();
+        }
     }
 
     /// The plugin is to blame. Where its state does not follow from its inputs, nobody is to see more of it.

@@ -194,6 +194,11 @@ impl Actor {
         });
     }
 
+    /// Whether a swap is to begin once no snapshot is being taken.
+    pub(super) fn swap_waits(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.step == Step::Prepare)
+    }
+
     /// Takes the next step of a swap, if it is time.
     pub(super) fn swap_on(&mut self) {
         let now = self.parts.clock.monotonic();
