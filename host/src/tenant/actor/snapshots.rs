@@ -112,8 +112,8 @@ impl Actor {
                 }
             }
         }
-        // So many may have come meanwhile that another is due, and nothing else may come for long. Who waited for this one
-        // comes first.
+        // So many may have come meanwhile that another is due, and nothing else may come for long. A swap that waited for
+        // this one comes first.
         if !self.swap_waits() {
             self.follow_if_due();
         }
