@@ -8,8 +8,9 @@
 //! folders) and their `history` (events), `subscriptions` (who wants to hear of what), `dialects` (whose request it is),
 //! `ews`, `zimbra` and `groupwise` (one file per operation), `reply` (text of answers).
 
-// Natively there is none at all; as a component, only what wit-bindgen generates.
-#![cfg_attr(not(target_arch = "wasm32"), forbid(unsafe_code))]
+// Natively there is none at all but in tests of `heap`; in the component only there, in `memory`, and in what wit-bindgen
+// generates.
+#![cfg_attr(not(any(target_arch = "wasm32", test)), forbid(unsafe_code))]
 
 pub mod contract;
 
@@ -44,10 +45,15 @@ mod component;
 #[expect(unsafe_code, reason = "it stands for a function of C: parity::native_and_component_agree")]
 mod memory;
 
+#[cfg(any(target_arch = "wasm32", test))]
+#[expect(unsafe_code, reason = "it gives out memory: heap::tests, parity::native_and_component_agree")]
+mod heap;
+
 pub use notify::{Notify, describe, identify, refuse};
 pub use settings::Settings;
 
-/// Uses the memory that the module starts with, which the standard library's own allocator would leave idle.
+/// Above dlmalloc as it is published, which uses the memory that the module starts with; the standard library's own copy
+/// would leave that idle.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: heap::Heap<dlmalloc::GlobalDlmalloc> = heap::Heap::above(dlmalloc::GlobalDlmalloc);

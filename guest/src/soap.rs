@@ -191,6 +191,12 @@ fn is_plain(text: &str) -> bool {
     text.bytes().fold(true, |all, byte| all & is_plain(byte))
 }
 
+/// Whether an attribute's value says itself: nothing in it stands for something else.
+fn is_literal(value: &str) -> bool {
+    let is_literal = |byte| matches!(byte, b' '..=b'~') && byte != b'&' && byte != b'<';
+    value.bytes().fold(true, |all, byte| all & is_literal(byte))
+}
+
 /// Whether a text that is UTF-8 is the same in the encoding that it declares. Libraries declare ASCII by several of its
 /// names, and older clients Latin-1 by habit.
 fn says_what_it_is(encoding: &str, source: &str) -> bool {
@@ -293,7 +299,10 @@ impl<'a> Builder<'a> {
             if self.document.attributes.len() - from >= MAX_ATTRIBUTES || key.len() > MAX_NAME {
                 return Err("too many attributes, or one with too long a name");
             }
-            let value = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|_| "an unknown entity")?;
+            let value = match &attribute.value {
+                value if is_literal(value) => Cow::Borrowed(&**value),
+                _ => attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|_| "an unknown entity")?,
+            };
             if value.len() > MAX_TEXT {
                 return Err("too long an attribute");
             }

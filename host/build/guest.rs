@@ -7,8 +7,10 @@ use std::process::Command;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// SIMD for quick-xml's searching; a small stack, because the guest bounds its recursion; an initial memory that holds a
-/// small tenant without growing.
-const RUSTFLAGS: &str = "-C target-feature=+simd128 -C link-arg=-zstack-size=65536 -C link-arg=--initial-memory=262144";
+/// small tenant without growing. Functions are compiled into their callers more readily than natively (225), because each
+/// begins with a look at the epoch that may stop it: requests take a tenth less, and the component is a sixth larger.
+const RUSTFLAGS: &str = "-C target-feature=+simd128 -C link-arg=-zstack-size=65536 -C link-arg=--initial-memory=262144 \
+                         -C llvm-args=-inline-threshold=700";
 
 /// `component/` beside the profiles' folders, so that all profiles share one build of the guest.
 pub fn target_folder(out: &Path) -> PathBuf {

@@ -36,18 +36,20 @@ pub fn kind(element: &str) -> Option<Kind> {
     })
 }
 
-/// Writes events of one mailbox.
+/// Writes events of one mailbox. Events that follow each other are mostly of one second and of one folder, whose date and
+/// whose id are made once.
 pub struct Writer<'w> {
     body: &'w mut Vec<u8>,
     mailbox: &'w Mailbox,
-    /// The last folder and where its id stands: events that follow each other are mostly of one, whose id is made once.
-    parent: Option<(FolderAt, Range<usize>)>,
+    /// By the second.
+    date: Written<u64>,
+    parent: Written<FolderAt>,
 }
 
 impl<'w> Writer<'w> {
     /// One that appends to a body.
     pub fn new(body: &'w mut Vec<u8>, mailbox: &'w Mailbox) -> Self {
-        Self { body, mailbox, parent: None }
+        Self { body, mailbox, date: Written(None), parent: Written(None) }
     }
 
     /// How long the body is.
@@ -65,10 +67,13 @@ impl<'w> Writer<'w> {
             write_watermark(self.body, watermark);
         }
         self.body.raw("<t:TimeStamp>");
-        self.body.date(event.time);
+        self.date.write(self.body, event.time / 1000, |body| body.date(event.time));
         self.body.raw("</t:TimeStamp>");
         item_ids::write_subject(self.body, "", self.mailbox, &event.subject);
-        self.write_parent(event.parent);
+        let write_parent = |body: &mut _| {
+            item_ids::write_folder(body, &["ParentFolderId"], self.mailbox, event.parent);
+        };
+        self.parent.write(self.body, event.parent, write_parent);
         if let Some(before) = &event.before {
             item_ids::write_subject(self.body, "Old", self.mailbox, &before.subject);
             item_ids::write_folder(self.body, &["OldParentFolderId"], self.mailbox, before.parent);
@@ -82,16 +87,22 @@ impl<'w> Writer<'w> {
         self.body.raw(element);
         self.body.raw(">");
     }
+}
 
-    fn write_parent(&mut self, parent: FolderAt) {
-        if let Some((last, range)) = &self.parent
-            && *last == parent
-        {
-            return self.body.extend_from_within(range.clone());
+/// What was written last, and where it stands.
+struct Written<T>(Option<(T, Range<usize>)>);
+
+impl<T: PartialEq> Written<T> {
+    /// Writes something, or the same again.
+    fn write(&mut self, body: &mut Vec<u8>, what: T, write: impl FnOnce(&mut Vec<u8>)) {
+        match &self.0 {
+            Some((last, range)) if *last == what => body.extend_from_within(range.clone()),
+            _ => {
+                let start = body.len();
+                write(body);
+                self.0 = Some((what, start..body.len()));
+            }
         }
-        let start = self.body.len();
-        item_ids::write_folder(self.body, &["ParentFolderId"], self.mailbox, parent);
-        self.parent = Some((parent, start..self.body.len()));
     }
 }
 
