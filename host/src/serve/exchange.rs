@@ -186,7 +186,7 @@ impl Exchange {
         let plugin = served.tenant.seat_for(head.uri.path()).plugin();
         match plugin::route(&plugin.manifest().routes, head.uri.path()) {
             Some(route) if route.methods.iter().any(|method| method == head.method.as_str()) => {
-                self.enter(&served, route, (basic, origin), &head, body).await
+                self.enter(&served, route, (basic, origin), head, body).await
             }
             Some(route) => wrong_method(route),
             None => answer::plain(StatusCode::NOT_FOUND, "nothing is here"),
@@ -208,7 +208,7 @@ impl Exchange {
         served: &ClientTenant,
         route: &Route,
         (basic, origin): (Result<Basic, Denial>, Origin),
-        head: &Head,
+        head: Head,
         mut body: Incoming,
     ) -> ClientResponse {
         let limits = BodyLimits { bytes: served.body_bytes, ..self.limits };
@@ -228,10 +228,10 @@ impl Exchange {
         }
         match receive::receive(&mut body, limits, &self.room).await {
             Ok(Received { bytes, share }) => {
-                let response = match self.elsewhere(served, head) {
-                    Some((peers, peer)) => match peers.ask(peer, head, origin, bytes).await {
+                let response = match self.elsewhere(served, &head) {
+                    Some((peers, peer)) => match peers.ask(peer, &head, origin, bytes).await {
                         Some(response) => response,
-                        None => answer::of_reply(moved(served, route, head).await),
+                        None => answer::of_reply(moved(served, route, &head).await),
                     },
                     None => hand_over(served, route, head, login, bytes).await,
                 };
@@ -243,7 +243,7 @@ impl Exchange {
                 if let Unreceived::TooLarge | Unreceived::NoRoom = unreceived {
                     receive::discard(&head.headers, body, limits).await;
                 }
-                answer::closing(unreceived_answer(served, route, head, unreceived).await)
+                answer::closing(unreceived_answer(served, route, &head, unreceived).await)
             }
         }
     }

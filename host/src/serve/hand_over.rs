@@ -19,19 +19,24 @@ use crate::tenant::{Request, RequestError};
 pub async fn hand_over(
     served: &ClientTenant,
     route: &Route,
-    head: &Head,
+    head: Head,
     login: Option<Login>,
     body: Vec<u8>,
 ) -> ClientResponse {
-    let (request_head, body) = (request_head(head, route), Bytes::from(body));
-    let claims = match served.tenant.identify(&with_cookies(&request_head, head, route), &body).await {
+    let (request_head, body) = (request_head(&head, route), Bytes::from(body));
+    let (with_cookies, origin) = (with_cookies(&request_head, &head, route), head.extensions.get().copied());
+    // Its text lies in the buffer that the connection read it into, which would stay for as long as the client waits.
+    drop(head);
+    let identified = served.tenant.identify(&with_cookies, &body).await;
+    drop(with_cookies);
+    let claims = match identified {
         Ok(claims) => Scrubbed(claims),
         Err(error) => return refused(served, &request_head, &body, error).await,
     };
     let body = overwritten(body, &claims.0.secrets);
     let login = match login {
         Some(login) => Ok(login),
-        None => by_claims(served, &claims.0, head.extensions.get::<Origin>()).await,
+        None => by_claims(served, &claims.0, origin).await,
     };
     let Ok((access, substitution)) = access(served, &login, claims.0.wants_token) else {
         return answer::plain(StatusCode::SERVICE_UNAVAILABLE, "there is no randomness for a token");
@@ -69,9 +74,9 @@ impl Drop for Scrubbed {
     }
 }
 
-async fn by_claims(served: &ClientTenant, claims: &Claims, origin: Option<&Origin>) -> Result<Login, Denial> {
+async fn by_claims(served: &ClientTenant, claims: &Claims, origin: Option<Origin>) -> Result<Login, Denial> {
     match (&claims.credential, origin) {
-        (Some(credential), Some(origin)) => served.logins.credential(credential, *origin).await,
+        (Some(credential), Some(origin)) => served.logins.credential(credential, origin).await,
         (Some(_), None) => Err(Denial::Unavailable),
         (None, _) => Err(Denial::Missing),
     }
