@@ -15,7 +15,7 @@ pub enum Unit {
     Ratio,
     /// So many in a second.
     Rate,
-    /// Bytes, shown in KiB.
+    /// Bytes, shown in KiB or MiB.
     Memory,
     /// A number of things.
     Count,
@@ -39,7 +39,8 @@ impl Unit {
             Unit::Time if value < 1e9 => format!("{:.1} ms", value / 1e6),
             Unit::Time => format!("{:.1} s", value / 1e9),
             Unit::Ratio => format!("{value:.2}"),
-            Unit::Memory => format!("{:.1} KiB", value / 1024.0),
+            Unit::Memory if value < 10.0 * 1024.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
+            Unit::Memory => format!("{:.1} MiB", value / (1024.0 * 1024.0)),
             Unit::Rate | Unit::Count => format!("{value:.0}"),
         }
     }

@@ -27,13 +27,16 @@ use postbell_tests::histories::{get_events, subscribe_pull, subscribe_streaming}
 use postbell_tests::native::Convert;
 use postbell_tests::scale::scaled;
 
-use pair::{Pair, settings};
+use pair::{Pair, SHORT, settings};
 use timing::{curve_of, nanoseconds, point, rounds, row, table};
 
 /// How many requests one round of `answer` has.
 const REQUESTS: u64 = 20;
 /// How many instances or tenants one round opens.
 const TENANTS: usize = 20;
+
+/// Room for more accounts than a tenant may have if nobody says so.
+const ROOMY: &[(&str, &str)] = &[("accounts", "10000000"), ("folders", "100000000")];
 
 /// A part of the bench.
 type Part = fn(&Plugin);
@@ -74,19 +77,38 @@ fn ingest(plugin: &Plugin) {
         point(&by_accounts, accounts, || pair.time_deliveries(accounts, 100));
         pair.check();
     }
+    among_others(plugin);
+}
+
+/// Deliveries to a hundred such accounts, among others that exist and of which nothing comes.
+fn among_others(plugin: &Plugin) {
+    const BUSY: u64 = 100;
+    let curve = curve_of("Changes, each, in batches of 100, to 100 of so many accounts", "accounts");
+    for accounts in scaled(vec![1_000, 10_000, 100_000, 1_000_000], vec![300]) {
+        let mut pair = Pair::with(plugin, &[SHORT, ROOMY].concat());
+        pair.know_natively(BUSY..accounts);
+        pair.take_over();
+        subscribe_all(&mut pair, BUSY);
+        point(&curve, accounts, || pair.time_deliveries(BUSY, 100));
+        pair.check();
+    }
 }
 
 fn with_subscriptions(plugin: &Plugin, accounts: u64) -> Pair {
     let mut pair = Pair::open(plugin);
+    subscribe_all(&mut pair, accounts);
+    pair
+}
+
+/// Three subscriptions for each of the first so many accounts, and deliveries until their histories are full.
+fn subscribe_all(pair: &mut Pair, accounts: u64) {
     for user in (0..accounts).flat_map(|user| [user; 3]) {
         pair.ask(user, subscribe_streaming());
     }
-    // Until the histories are full.
     for _ in 0..accounts / 3 {
         let batch = pair.deliveries(accounts, 100);
         pair.feed(Input::Ingest { batch, span: None, skipped: None });
     }
-    pair
 }
 
 fn answer(plugin: &Plugin) {

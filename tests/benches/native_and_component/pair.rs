@@ -19,6 +19,9 @@ use crate::timing::nanoseconds;
 /// How many deliveries one round has.
 const CHANGES: usize = 200;
 
+/// As many changes as one batch may have.
+const BATCH: usize = 4_096;
+
 /// The first moment, in milliseconds since the Unix epoch.
 const START: u64 = 1_795_296_510_624;
 
@@ -35,11 +38,11 @@ pub struct Pair {
 }
 
 /// Histories that are so short that they are full soon, and every round finds the same state.
-const SHORT: [(&str, &str); 1] = [("ews-history-events", "60")];
+pub const SHORT: &[(&str, &str)] = &[("ews-history-events", "60")];
 
 /// The settings of most tenants here.
 pub fn settings() -> Vec<(String, String)> {
-    all_settings(&SHORT)
+    all_settings(SHORT)
 }
 
 fn all_settings(settings: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -64,7 +67,7 @@ fn loaded(plugin: &Plugin, state: &[Vec<u8>]) -> Instance {
 impl Pair {
     /// A new tenant whose histories are short.
     pub fn open(plugin: &Plugin) -> Pair {
-        Pair::with(plugin, &SHORT)
+        Pair::with(plugin, SHORT)
     }
 
     /// A new tenant with these settings.
@@ -166,18 +169,21 @@ impl Pair {
         String::from_utf8_lossy(&reaction.replies[0].body).into_owned()
     }
 
-    /// Changes of kinds that are not told, one for each of the accounts from `users` on, natively only. The component
-    /// must then take over.
-    pub fn hint_natively(&mut self, users: Range<u64>) {
+    /// A change of a kind that is not told of each of these users' accounts, natively only. The component must then take
+    /// over.
+    pub fn know_natively(&mut self, users: Range<u64>) {
         let hint = |user| {
             let what = Happening::Hinted(vec!["message".into()]);
             let change = Change { number: None, at: START, origin: None, counts: vec![], what };
             AccountChanges { account: account(user), changes: vec![change] }
         };
-        let batch: guest::Batch = Batch { accounts: users.map(hint).collect(), book: vec![] }.convert();
-        self.moment.sequence += 1;
-        let reaction = self.notify.ingest(self.moment.convert(), batch);
-        assert!(reaction.rejections.is_empty(), "{reaction:?}");
+        for first in users.clone().step_by(BATCH) {
+            let some = first..users.end.min(first + BATCH as u64);
+            let batch: guest::Batch = Batch { accounts: some.map(hint).collect(), book: vec![] }.convert();
+            self.moment.sequence += 1;
+            let reaction = self.notify.ingest(self.moment.convert(), batch);
+            assert!(reaction.rejections.is_empty(), "{reaction:?}");
+        }
     }
 
     /// The component takes over the state of the native code.

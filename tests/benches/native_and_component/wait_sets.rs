@@ -15,9 +15,6 @@ use crate::timing::{curve_of, point, row, table};
 /// As many accounts as one request may name.
 const NAMED: u64 = 10_000;
 
-/// As many changes as one batch may have.
-const BATCH: u64 = 4_096;
-
 /// Whoever asks here.
 const ADMINISTRATOR: &str = "admin@example.org";
 
@@ -70,9 +67,7 @@ fn wake_from_all(curve: &Table, plugin: &Plugin, accounts: u64) {
     let all = || create("all", "allAccounts=\"1\"", &[]);
     // Where accounts changed is kept from the first such set on.
     ask(&mut pair, &all(), &[]);
-    for first in (0..accounts).step_by(BATCH as usize) {
-        pair.hint_natively(first..accounts.min(first + BATCH));
-    }
+    pair.know_natively(0..accounts);
     let mut set = Set::made(&ask(&mut pair, &all(), &[]));
     pair.take_over();
     time_wakes(curve, pair, &mut set, accounts);

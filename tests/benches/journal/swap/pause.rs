@@ -8,21 +8,18 @@ use postbell_tests::scale::scaled;
 use super::state::{State, sizes};
 use crate::scene::{quantile, runtime, timed};
 
-/// How often each is measured, in turn.
-fn rounds() -> usize {
-    scaled(100, 3)
+/// How often each is measured, in turn: of the largest state, of which a copy takes seconds, less often.
+fn rounds(subscriptions: usize) -> usize {
+    scaled(if subscriptions > 100_000 { 10 } else { 100 }, 3)
 }
 
 /// Messages that arrive during a swap.
 const MEANWHILE: usize = 20;
 
 pub fn run() {
-    let title = format!(
-        "For how long an input waits because of a swap, {} while messages arrive, in turn with copies of the state",
-        rounds()
-    );
-    let columns = ["swap p50", "swap p99", "longest swap", "copy p50", "copy p99"].map(|name| (name, Unit::Time));
-    let curve = Table::curve(title, "subscriptions", &columns);
+    let title = "For how long an input waits because of a swap while messages arrive, in turn with copies of the state";
+    let times = ["swap p50", "swap p99", "longest swap", "copy p50", "copy p99"].map(|name| (name, Unit::Time));
+    let curve = Table::curve(title, "subscriptions", &[&[("swaps", Unit::Count)], &times[..]].concat());
     sizes().into_iter().for_each(|subscriptions| runtime().block_on(row(&curve, subscriptions)));
 }
 
@@ -31,7 +28,8 @@ async fn row(curve: &Table, subscriptions: usize) {
     let editions = [state.edition(0), state.edition(1)];
     let mut copied = restored(&state, &editions[0]);
     let (mut swaps, mut copies) = (Vec::new(), Vec::new());
-    for number in 0..rounds() {
+    let rounds = rounds(subscriptions);
+    for number in 0..rounds {
         let swapping = state.tenant.swap(&editions[number % 2], SwapOptions::default());
         let (swap, ()) = tokio::join!(swapping.end(), state.deliver(MEANWHILE));
         swaps.push(swap.expect("it takes over").paused);
@@ -41,9 +39,10 @@ async fn row(curve: &Table, subscriptions: usize) {
     }
     swaps.sort();
     copies.sort();
+    let all = Some((rounds as f64).into());
     let swaps = [0.5, 0.99, 1.0].map(|share| Some(quantile(&swaps, share).into()));
     let copies = [0.5, 0.99].map(|share| Some(quantile(&copies, share).into()));
-    curve.point(subscriptions, &[&swaps[..], &copies[..]].concat());
+    curve.point(subscriptions, &[&[all], &swaps[..], &copies[..]].concat());
 }
 
 /// An instance with the tenant's state.
@@ -63,6 +62,6 @@ fn stop_and_copy(mut old: Instance, plugin: &Plugin) -> Instance {
 }
 
 fn instance(plugin: &Plugin) -> Instance {
-    let limits = InstanceLimits { call_milliseconds: 60_000, ..InstanceLimits::default() };
+    let limits = InstanceLimits { call_milliseconds: 60_000, memory_bytes: 4 << 30, ..InstanceLimits::default() };
     plugin.instantiate(&limits).expect("an instance")
 }

@@ -33,7 +33,7 @@ pub struct State {
 pub fn sizes() -> Vec<usize> {
     match std::env::var("POSTBELL_SUBSCRIPTIONS") {
         Ok(one) => vec![one.parse().expect("POSTBELL_SUBSCRIPTIONS is a number")],
-        Err(_) => scaled(vec![1_000, 10_000, 100_000], vec![1_000]),
+        Err(_) => scaled(vec![1_000, 10_000, 100_000, 1_000_000], vec![1_000]),
     }
 }
 
@@ -43,7 +43,11 @@ impl State {
         let (host, plugin) = scene::host(journal.clone());
         let inputs = (subscriptions + CHANGES) as u64;
         let retention = Retention { snapshot_inputs: inputs, snapshot_bytes: u64::MAX, ..Retention::default() };
-        let options = TenantOptions { limits: Limits { retention, ..Limits::default() }, ..scene::options() };
+        let mut limits = Limits { retention, ..Limits::default() };
+        // A million subscriptions need more than a tenant has if nobody says so.
+        limits.instance.memory_bytes = 4 << 30;
+        let mut options = TenantOptions { limits, ..scene::options() };
+        options.settings.push(("ews-subscriptions".into(), "10000000".into()));
         let tenant = host.open("example.org", &plugin, options).expect("the tenant opens");
         let accounts = subscriptions / OF_AN_ACCOUNT;
         let mut state = State { host, tenant, journal, accounts, delivered: 0 };
