@@ -387,6 +387,7 @@ async fn a_shadow_tells_what_differs_and_refuses() -> Result<()> {
 async fn the_same_version_has_no_differences() -> Result<()> {
     let scene = Scene::new(Limits::default())?;
     let mut stream = scene.stream().await?;
+    ensure!(next(&mut stream).await? == "0");
     let options = SwapOptions { shadow: Some(Shadow::Inputs(50)), ..SwapOptions::default() };
     let swapping = scene.tenant.swap(&scene.plugin("second")?, options);
     let swapping = tokio::spawn(swapping.end());
@@ -395,12 +396,11 @@ async fn the_same_version_has_no_differences() -> Result<()> {
         scene.deliver(number).await?;
         scene.told("count").await?;
         number += 1;
+        // At once: nobody knows how many there will be, and the host closes a stream that leaves too many unread.
+        ensure!(next(&mut stream).await? == number.to_string());
     }
     let swap = swapping.await??;
     ensure!(swap.compared == 50 && swap.differences == 0, "{swap:?}");
-    for said in 0..=number {
-        ensure!(next(&mut stream).await? == said.to_string());
-    }
     Ok(())
 }
 

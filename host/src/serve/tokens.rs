@@ -65,16 +65,23 @@ struct Key {
 struct Revoked {
     /// Visits, and when the token of each would expire anyway.
     visits: BTreeMap<String, u64>,
-    /// Accounts' ids, and when all tokens of each were revoked.
+    /// Accounts' ids, and what time tokens of each must bear that are not void.
     accounts: BTreeMap<String, u64>,
-    /// Tokens issued before this are void.
-    all_before: u64,
+    /// What time tokens of any account must bear.
+    all: u64,
+    /// The latest time that a token bears. What is revoked is revoked by it, not by the clock, which may go back.
+    latest: u64,
 }
 
 impl Revoked {
-    /// Tokens of this account that were issued before this are void.
+    /// Tokens of this account that bear an earlier time are void.
     fn before(&self, account: &str) -> u64 {
-        self.accounts.get(account).map_or(0, |at| at.saturating_add(1)).max(self.all_before)
+        self.accounts.get(account).copied().unwrap_or_default().max(self.all)
+    }
+
+    /// The first time that no token bears yet.
+    fn next(&self) -> u64 {
+        self.latest.saturating_add(1)
     }
 }
 
@@ -89,10 +96,15 @@ impl Tokens {
     }
 
     /// The token that says this. Issued in the millisecond in which others were revoked, or by a clock that went back, it
-    /// counts as issued after that.
+    /// bears the first time after those.
     pub fn issue(&self, claims: &Claims) -> String {
         let Claims { account, visit, administrator, issued, expires } = claims;
-        let issued = (*issued).max(self.revoked().before(account));
+        let issued = {
+            let mut revoked = self.revoked();
+            let issued = (*issued).max(revoked.before(account));
+            revoked.latest = revoked.latest.max(issued);
+            issued
+        };
         let keys = self.rotated(issued);
         let key = keys.back().expect("there is always one that signs");
         let text = format!("{} {expires} {issued} {} {visit} {account}", key.number, u8::from(*administrator));
@@ -140,7 +152,7 @@ impl Tokens {
         }
         if revoked.visits.len() >= REVOKED {
             revoked.visits.clear();
-            revoked.all_before = now;
+            revoked.all = revoked.next();
         }
         revoked.visits.insert(claims.visit.clone(), claims.expires);
     }
@@ -148,10 +160,13 @@ impl Tokens {
     /// Every token that was issued for an account (its id) stops to count; none: for any account.
     pub fn revoke_all_of(&self, account: Option<&str>, now: u64) {
         let mut revoked = self.revoked();
-        revoked.accounts.retain(|_, at| now < at.saturating_add(LIFETIME_MS));
+        revoked.accounts.retain(|_, before| now < before.saturating_add(LIFETIME_MS));
+        let next = revoked.next();
         match account {
-            Some(account) if revoked.accounts.len() < REVOKED => drop(revoked.accounts.insert(account.to_owned(), now)),
-            _ => revoked.all_before = now.saturating_add(1),
+            Some(account) if revoked.accounts.len() < REVOKED => {
+                revoked.accounts.insert(account.to_owned(), next);
+            }
+            _ => revoked.all = next,
         }
     }
 
@@ -267,11 +282,25 @@ mod tests {
         tokens.revoke_all_of(Some("an id"), 150);
         assert_eq!(tokens.verify(&token, 150), Err(Untaken::Expired));
         assert!(tokens.verify(&other, 150).is_ok());
-        let later = tokens.issue(&Claims { issued: 150, ..claims("x") });
+        let later = tokens.issue(&Claims { issued: 100, ..claims("x") });
         assert!(tokens.verify(&later, 150).is_ok(), "in the same millisecond, but afterwards");
         tokens.revoke_all_of(None, 151);
         for token in [&other, &later] {
             assert_eq!(tokens.verify(token, 152), Err(Untaken::Expired));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_brings_no_token_back() {
+        let tokens = Tokens::new(0).expect("random bytes");
+        for account in [Some("an id"), None] {
+            let token = tokens.issue(&claims("v"));
+            tokens.revoke_all_of(account, 50);
+            assert_eq!(tokens.verify(&token, 51), Err(Untaken::Expired));
+            let later = tokens.issue(&Claims { issued: 60, ..claims("w") });
+            assert!(tokens.verify(&later, 60).is_ok());
+            tokens.revoke_all_of(account, 61);
+            assert_eq!(tokens.verify(&later, 62), Err(Untaken::Expired));
         }
     }
 
