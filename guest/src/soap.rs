@@ -174,7 +174,7 @@ fn is_space(character: char) -> bool {
 
 fn decode(body: &[u8]) -> Result<&str, Malformed> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let source = std::str::from_utf8(body)
+    let source = simdutf8::compat::from_utf8(body)
         .map_err(|error| Malformed { offset: error.valid_up_to(), reason: "the body is not UTF-8" })?;
     if is_plain(source) {
         return Ok(source);

@@ -42,6 +42,26 @@ pub struct Refused {
 /// How many pairs of subscription and event are gathered before they are counted: a bound of memory, nothing else.
 const MAX_HEARD: usize = 1 << 17;
 
+/// Where a subscription's events go out by themselves.
+enum Outlet {
+    /// Nowhere: its client asks, or will open a stream.
+    None,
+    /// On this stream.
+    Stream(RequestId),
+    /// By calls, of which one is to be made now or not.
+    Push { now: bool },
+}
+
+impl Outlet {
+    fn of(subscription: &Subscription) -> Self {
+        match subscription.stream() {
+            Some(request) => Self::Stream(request),
+            None if subscription.push().is_some() => Self::Push { now: subscription.must_push() },
+            None => Self::None,
+        }
+    }
+}
+
 /// The whole state of a tenant. `timers`, `ready`, `pushing`, `calls` and the indices inside the parts follow from the
 /// rest.
 #[derive(Clone, Debug, Default)]
@@ -136,10 +156,10 @@ impl State {
 
     /// Adds a subscription.
     pub fn add_subscription(&mut self, subscription: Subscription) -> SubscriptionNo {
-        let deadline = subscription.deadline;
+        let (deadline, outlet) = (subscription.deadline, Outlet::of(&subscription));
         let number = self.subscriptions.add(subscription);
         self.timers.extend(deadline.map(|due| (due, Timer::Subscription(number))));
-        self.refresh_subscription(number);
+        self.refresh_subscription(number, outlet);
         number
     }
 
@@ -255,11 +275,11 @@ impl State {
         heard.sort_unstable();
         heard.dedup();
         for theirs in heard.chunk_by(|one, other| one.0 == other.0) {
-            let Self { subscriptions, mailboxes, .. } = self;
-            let history = &mailboxes.get(mailbox).history;
-            let entries = theirs.iter().filter_map(|(_, place)| history.get(*place));
-            subscriptions.alter(theirs[0].0, |subscription| entries.for_each(|entry| subscription.count(entry, queue)));
-            self.refresh_subscription(theirs[0].0);
+            self.alter_subscription(theirs[0].0, |subscription, mailboxes| {
+                let history = &mailboxes.get(mailbox).history;
+                let entries = theirs.iter().filter_map(|(_, place)| history.get(*place));
+                entries.for_each(|entry| subscription.count(entry, queue));
+            });
         }
         heard.clear();
     }
@@ -307,11 +327,9 @@ impl State {
 
     /// The client of a subscription has everything up to here.
     pub fn acknowledge(&mut self, number: SubscriptionNo, upto: Position) {
-        let Self { subscriptions, mailboxes, .. } = self;
-        subscriptions.alter(number, |subscription| {
+        self.alter_subscription(number, |subscription, mailboxes| {
             subscription.acknowledge(&mailboxes.get(subscription.mailbox).history, upto);
         });
-        self.refresh_subscription(number);
     }
 
     /// The mailbox of an account that a client names, which comes to be now if not by an earlier change; none: the tenant
@@ -333,15 +351,24 @@ impl State {
 
     /// Alters a subscription, and what is to be sent accordingly.
     pub fn with_subscription(&mut self, number: SubscriptionNo, alter: impl FnOnce(&mut Subscription)) {
-        self.subscriptions.alter(number, alter);
-        self.refresh_subscription(number);
+        self.alter_subscription(number, |subscription, _| alter(subscription));
     }
 
     /// Alters how a push subscription is doing, and what is to be sent accordingly.
     pub fn with_push<T>(&mut self, number: SubscriptionNo, alter: impl FnOnce(&mut Push) -> T) -> Option<T> {
-        let (given, _) = self.subscriptions.alter(number, |subscription| subscription.push_mut().map(alter))?;
-        self.refresh_subscription(number);
-        given
+        self.alter_subscription(number, |subscription, _| subscription.push_mut().map(alter))?
+    }
+
+    fn alter_subscription<T>(
+        &mut self,
+        number: SubscriptionNo,
+        alter: impl FnOnce(&mut Subscription, &Mailboxes) -> T,
+    ) -> Option<T> {
+        let Self { subscriptions, mailboxes, .. } = self;
+        let (given, subscription) = subscriptions.alter(number, |subscription| alter(subscription, mailboxes))?;
+        let outlet = Outlet::of(subscription);
+        self.refresh_subscription(number, outlet);
+        Some(given)
     }
 
     /// The next push subscription with something to send, in turn.
@@ -451,16 +478,12 @@ impl State {
         }
     }
 
-    fn refresh_subscription(&mut self, number: SubscriptionNo) {
-        let Some(subscription) = self.subscriptions.get(number) else {
-            return;
-        };
-        if let Some(request) = subscription.stream() {
-            self.refresh(request);
-        } else if subscription.must_push() {
-            self.pushing.insert(number);
-        } else if subscription.push().is_some() {
-            self.pushing.remove(&number);
+    fn refresh_subscription(&mut self, number: SubscriptionNo, outlet: Outlet) {
+        match outlet {
+            Outlet::None => {}
+            Outlet::Stream(request) => self.refresh(request),
+            Outlet::Push { now: true } => drop(self.pushing.insert(number)),
+            Outlet::Push { now: false } => drop(self.pushing.remove(&number)),
         }
     }
 

@@ -156,15 +156,16 @@ impl Subscriptions {
         Listeners { subscriptions: self, mailbox, everywhere, last: None }
     }
 
-    /// Who waits for something in a folder, from this set of kinds on.
+    /// Who waits for something in a folder, from this set of kinds on; then of others. To look for the end beforehand would
+    /// take as long as to look for the start.
     fn range(&self, mailbox: MailboxNo, folder: FolderNo, kinds: u8) -> Range<'_, Interest> {
-        self.interests.range((mailbox, folder, kinds, 0)..=(mailbox, folder, u8::MAX, SubscriptionNo::MAX))
+        self.interests.range((mailbox, folder, kinds, 0)..)
     }
 
     /// The first subscription to a mailbox, by age, whose oldest pending event is not after a position.
     pub fn pending_since(&self, mailbox: MailboxNo, position: Position) -> Option<SubscriptionNo> {
-        let from = (mailbox, Position::default(), 0);
-        self.oldest.range(from..=(mailbox, position, SubscriptionNo::MAX)).next().map(|(.., number)| *number)
+        let (of, oldest, number) = *self.oldest.range((mailbox, Position::default(), 0)..).next()?;
+        (of == mailbox && oldest <= position).then_some(number)
     }
 
     /// The subscriptions to a mailbox, ascending.
@@ -209,15 +210,23 @@ impl<'s> Listeners<'s> {
                 Some((last, theirs)) if *last == folder => theirs.clone(),
                 _ => self.subscriptions.range(self.mailbox, folder, 0),
             };
-            self.visit(theirs.clone(), event, &mut visit);
+            self.visit(folder, theirs.clone(), event, &mut visit);
             self.last = Some((folder, theirs));
         }
-        self.visit(self.everywhere.clone(), event, &mut visit);
+        self.visit(ALL_FOLDERS, self.everywhere.clone(), event, &mut visit);
     }
 
     /// Passes over all who want the same other kinds at once: there are 127 sets of them at most.
-    fn visit(&self, mut theirs: Range<'s, Interest>, event: &Event, visit: &mut impl FnMut(SubscriptionNo)) {
-        while let Some(&(mailbox, folder, kinds, number)) = theirs.next() {
+    fn visit(
+        &self,
+        folder: FolderNo,
+        mut theirs: Range<'s, Interest>,
+        event: &Event,
+        visit: &mut impl FnMut(SubscriptionNo),
+    ) {
+        while let Some(&(mailbox, of, kinds, number)) = theirs.next()
+            && (mailbox, of) == (self.mailbox, folder)
+        {
             if kinds & event.kind.bit() != 0 {
                 visit(number);
             } else if let Some(next) = kinds.checked_add(1) {
