@@ -96,7 +96,8 @@ impl Actor {
         if self.sent == self.sequence {
             return;
         }
-        let records = self.uncommitted.iter().filter(|record| record.sequence > self.sent).cloned().collect();
+        let from = self.uncommitted.partition_point(|record| record.sequence <= self.sent);
+        let records = self.uncommitted.range(from..).cloned().collect();
         let (mailbox, generation, through) = (self.parts.mailbox.clone(), self.generation, self.sequence);
         let (seat, chain) = (self.parts.history.seat.clone(), self.chain.clone());
         let append = Append { seat, expected: self.sent, records, chain };
