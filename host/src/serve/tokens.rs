@@ -65,9 +65,9 @@ struct Key {
 struct Revoked {
     /// Visits, and when the token of each would expire anyway.
     visits: BTreeMap<String, u64>,
-    /// Accounts' ids, and what time tokens of each must bear that are not void.
+    /// Accounts' ids, and the earliest time that a token of each may bear.
     accounts: BTreeMap<String, u64>,
-    /// What time tokens of any account must bear.
+    /// The earliest time that a token of any account may bear.
     all: u64,
     /// The latest time that a token bears. What is revoked is revoked by it, not by the clock, which may go back.
     latest: u64,
