@@ -25,7 +25,7 @@ fn seat(tenant: &str) -> Seat {
 }
 
 fn record(sequence: u64, input: Input) -> Record {
-    Record { sequence, now: 1_000 + sequence, digest: Digest { component: 7, reaction: sequence }, input }
+    Record { sequence, now: 1_000 + sequence, digest: Digest { component: 7, reaction: sequence }, input: input.into() }
 }
 
 fn ticks(tenant: &str, expected: u64, count: u64) -> Append {

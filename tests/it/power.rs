@@ -122,7 +122,7 @@ fn a_snapshot_that_a_failed_append_interrupts_is_whole_or_not_there() -> Result<
     let journal = open(&disk, SyncMode::Always)?;
     let seat = |tenant: &str| Seat { tenant: tenant.into(), plugin: "notify".into(), partition: 0 };
     let (filled, other) = (seat("a"), seat("b"));
-    let tick = |sequence| Record { sequence, now: 0, digest: Digest::default(), input: Input::Tick };
+    let tick = |sequence| Record { sequence, now: 0, digest: Digest::default(), input: Input::Tick.into() };
     let append = |seat: &Seat| {
         let expected = journal.facts(seat)?.map_or(0, |facts| facts.last);
         let append =

@@ -27,7 +27,7 @@ fn a_replay_from_the_start_is_exact() -> Result<()> {
         // As a host does: what left no trace is not kept, and need not be.
         if reaction.changed {
             let digest = Digest::of(&plugin.sha256(), &reaction);
-            let records = vec![Record { sequence: last + 1, now: at.now, digest, input }];
+            let records = vec![Record { sequence: last + 1, now: at.now, digest, input: input.into() }];
             let [appended] =
                 &journal.append(&[Append { seat: seat.clone(), expected: last, records, chain: Chain::default() }])[..]
             else {

@@ -89,7 +89,7 @@ impl Inside {
         let seat = self.journal.seats()?.pop().context("a seat")?;
         let inputs = self.journal.read(&seat, 1)?.into_iter().map(|record| record.input);
         Ok(inputs
-            .flat_map(|input| if let Input::Settled(settlements) = input { settlements } else { vec![] })
+            .flat_map(|input| if let Input::Settled(settlements) = &*input { settlements.clone() } else { vec![] })
             .collect())
     }
 

@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let record = Record { sequence: 4, now: 5, digest: Digest::default(), input: Input::Tick };
+        let record = Record { sequence: 4, now: 5, digest: Digest::default(), input: Input::Tick.into() };
         assert_eq!(Record::from_bytes(4, &record.to_bytes()), Ok(record));
         for parts in [vec![], vec![vec![1; 200_000], vec![2], vec![3; 64 << 10]]] {
             let snapshot = snapshot(parts);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_was_altered_is_damaged() {
-        let record = Record { sequence: 4, now: 5, digest: Digest::default(), input: Input::Tick }.to_bytes();
+        let record = Record { sequence: 4, now: 5, digest: Digest::default(), input: Input::Tick.into() }.to_bytes();
         assert!(Record::from_bytes(5, &record).is_err() && Record::from_bytes(4, b"").is_err());
         let bytes = snapshot(vec![vec![1; 100], vec![2; 100]]).to_bytes();
         assert!(Snapshot::from_bytes(4, &bytes).is_err());

@@ -31,6 +31,8 @@ mod snapshot;
 #[cfg(feature = "jetstream")]
 mod stream;
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -217,7 +219,7 @@ fn record(sequence: u64, content: &[u8]) -> Result<Record, FormatError> {
     match map::<ReadRecord>(content) {
         Ok(read) if read.wit != CONTRACT => Err(FormatError::Contract(read.wit)),
         Ok(ReadRecord { now, component, reaction, input, .. }) => {
-            Ok(Record { sequence, now, digest: Digest { component, reaction }, input })
+            Ok(Record { sequence, now, digest: Digest { component, reaction }, input: Arc::new(input) })
         }
         Err(error) => Err(other_contract(content).map_or(error, FormatError::Contract)),
     }

@@ -55,8 +55,8 @@ pub struct Record {
     pub now: u64,
     /// What the plugin made of it: a later replay by the same component must make the same.
     pub digest: Digest,
-    /// The input itself.
-    pub input: Input,
+    /// The input itself, shared: whoever has a copy of the record has the same one.
+    pub input: Arc<Input>,
 }
 
 /// How many units of each source a seat has applied.
@@ -213,7 +213,7 @@ pub type Respond = Box<dyn FnOnce(Outcome) + Send>;
 
 /// The sequence of the last of the records that tells of another component.
 pub(crate) fn last_swap(records: &[Record]) -> Option<u64> {
-    let swaps = records.iter().rev().filter(|record| matches!(record.input, Input::Swapped(_)));
+    let swaps = records.iter().rev().filter(|record| matches!(*record.input, Input::Swapped(_)));
     swaps.map(|record| record.sequence).next()
 }
 

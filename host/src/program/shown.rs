@@ -196,7 +196,7 @@ mod tests {
 
     fn brief(input: Input) -> String {
         let digest = Digest { component: 1, reaction: 0xfeed };
-        item_in_brief(&Item::Record(Record { sequence: 7, now: 1_795_296_510_624, digest, input }))
+        item_in_brief(&Item::Record(Record { sequence: 7, now: 1_795_296_510_624, digest, input: input.into() }))
     }
 
     fn gap(account: &str) -> Batch {

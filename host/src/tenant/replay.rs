@@ -182,7 +182,7 @@ impl History {
         let Record { sequence, now, digest, input } = record;
         let at = Moment { now: *now, sequence: *sequence };
         let instead = stretch.instead.get(sequence).map(Instead::input);
-        if let Some(given) = instead.as_ref().map_or(Some(input), Option::as_ref) {
+        if let Some(given) = instead.as_ref().map_or(Some(&**input), Option::as_ref) {
             let reaction = replayed.instance.feed(at, given)?;
             let reaction = reaction.map_err(|why| ReplayError::Refused { sequence: *sequence, why })?;
             let in_charge = *sequence > stretch.tenure.since;

@@ -35,7 +35,7 @@ pub(super) fn charge(
 }
 
 fn of_record(record: &Record) -> Option<Charge> {
-    match &record.input {
+    match &*record.input {
         Input::Swapped(swapped) => Some(Charge {
             tenure: Tenure::of(swapped, record.sequence, record.now),
             swapped: Some((**swapped).clone()),

@@ -78,7 +78,7 @@ impl Model {
         let records = sequences.map(|sequence| {
             let bytes = if self.random.below(20) == 0 { 300_000 } else { self.random.below(6_000) };
             let input = Input::Open { seed: vec![self.random.below(256) as u8; bytes as usize], settings: vec![] };
-            Record { sequence, now: sequence, digest: Digest::default(), input }
+            Record { sequence, now: sequence, digest: Digest::default(), input: input.into() }
         });
         Append { expected, records: records.collect(), seat, chain: Chain::default() }
     }

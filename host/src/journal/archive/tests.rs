@@ -12,7 +12,7 @@ fn record(sequence: u64) -> Record {
     let digest = Digest { component: 1, reaction: sequence };
     let settings = vec![("domains".to_owned(), "example.org".to_owned())];
     let input = if sequence == 1 { Input::Open { seed: vec![7; 32], settings } } else { Input::Tick };
-    Record { sequence, now: 1_000 * sequence, digest, input }
+    Record { sequence, now: 1_000 * sequence, digest, input: input.into() }
 }
 
 fn snapshot(sequence: u64) -> Snapshot {

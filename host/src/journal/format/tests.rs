@@ -11,7 +11,7 @@ use crate::contract::requests::{Access, Denial, End, Request, RequestHead, Resol
 use crate::journal::{Base, ComponentId, Former, Instead, Skipped, Snapshot, SourceSpan, Swapped, Tenure};
 
 fn record(input: Input) -> Record {
-    Record { sequence: 3, now: 1_795_296_510_624, digest: Digest { component: 0x0102, reaction: u64::MAX }, input }
+    Record { sequence: 3, now: 1_795_296_510_624, digest: Digest { component: 0x0102, reaction: u64::MAX }, input: input.into() }
 }
 
 fn batch() -> Batch {
@@ -176,7 +176,7 @@ fn unknown_keys_are_passed_over_and_absent_ones_have_their_defaults() {
     });
     let read = stored(later.expect("it is CBOR")).expect("it is understood");
     let input = Input::Ingest { batch: batch(), span: None, skipped: None };
-    assert_eq!(read, Record { sequence: 3, now: 5, digest: Digest::default(), input });
+    assert_eq!(read, Record { sequence: 3, now: 5, digest: Digest::default(), input: input.into() });
 
     let row: Result<SeatRow, _> = map(&written(cbor!({ "number" => 5, "later" => 1 })));
     assert_eq!(row, Ok(SeatRow { number: 5, told: 0, swap: 0 }));

@@ -1,5 +1,7 @@
 //! How inputs reach the instance: each with its moment, checked by the guard, and into the journal if it must be there.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::commit::Release;
@@ -82,7 +84,7 @@ impl Actor {
                 self.note_calls(&input, &reaction);
                 if reaction.changed || must_be_journaled(&input) || self.is_followed() {
                     let digest = Digest::of(&self.parts.history.plugin.sha256(), &reaction);
-                    self.note(Record { sequence: at.sequence, now: at.now, digest, input });
+                    self.note(Record { sequence: at.sequence, now: at.now, digest, input: Arc::new(input) });
                     self.pass_on(&reaction);
                 }
                 Ok(Ok(reaction))

@@ -2,6 +2,7 @@
 //! once nothing waits, the follower becomes the live instance.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::commit::Release;
 use super::elsewhere::ELSEWHERE;
@@ -350,7 +351,8 @@ impl Actor {
         let tenure = Tenure::of(&swapped, sequence, now);
         let tenant = &*self.parts.history.seat.tenant;
         tracing::info!(tenant, component = %swapped.to, sequence, back = swapped.back, "another component takes over");
-        self.note(Record { sequence, now, digest: Digest::default(), input: Input::Swapped(Box::new(swapped)) });
+        let input = Arc::new(Input::Swapped(Box::new(swapped)));
+        self.note(Record { sequence, now, digest: Digest::default(), input });
         self.send();
         self.unproven.push_back((sequence, self.parts.history.plugin.clone(), self.tenure.clone()));
         self.put_in_charge(plugin, tenure);

@@ -255,7 +255,7 @@ impl Follower {
     /// What it makes of an input; none: it is not told.
     fn react(&mut self, record: &Record, step: Step) -> Result<Option<Reaction>, SwapError> {
         let Record { sequence, now, input, .. } = record;
-        if matches!(input, Input::Swapped(_)) {
+        if matches!(**input, Input::Swapped(_)) {
             self.replayed.note(record);
             return Ok(None);
         }
@@ -271,7 +271,7 @@ impl Follower {
             return Err(failed(&format!("more than {MOST_INSTEAD} settlements speak of what it did otherwise")));
         }
         let changed = instead.as_ref().map(Instead::input);
-        let Some(given) = changed.as_ref().map_or(Some(input), Option::as_ref) else {
+        let Some(given) = changed.as_ref().map_or(Some(&**input), Option::as_ref) else {
             self.replayed.note(record);
             return Ok(Some(silence(self.wake_at)));
         };
@@ -287,7 +287,7 @@ impl Follower {
 
     /// What it is to be given instead of an input that speaks of what the live instance did.
     fn instead(&mut self, record: &Record) -> Option<Instead> {
-        let instead = match &record.input {
+        let instead = match &*record.input {
             Input::Settled(settlements) => match self.told.settled(settlements)? {
                 none if none.is_empty() => Instead::Nothing,
                 own => Instead::Settled(own),

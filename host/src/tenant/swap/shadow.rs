@@ -179,7 +179,7 @@ mod tests {
             changed,
         };
         let input = Input::Answer(Box::new(request("/ews", "<Envelope><Body><GetEvents/>")));
-        let record = Record { sequence: 5, now: 0, digest: Default::default(), input };
+        let record = Record { sequence: 5, now: 0, digest: Default::default(), input: input.into() };
         let mut comparison = Comparison { begun: true, ..Comparison::default() };
         comparison.note(&record.input);
         let live = reaction(vec![reply(1, "a"), reply(2, "same")], true);
