@@ -1,17 +1,18 @@
 //! Acknowledged changes per second, beside the same appends in the same groups into the same store without anything
 //! above it: what the store allows at most.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use postbell::contract::changes::{AccountChanges, Batch};
 use postbell::journal::{
     Append, Chain, DatabaseJournal, Journal, JournalError, Record, Seat, SeatFacts, Snapshot, SyncMode, records,
 };
-use postbell::tenant::Tenant;
+use postbell::tenant::{IngestError, Ingested, Tenant};
 use postbell_tests::figures::{Figure, Table, Unit};
 use postbell_tests::histories::delivery;
 use postbell_tests::scale::scaled;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::scene::{self, folder, runtime, span, timed};
 
@@ -19,41 +20,60 @@ fn rounds() -> usize {
     scaled(5, 1)
 }
 
-/// For how many batches in all one measurement lasts.
-fn all_batches() -> usize {
-    scaled(1_000, 20)
+/// How many changes of one row are on their way.
+#[derive(Clone, Copy)]
+struct Load {
+    sources: usize,
+    /// How many batches of a source may be unacknowledged at a time.
+    ahead: usize,
+    /// Changes in a batch.
+    size: usize,
+}
+
+impl Load {
+    /// How many batches each source sends: so many that what a tenant does once for an account weighs little.
+    fn batches(self) -> usize {
+        let all = if self.size == 1 { scaled(5_000, 20) } else { scaled(1_000, 20) };
+        all.max(self.sources) / self.sources
+    }
+
+    fn title(self) -> String {
+        let Load { sources, ahead, size } = self;
+        let two = if ahead == 2 { ", two on their way" } else { "" };
+        format!("{sources} sources, batches of {size}{two}")
+    }
 }
 
 pub fn run() {
     let columns = [("postbell", Unit::Rate), ("the store alone", Unit::Rate), ("ratio", Unit::Ratio)];
     let table =
         Table::begin("Acknowledged changes per second, synced always, in turn with the store alone", "", &columns);
-    for sources in [1, 10, 100] {
+    for (sources, ahead) in [(1, 1), (1, 2), (10, 1), (100, 1)] {
         for size in [1, 100] {
-            row(&table, sources, size);
+            row(&table, Load { sources, ahead, size });
         }
     }
 }
 
-fn row(table: &Table, sources: usize, size: usize) {
-    let rounds: Vec<(f64, f64)> = (0..rounds()).map(|_| round(sources, size)).collect();
+fn row(table: &Table, load: Load) {
+    let rounds: Vec<(f64, f64)> = (0..rounds()).map(|_| round(load)).collect();
     let whole = Figure::of(rounds.iter().map(|round| round.0)).alone();
     let store = Figure::of(rounds.iter().map(|round| round.1)).alone();
     let ratio = Figure::of(rounds.iter().map(|round| round.0 / round.1));
-    table.row(&format!("{sources} sources, batches of {size}"), &[whole, store, ratio].map(Some));
+    table.row(&load.title(), &[whole, store, ratio].map(Some));
 }
 
 /// Changes per second with everything, and of the store alone.
-fn round(sources: usize, size: usize) -> (f64, f64) {
+fn round(load: Load) -> (f64, f64) {
     let folder = folder();
     let recording = Arc::new(Recording::new(scene::database(&folder, "whole", SyncMode::Always)));
     let (host, plugin) = scene::host(recording.clone());
     let tenant = scene::tenant(&host, &plugin, "example.org");
     recording.groups.lock().expect("no panic").clear();
-    let batches = all_batches().max(sources) / sources;
+    let (Load { sources, ahead, size }, batches) = (load, load.batches());
     let prepared: Vec<Vec<Batch>> =
         (0..sources).map(|source| (0..batches).map(|number| batch(source, number, size)).collect()).collect();
-    let ((), whole) = timed(|| runtime().block_on(send_all(&tenant, prepared)));
+    let ((), whole) = timed(|| runtime().block_on(send_all(&tenant, ahead, prepared)));
     let groups = std::mem::take(&mut *recording.groups.lock().expect("no panic"));
     drop((tenant, host));
 
@@ -89,22 +109,35 @@ fn batch(source: usize, number: usize, size: usize) -> Batch {
     Batch { accounts: vec![AccountChanges { account: account.clone(), changes }], book: vec![] }
 }
 
-/// Every source sends its next batch when the last is acknowledged.
-async fn send_all(tenant: &Tenant, prepared: Vec<Vec<Batch>>) {
+/// Every source sends its next batch while less than `ahead` are unacknowledged.
+async fn send_all(tenant: &Tenant, ahead: usize, prepared: Vec<Vec<Batch>>) {
     let mut sources = JoinSet::new();
     for (source, batches) in prepared.into_iter().enumerate() {
         let tenant = tenant.clone();
         sources.spawn(async move {
-            let mut offset = 0;
+            let (mut offset, mut on_their_way) = (0, VecDeque::new());
             for batch in batches {
-                let length = batch.accounts[0].changes.len();
-                tenant.ingest(batch, span(source, offset, length)).await.expect("it is applied");
+                if on_their_way.len() == ahead {
+                    acknowledged(on_their_way.pop_front()).await;
+                }
+                let (tenant, length) = (tenant.clone(), batch.accounts[0].changes.len());
+                let span = span(source, offset, length);
+                on_their_way.push_back(tokio::spawn(async move { tenant.ingest(batch, span).await }));
                 offset += length as u64;
+            }
+            while !on_their_way.is_empty() {
+                acknowledged(on_their_way.pop_front()).await;
             }
         });
     }
     while let Some(sent) = sources.join_next().await {
         sent.expect("no source fails");
+    }
+}
+
+async fn acknowledged(batch: Option<JoinHandle<Result<Ingested, IngestError>>>) {
+    if let Some(batch) = batch {
+        batch.await.expect("it does not panic").expect("it is applied");
     }
 }
 
