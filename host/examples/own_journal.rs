@@ -128,7 +128,7 @@ impl Journal for FileJournal {
 
     fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError> {
         Ok(self.with(seat, |file| {
-            let swap = file.records.iter().rfind(|record| matches!(record.input, Input::Swapped(_)));
+            let swap = file.records.iter().rfind(|record| matches!(*record.input, Input::Swapped(_)));
             let swap = swap.map_or(0, |record| record.sequence);
             let now = file.records.last().map_or(0, |record| record.now);
             let last = file.records.len() as u64;

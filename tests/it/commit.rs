@@ -181,6 +181,33 @@ async fn a_source_is_applied_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_source_need_not_wait_for_one_batch_before_it_sends_the_next() -> Result<()> {
+    let (journal, _host, tenant) = tenant();
+    with_inbox(&tenant).await;
+    let (id, watermark) = subscribe(&tenant).await;
+    journal.set(Mode::Stalls);
+    let mut first = Box::pin(tenant.ingest(delivery(ALICE, "m1", 2), span(1)));
+    let mut second = Box::pin(tenant.ingest(delivery(ALICE, "m2", 3), span(2)));
+    futures_pending(&mut first).await;
+    futures_pending(&mut second).await;
+    journal.set(Mode::Works);
+    let (first, second) = (first.await?, second.await?);
+    assert_eq!(second.sequence, first.sequence + 1);
+    let events = get_events(&tenant, &id, &watermark).await;
+    let places = ["m1", "m2"].map(|item| events.find(&item_id(ALICE, item)));
+    ensure!(places[0].is_some() && places[0] < places[1], "{events}");
+
+    journal.set(Mode::BreaksOnce);
+    let (third, fourth) = (delivery(ALICE, "m3", 4), delivery(ALICE, "m4", 5));
+    let (refused, behind) = tokio::join!(tenant.ingest(third.clone(), span(3)), tenant.ingest(fourth.clone(), span(4)));
+    ensure!(matches!(refused, Err(IngestError::Journal(_))), "{refused:?}");
+    ensure!(matches!(behind, Err(IngestError::Journal(_) | IngestError::Gap { expected: 3 })), "{behind:?}");
+    let (again, behind) = tokio::join!(tenant.ingest(third, span(3)), tenant.ingest(fourth, span(4)));
+    assert_eq!(behind?.sequence, again?.sequence + 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_tenant_opens_again_where_it_was() -> Result<()> {
     let (_journal, host, tenant) = tenant();
     with_inbox(&tenant).await;
@@ -216,7 +243,7 @@ async fn no_request_has_the_number_of_an_earlier_one() -> Result<()> {
         clock.set_wall(BEGINNING);
     }
     assert_eq!(ids.len(), 9, "each subscription has an id of its own");
-    let answers = journal.records().into_iter().filter_map(|record| match record.input {
+    let answers = journal.records().into_iter().filter_map(|record| match &*record.input {
         Input::Answer(request) => Some(request.id),
         _ => None,
     });

@@ -45,7 +45,7 @@ async fn the_culprit_of_a_batch_is_skipped_and_the_rest_applied() -> Result<()> 
     assert!(tenant.statistics().faults["memory"] >= 3, "it was halved");
     assert_eq!(tenant.source_offset("imap-1").await, Ok(4));
 
-    let skipped: Vec<_> = journal.records().into_iter().filter_map(|record| skipped(record.input)).collect();
+    let skipped: Vec<_> = journal.records().into_iter().filter_map(|record| skipped(&record.input)).collect();
     let [(gap, skipped)] = &skipped[..] else { panic!("{} skipped", skipped.len()) };
     assert_eq!(gap.accounts[0].changes[0].what, Happening::Gap);
     assert_eq!(*skipped, messages(&[&culprit]));
@@ -61,9 +61,9 @@ async fn the_culprit_of_a_batch_is_skipped_and_the_rest_applied() -> Result<()> 
     Ok(())
 }
 
-fn skipped(input: Input) -> Option<(Batch, Batch)> {
+fn skipped(input: &Input) -> Option<(Batch, Batch)> {
     match input {
-        Input::Ingest { batch, skipped: Some(skipped), .. } => Some((batch, skipped.batch)),
+        Input::Ingest { batch, skipped: Some(skipped), .. } => Some((batch.clone(), skipped.batch.clone())),
         _ => None,
     }
 }

@@ -166,7 +166,7 @@ async fn of_two_that_believe_to_have_the_lease_the_journal_takes_one() -> Result
     ensure!(one.refers_elsewhere().await);
     other.tenant.ingest(delivery(ALICE, "m2", 2), span(1)).await?;
     let records = journal.records();
-    let applied = records.iter().filter(|record| matches!(record.input, Input::Ingest { .. })).count();
+    let applied = records.iter().filter(|record| matches!(*record.input, Input::Ingest { .. })).count();
     ensure!(applied == 2, "{records:?}");
     // Its turn comes again with its keeper's next look.
     one.lease()?;

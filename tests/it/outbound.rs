@@ -152,8 +152,8 @@ async fn a_call_of_unknown_fate_is_made_again_and_its_late_outcome_is_nobodys() 
     done.finish(Outcome::Failed("no route".into()));
     // The outcomes are inputs like all others: they are in the journal, and only those that somebody waited for.
     let outcomes = || {
-        scene.journal.records().into_iter().filter_map(|record| match record.input {
-            Input::Finished { call, outcome } => Some((call, matches!(outcome, Outcome::Failed(_)))),
+        scene.journal.records().into_iter().filter_map(|record| match &*record.input {
+            Input::Finished { call, outcome } => Some((*call, matches!(outcome, Outcome::Failed(_)))),
             _ => None,
         })
     };

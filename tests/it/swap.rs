@@ -196,8 +196,8 @@ async fn a_version_of_another_format_is_fed_the_history() -> Result<()> {
     }
     ensure!(scene.journal.first() == 1);
     scene.swap("format", SwapOptions::default()).await?;
-    let based = scene.journal.records().into_iter().rev().find_map(|record| match record.input {
-        Input::Swapped(swapped) => Some(swapped.base),
+    let based = scene.journal.records().into_iter().rev().find_map(|record| match &*record.input {
+        Input::Swapped(swapped) => Some(swapped.base.clone()),
         _ => None,
     });
     ensure!(based == Some(Base::Open), "{based:?}");
@@ -293,7 +293,7 @@ async fn what_only_one_of_the_two_answered_is_made_good() -> Result<()> {
     scene.deliver(3).await?;
     ensure!(swapping.end().await?.differences == 1);
     ensure!((next(&mut stream).await?, next(&mut stream).await?) == ("3".into(), "4".into()));
-    let settled = scene.journal.records().into_iter().rev().find_map(|record| match record.input {
+    let settled = scene.journal.records().into_iter().rev().find_map(|record| match &*record.input {
         Input::Settled(settlements) if settlements.iter().any(|it| it.end.is_some()) => Some(settlements.len()),
         _ => None,
     });
@@ -327,15 +327,15 @@ async fn other_parts_than_clients_got_do_not_count_as_delivered() -> Result<()> 
         scene.told("count").await?;
     }
     let records = scene.journal.records();
-    let swap = records.iter().position(|record| matches!(record.input, Input::Swapped(_))).context("a swap")?;
-    let Input::Swapped(swapped) = &records[swap].input else { unreachable!("it is one") };
+    let swap = records.iter().position(|record| matches!(*record.input, Input::Swapped(_))).context("a swap")?;
+    let Input::Swapped(swapped) = &*records[swap].input else { unreachable!("it is one") };
     let told = |instead: &Instead| match instead {
         Instead::Nothing => 0,
         Instead::Settled(settlements) => settlements.iter().map(|settlement| settlement.parts).max().unwrap_or(0),
     };
     ensure!(!swapped.instead.is_empty(), "the follower was told less than the live instance");
     ensure!(swapped.instead.iter().all(|(_, instead)| told(instead) <= 1), "{:?}", swapped.instead);
-    let after = records[swap..].iter().filter_map(|record| match &record.input {
+    let after = records[swap..].iter().filter_map(|record| match &*record.input {
         Input::Settled(settlements) => settlements.iter().map(|settlement| settlement.parts).max(),
         _ => None,
     });
@@ -457,7 +457,7 @@ async fn the_built_in_plugin_takes_over_from_itself() -> Result<()> {
     ensure!(get_events(&tenant, &id, &watermark).await.matches("<t:NewMailEvent>").count() == 10);
     let seat = journal.seats()?.remove(0);
     let records = journal.read(&seat, 1)?;
-    let swaps = records.iter().filter_map(|record| match &record.input {
+    let swaps = records.iter().filter_map(|record| match &*record.input {
         Input::Swapped(swapped) => Some((swapped.base.clone(), swapped.instead.len())),
         _ => None,
     });

@@ -121,7 +121,8 @@ mod tests {
     }
 
     fn append(expected: u64, count: u64) -> Append {
-        let record = |sequence| Record { sequence, now: sequence, digest: Digest::default(), input: Input::Tick.into() };
+        let record =
+            |sequence| Record { sequence, now: sequence, digest: Digest::default(), input: Input::Tick.into() };
         Append {
             seat: seat(),
             expected,

@@ -85,6 +85,9 @@ impl Tenant {
     /// sent. A seat that never heard of the source, while others did, begins where these are, and is told that it missed what
     /// was before.
     ///
+    /// A source need not wait for one batch before it sends the next: batches are applied in the order in which their futures
+    /// are first polled, and behind one that is refused, what goes on from it is a gap.
+    ///
     /// # Errors
     ///
     /// See [`IngestError`]; in each case nothing of the batch was applied, or, where there are several seats, it was not

@@ -11,7 +11,12 @@ use crate::contract::requests::{Access, Denial, End, Request, RequestHead, Resol
 use crate::journal::{Base, ComponentId, Former, Instead, Skipped, Snapshot, SourceSpan, Swapped, Tenure};
 
 fn record(input: Input) -> Record {
-    Record { sequence: 3, now: 1_795_296_510_624, digest: Digest { component: 0x0102, reaction: u64::MAX }, input: input.into() }
+    Record {
+        sequence: 3,
+        now: 1_795_296_510_624,
+        digest: Digest { component: 0x0102, reaction: u64::MAX },
+        input: input.into(),
+    }
 }
 
 fn batch() -> Batch {
