@@ -12,7 +12,8 @@ const GUESTS: &[&str] = &["jmap-push", "postbell-hostile-guest", "postbell-swap-
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace");
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let workspace = package.parent().expect("tests/ lies in the workspace");
     for source in ["host/build/guest.rs", "plugins", "tests/guests", "wit", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }

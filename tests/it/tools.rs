@@ -304,7 +304,8 @@ fn a_history_that_was_cut_is_kept_as_it_is() -> Result<()> {
 /// A journal with these inputs of the tenant.
 fn journal(inputs: impl IntoIterator<Item = Input>) -> Result<(MemoryJournal, Seat)> {
     let (journal, seat) = (MemoryJournal::default(), Seat { tenant: TENANT.into(), plugin: "p".into(), partition: 0 });
-    let record = |(sequence, input): (u64, Input)| Record { sequence, now: 0, digest: Digest::default(), input: input.into() };
+    let record =
+        |(sequence, input): (u64, Input)| Record { sequence, now: 0, digest: Digest::default(), input: input.into() };
     let records = (1..).zip(inputs).map(record).collect();
     journal.append(&[Append { seat: seat.clone(), expected: 0, records, chain: Chain::default() }]).remove(0)?;
     Ok((journal, seat))

@@ -2,10 +2,10 @@
 
 use std::env;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 fn main() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/programs");
+    let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("src/programs");
     println!("cargo::rerun-if-changed={}", folder.display());
     let files = std::fs::read_dir(&folder).expect("the folder is there");
     let mut files: Vec<PathBuf> = files.map(|entry| entry.expect("it can be listed").path()).collect();
