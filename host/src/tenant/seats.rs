@@ -86,7 +86,7 @@ impl Tenant {
     /// was before.
     ///
     /// A source need not wait for one batch before it sends the next: batches are applied in the order in which their futures
-    /// are first polled, and behind one that is refused, what goes on from it is a gap.
+    /// are first polled, and where one is refused, those are that go on from it.
     ///
     /// # Errors
     ///
