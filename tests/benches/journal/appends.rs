@@ -39,8 +39,9 @@ impl Load {
 
     fn title(self) -> String {
         let Load { sources, ahead, size } = self;
+        let plural = if sources == 1 { "" } else { "s" };
         let two = if ahead == 2 { ", two on their way" } else { "" };
-        format!("{sources} sources, batches of {size}{two}")
+        format!("{sources} source{plural}, batches of {size}{two}")
     }
 }
 

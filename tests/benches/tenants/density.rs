@@ -9,9 +9,9 @@ use std::time::Duration;
 use postbell::journal::{DatabaseJournal, DatabaseOptions, Journal, SyncMode};
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
-use postbell_tests::embedded::{get_events, subscribe};
+use postbell_tests::embedded::{ALICE, get_events, subscribe};
 use postbell_tests::figures::{Table, Unit};
-use postbell_tests::histories::Random;
+use postbell_tests::histories::{Random, delivery};
 use postbell_tests::scale::scaled;
 
 use crate::number;
@@ -19,6 +19,9 @@ use crate::scene::{self, database, folder, now, quantile, runtime, timed};
 
 /// The journal's file.
 const JOURNAL: &str = "known.redb";
+
+/// The memory, in KiB, that the machine must have for each known tenant: half for the process, half for the journal's file.
+const KNOWN_KIB: u64 = 16;
 
 /// How many tenants are awake where most sleep.
 fn awake() -> usize {
@@ -31,8 +34,24 @@ fn wakes() -> usize {
 }
 
 /// How many are open; each number in a process of its own.
-pub fn sizes() -> Vec<usize> {
+pub fn open_sizes() -> Vec<usize> {
     scaled(vec![100, 1_000, 10_000], vec![20, 200])
+}
+
+/// How many are known; each number in a process of its own. What memory does not suffice for is left out, and said.
+pub fn known_sizes() -> Vec<usize> {
+    let available = kib("/proc/meminfo", "MemAvailable:");
+    let mut sizes = scaled(vec![10_000, 100_000, 1_000_000], vec![100, 1_000]);
+    sizes.retain(|&known| {
+        let fits = known as u64 * KNOWN_KIB <= available;
+        if !fits {
+            println!(
+                "\n{known} known tenants: not measured, {available} KiB of memory are less than {KNOWN_KIB} for each"
+            );
+        }
+        fits
+    });
+    sizes
 }
 
 /// All of them awake.
@@ -76,7 +95,7 @@ fn poll(tenants: &[Tenant], subscriptions: &[(String, String)]) -> Duration {
 
 /// Most of them asleep; then the same again, in another process.
 pub fn known() {
-    let (known, folder) = (number("POSTBELL_KNOWN", scaled(100_000, 1_000)), folder());
+    let (known, folder) = (number_known(), folder());
     let journal = database(&folder, JOURNAL, SyncMode::Every(50));
     most_asleep(journal.clone(), known);
     journal.finish().expect("the journal is well");
@@ -88,24 +107,40 @@ pub fn known() {
 /// What `known` left is opened again.
 pub fn again() {
     let Some(folder) = std::env::var_os("POSTBELL_JOURNAL") else { return };
-    let known = number("POSTBELL_KNOWN", scaled(100_000, 1_000));
+    let known = number_known();
     let journal = DatabaseJournal::open(&PathBuf::from(folder).join(JOURNAL), DatabaseOptions::default());
     let journal = Arc::new(journal.expect("it was closed in order"));
     let (_tenants, took) = timed(|| start(journal, known, awake()));
-    let table = Table::begin("The start with all of them", "", &[("time", Unit::Time)]);
-    table.row(&format!("{known} known tenants"), &[Some(took.into())]);
+    let columns = [("all", Unit::Time), ("each", Unit::Time)];
+    let table = Table::curve("The start with all of them", "known tenants", &columns);
+    table.point(known, &[Some(took.into()), Some((took / known as u32).into())]);
+}
+
+fn number_known() -> usize {
+    number("POSTBELL_KNOWN", scaled(100_000, 1_000))
 }
 
 fn most_asleep(journal: Arc<dyn Journal>, known: usize) {
     let (before, mut subscriptions) = (resident_kib(), Vec::new());
-    let (host, tenants) = start(journal, known, awake());
+    let ((host, tenants), took) = timed(|| start(journal, known, awake()));
     subscribe_each(&tenants, &mut subscriptions);
     let asleep = tenants.iter().filter(|tenant| tenant.statistics().asleep == 1).count();
+    assert_eq!((asleep, host.instances() as usize), (known - awake(), awake()), "the rest is awake");
     let each = (resident_kib() - before) as f64 * 1024.0 / known as f64;
-    let columns = [("asleep", Unit::Count), ("instances", Unit::Count), ("memory of each", Unit::Memory)];
-    let values = [asleep as f64, host.instances() as f64, each].map(|value| Some(value.into()));
-    Table::begin("Tenants of which most sleep", "", &columns).row(&format!("{known} known"), &values);
-    wake(&tenants, &subscriptions);
+    let mut values = vec![Some(each.into()), Some((took / known as u32).into())];
+    values.extend(wake(&tenants, &subscriptions).map(|time| Some(time.into())));
+    let columns = [
+        ("memory of each", Unit::Memory),
+        ("to open each anew", Unit::Time),
+        ("GetEvents, asleep, p50", Unit::Time),
+        ("GetEvents, asleep, p99", Unit::Time),
+        ("GetEvents, awake, p50", Unit::Time),
+        ("GetEvents, awake, p99", Unit::Time),
+        ("a change, awake, p50", Unit::Time),
+        ("a change, awake, p99", Unit::Time),
+    ];
+    let title = format!("Tenants of which most sleep: {} are awake, each has a subscription", awake());
+    Table::curve(title, "known", &columns).point(known, &values);
     runtime().block_on(async {
         for tenant in &tenants {
             tenant.close().await;
@@ -139,12 +174,13 @@ fn subscribe_each(tenants: &[Tenant], subscriptions: &mut Vec<(String, String)>)
     });
 }
 
-/// How long an answer takes of tenants that sleep, and of one that is awake.
-fn wake(tenants: &[Tenant], subscriptions: &[(String, String)]) {
+/// How long GetEvents takes of a tenant that sleeps and of one that is awake, and a change to the latter, of tenants by
+/// chance: the median and the 99th percentile of each.
+fn wake(tenants: &[Tenant], subscriptions: &[(String, String)]) -> [Duration; 6] {
     let mut random = Random(1);
-    let (mut slept, mut awake) = (Vec::new(), Vec::new());
+    let (mut slept, mut awake, mut changed) = (Vec::new(), Vec::new(), Vec::new());
     runtime().block_on(async {
-        for _ in 0..wakes() {
+        for number in 0..wakes() {
             let chosen = random.below(tenants.len() as u64) as usize;
             let (id, watermark) = &subscriptions[chosen];
             // The first may wake it, the second finds it awake.
@@ -157,18 +193,27 @@ fn wake(tenants: &[Tenant], subscriptions: &[(String, String)]) {
             let second = now();
             get_events(&tenants[chosen], id, watermark).await;
             awake.push(second.elapsed());
+            let third = now();
+            let message = delivery(ALICE, &format!("m{number}"), number as u64);
+            tenants[chosen].ingest(message, None).await.expect("it is applied");
+            changed.push(third.elapsed());
         }
     });
-    let table = Table::begin("GetEvents of a tenant", "that is", &[("p50", Unit::Time), ("p99", Unit::Time)]);
-    for (what, mut times) in [("asleep", slept), ("awake", awake)] {
+    for times in [&mut slept, &mut awake, &mut changed] {
         times.sort();
-        table.row(what, &[0.5, 0.99].map(|share| Some(quantile(&times, share).into())));
     }
+    let [slept, awake, changed] = [slept, awake, changed].map(|times| [0.5, 0.99].map(|share| quantile(&times, share)));
+    [slept[0], slept[1], awake[0], awake[1], changed[0], changed[1]]
 }
 
 /// What this process has in memory of its own: what instances share of their image does not count for each.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says so");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it has that line");
+    kib("/proc/self/status", "RssAnon:")
+}
+
+/// A number of KiB that the kernel tells behind this name.
+fn kib(file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(file).expect("Linux says so");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("it has that line");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -32,7 +32,10 @@ fn main() {
         // Each in a process of its own: what one leaves in memory is not another's.
         // The ceiling is what the settings say: there is no smaller one.
         None => parts.iter().skip(scaled(0, 1)).for_each(|(name, _)| match *name {
-            "open" => density::sizes().iter().for_each(|open| alone(name, &[("POSTBELL_OPEN", open.to_string())])),
+            "open" => density::open_sizes().iter().for_each(|open| alone(name, &[("POSTBELL_OPEN", open.to_string())])),
+            "known" => {
+                density::known_sizes().iter().for_each(|known| alone(name, &[("POSTBELL_KNOWN", known.to_string())]))
+            }
             _ => alone(name, &[]),
         }),
     }
