@@ -16,7 +16,7 @@ fn library() -> Result<PathBuf> {
     // Without a use of it, it would not be built.
     ensure!(!capi::postbell_version().is_null());
     let tests = std::env::current_exe()?;
-    let library = tests.parent().context("a folder")?.join("libpostbell.so");
+    let library = tests.parent().context("a folder")?.join("libpostbell_capi.so");
     ensure!(library.exists(), "{} is not there", library.display());
     Ok(library)
 }
