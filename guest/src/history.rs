@@ -143,6 +143,11 @@ impl History {
         Self { entries: VecDeque::new(), bytes: 0, floor: position, last: position }
     }
 
+    /// Makes the sum of bytes anew: one that was saved may be damaged, or an earlier version's.
+    pub fn weigh(&mut self) {
+        self.bytes = self.entries.iter().map(|entry| entry.event.bytes()).sum();
+    }
+
     /// Appends an event behind all others.
     pub fn append(&mut self, entry: Entry) {
         self.bytes += entry.event.bytes();

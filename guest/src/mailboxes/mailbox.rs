@@ -325,8 +325,9 @@ impl Mailbox {
         }
     }
 
-    /// Makes what is not saved: the index of folders, and the sum of what left them.
+    /// Makes what is not saved or not to be relied on: the index of folders, the sums of what left them and of events.
     pub(super) fn index(&mut self) {
+        self.history.weigh();
         self.moved_bytes = self.moved_away.iter().map(|(_, item)| weight(item)).sum();
         self.by_id = self.folders.iter().map(|(number, folder)| (folder.id.clone(), *number)).collect();
     }
