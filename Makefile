@@ -39,7 +39,7 @@ test-schemas: setup ## run the suite, its answers judged by the dialects' schema
 		{ echo "set POSTBELL_SCHEMAS to the folder that holds $$schema"; exit 1; }; done
 	cargo test --workspace --test it
 
-bench: setup ## measure everything and write BENCHMARKS.md; NAME (a folder of tests/benches): that, once; SCALE=smoke: only whether it works
+bench: setup ## measure everything (PARTS: folders of tests/benches) and write BENCHMARKS.md; NAME: print that one; SCALE=smoke: only whether it works
 	@scripts/bench $(NAME)
 
 component: build ## write target/postbell-notify.wasm
