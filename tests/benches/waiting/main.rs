@@ -6,7 +6,7 @@
 
 mod client;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -34,6 +34,9 @@ const CROWD: &str = "crowd";
 /// Files of the server that are open for other things than clients.
 const OTHER_FILES: u64 = 2_000;
 
+/// What is appended to a file and synced, in bytes, beside each change that one is told.
+const PAGE: usize = 4096;
+
 /// How many processes the clients are in.
 const PROCESSES: usize = 4;
 
@@ -59,6 +62,8 @@ fn main() -> Result<()> {
         ("of the kernel, both ends", Unit::Memory),
         ("one is told, p50", Unit::Time),
         ("p99", Unit::Time),
+        ("a page is synced, p50", Unit::Time),
+        ("a page, p99", Unit::Time),
         ("all are told, p50", Unit::Time),
         ("all, p99", Unit::Time),
     ];
@@ -121,13 +126,19 @@ fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Re
     until_calm(&server)?;
 
     let mut one = Process::start(server.clients, PROCESSES, BOB, &bob, 1)?;
-    let mut told = Vec::new();
+    let (mut told, mut synced) = (Vec::new(), Vec::new());
+    // Beside the journal: what the disk takes at the same time.
+    let mut file = std::fs::File::create(server.folder().join("page"))?;
     for number in 1..=changes {
         one.parked()?;
         until_waiting(&operator, clients + 1)?;
         let begun = now();
         source.change(&[delivered(BOB, &format!("b{number}"), number as u32)])?;
         told.push((one.heard()?[0] - begun) as f64);
+        let begun = now();
+        file.write_all(&[0; PAGE])?;
+        file.sync_data()?;
+        synced.push((now() - begun) as f64);
     }
     let begun = now();
     source.change(&[delivered(ALICE, "m1", 1)])?;
@@ -136,13 +147,12 @@ fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Re
         all.extend(crowd.heard()?.into_iter().map(|heard| (heard - begun) as f64));
     }
     ensure!(all.len() == clients, "{} of {clients} heard", all.len());
-    let [one_p50, one_p99] = quantiles(told);
-    let [all_p50, all_p99] = quantiles(all);
-    let row = [one_p50, one_p99, all_p50, all_p99].map(|time| Some(time.into()));
-    curve.point(clients, &[&each[..], &row].concat());
+    let all = quantiles(all);
+    let times = [quantiles(told), quantiles(synced), all].concat().into_iter().map(|time| Some(time.into()));
+    curve.point(clients, &each.into_iter().chain(times).collect::<Vec<_>>());
     drop((one, crowds));
     server.stop()?;
-    Ok([memory.iter().sum::<u64>() as f64, all_p50])
+    Ok([memory.iter().sum::<u64>() as f64, all[0]])
 }
 
 fn quantiles(mut times: Vec<f64>) -> [f64; 2] {
