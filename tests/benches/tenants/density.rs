@@ -20,7 +20,8 @@ use crate::scene::{self, database, folder, now, quantile, runtime, timed};
 /// The journal's file.
 const JOURNAL: &str = "known.redb";
 
-/// The memory, in KiB, that the machine must have for each known tenant: half for the process, half for the journal's file.
+/// The memory, in KiB, that the machine must have for each known tenant: the process takes half of it, and the kernel keeps
+/// what it can of the journal's file.
 const KNOWN_KIB: u64 = 16;
 
 /// How many tenants are awake where most sleep.
