@@ -37,6 +37,10 @@ const OTHER_FILES: u64 = 2_000;
 /// What is appended to a file and synced, in bytes, beside each change that one is told.
 const PAGE: usize = 4096;
 
+/// How many changes one of them is told: so many that snapshots are taken meanwhile. One is due each 10,000 inputs, and each
+/// change makes three: itself, what became of the answer, the next request.
+const CHANGES: u64 = 4_000;
+
 /// How many processes the clients are in.
 const PROCESSES: usize = 4;
 
@@ -56,7 +60,7 @@ fn main() -> Result<()> {
         Some(clients) => vec![clients as usize],
         None => [1_000, 3_000, 10_000].into_iter().filter(|clients| *clients < most).chain([most]).collect(),
     };
-    let changes = variable("POSTBELL_CHANGES").unwrap_or(scaled(1_000, 20));
+    let changes = variable("POSTBELL_CHANGES").unwrap_or(scaled(CHANGES, 20));
     let columns = [
         ("memory of the server, each", Unit::Memory),
         ("of the kernel, both ends", Unit::Memory),

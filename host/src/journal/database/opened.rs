@@ -7,7 +7,7 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTabl
 
 use super::append::Unsynced;
 use super::store::Trouble;
-use super::tables::{JOURNAL, PIECES, RECORDS, SEATS, SNAPSHOTS, piece_span, span};
+use super::tables::{JOURNAL, PIECES, RECORDS, SEATS, SNAPSHOTS, piece_span, remove, span};
 use crate::journal::format::{self, FormatError, JournalRow, SeatRow};
 use crate::journal::{JournalError, Seat};
 
@@ -120,9 +120,9 @@ impl Opened {
         let Some(number) = self.number(seat) else { return Ok(()) };
         let transaction = self.write(Durability::Immediate)?;
         transaction.open_table(SEATS)?.remove((&*seat.tenant, &*seat.plugin, seat.partition))?;
-        transaction.open_table(RECORDS)?.retain_in(span(number, 0..=u64::MAX), |_, _| false)?;
-        transaction.open_table(SNAPSHOTS)?.retain_in(span(number, 0..=u64::MAX), |_, _| false)?;
-        transaction.open_table(PIECES)?.retain_in(piece_span(number, 0..=u64::MAX), |_, _| false)?;
+        remove(&mut transaction.open_table(RECORDS)?, span(number, 0..=u64::MAX), usize::MAX)?;
+        remove(&mut transaction.open_table(SNAPSHOTS)?, span(number, 0..=u64::MAX), usize::MAX)?;
+        remove(&mut transaction.open_table(PIECES)?, piece_span(number, 0..=u64::MAX), usize::MAX)?;
         transaction.commit()?;
         unsynced.clear();
         self.known().seats.remove(seat);

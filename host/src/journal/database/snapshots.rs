@@ -8,15 +8,15 @@ use redb::{Durability, ReadTransaction, ReadableTable};
 use super::append::{Unsynced, new_seat};
 use super::opened::{Opened, Tip, damaged, damaged_at};
 use super::store::{Store, Trouble};
-use super::tables::{PIECES, RECORDS, SNAPSHOTS, piece_span, span};
+use super::tables::{PIECES, RECORDS, SNAPSHOTS, piece_span, remove, span};
 use crate::journal::format::{self, SnapshotHead};
 use crate::journal::{JournalError, Seat, Snapshot};
 
-/// How many pieces go into, or leave, in one transaction: 1 MiB.
-const PIECES_AT_ONCE: usize = 16;
+/// How many pieces go into, or leave, in one transaction: 256 KiB.
+const PIECES_AT_ONCE: usize = 4;
 
 /// How many records leave in one transaction.
-const RECORDS_AT_ONCE: usize = 1_000;
+const RECORDS_AT_ONCE: usize = 250;
 
 /// Work in several transactions on one seat of one database. Without durability each, they are undone together where the
 /// database must be opened again: then the rest must not follow.
@@ -85,7 +85,9 @@ pub(super) fn cut(store: &Store, seat: &Seat, horizon: u64) -> Result<(), Journa
         if heads.get((number, horizon))?.is_none() {
             return Ok(None);
         }
-        heads.retain_in((number, 0)..(number, horizon), |_, _| false)?;
+        if horizon > 0 {
+            remove(&mut heads, span(number, 0..=horizon - 1), usize::MAX)?;
+        }
         drop(heads);
         transaction.commit()?;
         Ok(Some(Steps { store, generation: opened.generation, number }))
@@ -138,8 +140,7 @@ impl Steps<'_> {
         self.step(|opened, _| {
             let transaction = opened.write(Durability::None)?;
             let mut table = transaction.open_table(RECORDS)?;
-            let records = table.extract_from_if(span(self.number, sequences), |_, _| true)?;
-            let removed = count(records.take(RECORDS_AT_ONCE))?;
+            let removed = remove(&mut table, span(self.number, sequences), RECORDS_AT_ONCE)?;
             drop(table);
             transaction.commit()?;
             Ok(removed == RECORDS_AT_ONCE)
@@ -151,15 +152,10 @@ impl Steps<'_> {
         self.step(|opened, _| {
             let transaction = opened.write(Durability::None)?;
             let mut table = transaction.open_table(PIECES)?;
-            let pieces = table.extract_from_if(piece_span(self.number, sequences), |_, _| true)?;
-            let removed = count(pieces.take(PIECES_AT_ONCE))?;
+            let removed = remove(&mut table, piece_span(self.number, sequences), PIECES_AT_ONCE)?;
             drop(table);
             transaction.commit()?;
             Ok(removed == PIECES_AT_ONCE)
         })
     }
-}
-
-fn count<T>(mut removed: impl Iterator<Item = redb::Result<T>>) -> redb::Result<usize> {
-    removed.try_fold(0, |count, entry| entry.map(|_| count + 1))
 }

@@ -19,6 +19,9 @@ const CLOSED: &str = "the journal is closed";
 pub(super) struct Store {
     storage: Arc<Storage>,
     options: DatabaseOptions,
+    /// Who is next to write, taken before `turn` and held until that is had. Who has just written and goes on cannot
+    /// come before who waits: it would with one lock, which is free to whoever runs.
+    next: Mutex<()>,
     /// Whose turn it is to write. Taken before `state`.
     turn: Mutex<Unsynced>,
     state: RwLock<State>,
@@ -77,7 +80,8 @@ impl Store {
         });
         match opened {
             Ok(opened) => {
-                Ok(Store { storage, options, turn: Mutex::default(), state: RwLock::new(State::Open(opened)) })
+                let state = RwLock::new(State::Open(opened));
+                Ok(Store { storage, options, next: Mutex::default(), turn: Mutex::default(), state })
             }
             Err(error) => {
                 storage.close();
@@ -238,6 +242,7 @@ impl Store {
     }
 
     fn turn_now(&self) -> MutexGuard<'_, Unsynced> {
+        let _next = self.next.lock().expect(UNPOISONED);
         self.turn.lock().expect(UNPOISONED)
     }
 }
@@ -311,5 +316,37 @@ impl From<Trouble> for DatabaseError {
             Trouble::Store(error) => error.into(),
             Trouble::Panicked(what) => DatabaseError::Damaged(what),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::backends::InMemoryBackend;
+
+    #[test]
+    fn who_waits_to_write_comes_before_who_has_just_written() {
+        let storage = Box::new(InMemoryBackend::new());
+        let store = Store::open(storage, DatabaseOptions::default(), true).expect("it begins");
+        let order = Mutex::new(Vec::new());
+        let write = |who| {
+            let written = store.write(|_, _| {
+                order.lock().expect("nothing panics").push(who);
+                Ok(())
+            });
+            written.expect("it is well");
+        };
+        std::thread::scope(|scope| {
+            let first = store.write(|_, _| {
+                scope.spawn(|| write("waited"));
+                while store.next.try_lock().is_ok() {
+                    std::thread::yield_now();
+                }
+                Ok(())
+            });
+            first.expect("it is well");
+            write("went on");
+        });
+        assert_eq!(order.into_inner().expect("nothing panics"), ["waited", "went on"]);
     }
 }

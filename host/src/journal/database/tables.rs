@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use redb::TableDefinition;
+use redb::{Key, ReadableTable, Table, TableDefinition, Value};
 
 /// The journal's own row.
 pub(super) const JOURNAL: TableDefinition<(), &[u8]> = TableDefinition::new("journal");
@@ -27,4 +27,19 @@ pub(super) fn span(seat: u64, sequences: RangeInclusive<u64>) -> RangeInclusive<
 /// A seat's pieces of the snapshots from one sequence to another.
 pub(super) fn piece_span(seat: u64, sequences: RangeInclusive<u64>) -> RangeInclusive<(u64, u64, u32)> {
     (seat, *sequences.start(), 0)..=(seat, *sequences.end(), u32::MAX)
+}
+
+/// Removes the first entries of a range, no more than `most`; how many it were. One by one: where redb is told to remove a
+/// range, it copies the way to each entry anew and keeps all copies until the end.
+pub(super) fn remove<K: for<'a> Key<SelfType<'a> = K>, V: Value>(
+    table: &mut Table<'_, K, V>,
+    range: RangeInclusive<K>,
+    most: usize,
+) -> redb::Result<usize> {
+    let first = table.range(range)?.take(most);
+    let keys = first.map(|entry| entry.map(|(key, _)| key.value())).collect::<redb::Result<Vec<K>>>()?;
+    for key in &keys {
+        table.remove(key)?;
+    }
+    Ok(keys.len())
 }

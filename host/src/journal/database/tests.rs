@@ -3,8 +3,12 @@
 mod behaviour;
 mod damage;
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use redb::backends::InMemoryBackend;
 use tempfile::TempDir;
 
 use super::*;
@@ -232,4 +236,52 @@ fn what_was_left_of_a_journal_that_never_began_is_in_nobodys_way() {
     assert_eq!(journal.append(&[ticks("a", 0, 1)]), [Ok(())]);
     let names = std::fs::read_dir(folder.path()).expect("the folder can be read");
     assert!(names.map(|entry| entry.expect("an entry").file_name()).eq(["journal.redb"]));
+}
+
+/// A storage in memory, and how many bytes were written to it.
+#[derive(Clone, Debug)]
+struct Counting(Arc<(InMemoryBackend, AtomicUsize)>);
+
+impl Counting {
+    fn written(&self) -> usize {
+        self.0.1.load(Ordering::Relaxed)
+    }
+}
+
+impl StorageBackend for Counting {
+    fn len(&self) -> io::Result<u64> {
+        self.0.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.0.read(offset, out)
+    }
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.0.set_len(length)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.1.fetch_add(data.len(), Ordering::Relaxed);
+        self.0.0.write(offset, data)
+    }
+}
+
+/// Whoever appends next waits until all of it is synced.
+#[test]
+fn to_cut_a_journal_writes_less_than_its_records_did() {
+    let storage = Counting(Arc::new((InMemoryBackend::new(), AtomicUsize::new(0))));
+    let journal = DatabaseJournal::on(storage.clone(), DatabaseOptions::default()).expect("it begins");
+    let begun = storage.written();
+    for expected in (0..10_000).step_by(1_000) {
+        assert_eq!(journal.append(&[ticks("a", expected, 1_000)]), [Ok(())]);
+    }
+    let appended = storage.written() - begun;
+    journal.put_snapshot(&seat("a"), &snapshot(9_999, &[1_000])).expect("it is well");
+    let before = storage.written();
+    journal.cut(&seat("a"), 9_999).expect("it is well");
+    assert_eq!(journal.append(&[ticks("a", 10_000, 1)]), [Ok(())]);
+    let cut = storage.written() - before;
+    assert_eq!(sequences(&journal, "a", 10_000), [10_000, 10_001]);
+    assert!(cut < appended, "{cut} bytes, and {appended}");
 }
