@@ -37,9 +37,12 @@ const OTHER_FILES: u64 = 2_000;
 /// What is appended to a file and synced, in bytes, beside each change that one is told.
 const PAGE: usize = 4096;
 
-/// How many changes one of them is told: so many that snapshots are taken meanwhile. One is due each 10,000 inputs, and each
-/// change makes three: itself, what became of the answer, the next request.
-const CHANGES: u64 = 4_000;
+/// How many changes one of them is told: so many that a snapshot is taken meanwhile. One is due each 10,000 inputs, and each
+/// change makes two: itself, and its client's next request.
+const CHANGES: u64 = 6_000;
+
+/// The newest snapshot that the server has taken.
+const SNAPSHOT: &str = "postbell_journal_snapshot_sequence{tenant=\"example.org\"}";
 
 /// How many processes the clients are in.
 const PROCESSES: usize = 4;
@@ -130,7 +133,7 @@ fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Re
     until_calm(&server)?;
 
     let mut one = Process::start(server.clients, PROCESSES, BOB, &bob, 1)?;
-    let (mut told, mut synced) = (Vec::new(), Vec::new());
+    let (mut told, mut synced, snapshot) = (Vec::new(), Vec::new(), operator.figure(SNAPSHOT)?);
     // Beside the journal: what the disk takes at the same time.
     let mut file = std::fs::File::create(server.folder().join("page"))?;
     for number in 1..=changes {
@@ -144,6 +147,7 @@ fn measure(runtime: &Runtime, curve: &Table, clients: usize, changes: u64) -> Re
         file.sync_data()?;
         synced.push((now() - begun) as f64);
     }
+    ensure!(changes < CHANGES || operator.figure(SNAPSHOT)? > snapshot, "no snapshot was taken meanwhile");
     let begun = now();
     source.change(&[delivered(ALICE, "m1", 1)])?;
     let mut all = Vec::new();
