@@ -29,7 +29,7 @@ struct Steps<'a> {
 /// See [`crate::journal::Journal::put_snapshot`]. The head comes last: what has no head is not there.
 pub(super) fn put(store: &Store, seat: &Seat, snapshot: &Snapshot) -> Result<(), JournalError> {
     let sequence = snapshot.sequence;
-    let steps = store.write(|opened, unsynced| {
+    let steps = store.step(|opened, unsynced| {
         let number = match opened.number(seat) {
             Some(number) => number,
             None => new_seat(opened, unsynced, seat)?,
@@ -78,7 +78,7 @@ pub(super) fn read(
 
 /// See [`crate::journal::Journal::cut`]. The heads go first: so the horizon never lies before what is there.
 pub(super) fn cut(store: &Store, seat: &Seat, horizon: u64) -> Result<(), JournalError> {
-    let steps = store.write(|opened, _| {
+    let steps = store.step(|opened, _| {
         let Some(number) = opened.number(seat) else { return Ok(None) };
         let transaction = opened.write(Durability::None)?;
         let mut heads = transaction.open_table(SNAPSHOTS)?;
@@ -100,7 +100,7 @@ pub(super) fn cut(store: &Store, seat: &Seat, horizon: u64) -> Result<(), Journa
 
 impl Steps<'_> {
     fn step<T>(&self, work: impl FnOnce(&Opened, &mut Unsynced) -> Result<T, Trouble>) -> Result<T, JournalError> {
-        self.store.write(|opened, unsynced| {
+        self.store.step(|opened, unsynced| {
             if opened.generation != self.generation {
                 return Err(Trouble::Own(JournalError::Store("the journal was opened again meanwhile".into())));
             }

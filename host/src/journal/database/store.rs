@@ -19,6 +19,8 @@ const CLOSED: &str = "the journal is closed";
 pub(super) struct Store {
     storage: Arc<Storage>,
     options: DatabaseOptions,
+    /// Held by who works in steps, for each of them: so there is one at a time. Taken before `next`.
+    steps: Mutex<()>,
     /// Who is next to write, taken before `turn` and held until that is had. Who has just written and goes on cannot
     /// come before who waits: it would with one lock, which is free to whoever runs.
     next: Mutex<()>,
@@ -81,7 +83,8 @@ impl Store {
         match opened {
             Ok(opened) => {
                 let state = RwLock::new(State::Open(opened));
-                Ok(Store { storage, options, next: Mutex::default(), turn: Mutex::default(), state })
+                let (steps, next, turn) = (Mutex::default(), Mutex::default(), Mutex::default());
+                Ok(Store { storage, options, steps, next, turn, state })
             }
             Err(error) => {
                 storage.close();
@@ -113,6 +116,15 @@ impl Store {
         work: impl FnOnce(&Opened, &mut Unsynced) -> Result<T, Trouble>,
     ) -> Result<T, JournalError> {
         self.write_on(|opened, unsynced, _| work(opened, unsynced))
+    }
+
+    /// Does one step of what nobody waits for. An append comes before the next one, whoever else works in steps.
+    pub(super) fn step<T>(
+        &self,
+        work: impl FnOnce(&Opened, &mut Unsynced) -> Result<T, Trouble>,
+    ) -> Result<T, JournalError> {
+        let _one = self.steps.lock().expect(UNPOISONED);
+        self.write(work)
     }
 
     /// Does what also writes, or keeps others from it, and looks at the storage itself.
@@ -325,28 +337,28 @@ mod tests {
     use redb::backends::InMemoryBackend;
 
     #[test]
-    fn who_waits_to_write_comes_before_who_has_just_written() {
+    fn an_append_comes_before_the_next_step() {
         let storage = Box::new(InMemoryBackend::new());
         let store = Store::open(storage, DatabaseOptions::default(), true).expect("it begins");
         let order = Mutex::new(Vec::new());
-        let write = |who| {
-            let written = store.write(|_, _| {
-                order.lock().expect("nothing panics").push(who);
-                Ok(())
-            });
-            written.expect("it is well");
+        let note = |what| {
+            order.lock().expect("nothing panics").push(what);
+            Ok(())
         };
+        let step = || store.step(|_, _| note("step")).expect("it is well");
         std::thread::scope(|scope| {
-            let first = store.write(|_, _| {
-                scope.spawn(|| write("waited"));
+            let first = store.step(|_, _| {
+                scope.spawn(step);
+                scope.spawn(|| store.write(|_, _| note("append")).expect("it is well"));
+                // Until the append waits: nobody else can be next.
                 while store.next.try_lock().is_ok() {
                     std::thread::yield_now();
                 }
                 Ok(())
             });
             first.expect("it is well");
-            write("went on");
+            step();
         });
-        assert_eq!(order.into_inner().expect("nothing panics"), ["waited", "went on"]);
+        assert_eq!(order.into_inner().expect("nothing panics"), ["append", "step", "step"]);
     }
 }
