@@ -13,6 +13,7 @@ use postbell::tenant::{
     Tenant,
 };
 use postbell::{Host, HostOptions, TenantOptions};
+use postbell_tests::PATIENCE;
 use postbell_tests::embedded::{
     Commanded, Mode, between, gauge, get_events, host, open, request, span, subscribe, whole,
 };
@@ -359,6 +360,18 @@ async fn every_input_is_journaled_while_it_is_followed() -> Result<()> {
     ensure!(journaled().await?);
     drop(swapping);
     ensure!(!journaled().await?, "it was given up");
+    Ok(())
+}
+
+/// Where nothing else happens: nobody else would say that it is over.
+#[tokio::test]
+async fn a_shadow_of_nothing_is_over_at_once() -> Result<()> {
+    let scene = Scene::at(Limits::default(), Arc::new(ManualClock::at(0)))?;
+    for (shadow, version) in [(Shadow::Milliseconds(0), "second"), (Shadow::Inputs(0), "first")] {
+        let swapping = scene.swap(version, SwapOptions { shadow: Some(shadow), ..SwapOptions::default() });
+        let swap = tokio::time::timeout(PATIENCE, swapping).await.context(version)??;
+        ensure!(swap.compared == 0 && scene.running() == version, "{swap:?}");
+    }
     Ok(())
 }
 

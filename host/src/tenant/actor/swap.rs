@@ -47,7 +47,7 @@ pub(super) struct Attempt {
     waiting_bytes: usize,
     /// Inputs behind this one are needed.
     base: u64,
-    /// When a shadow of some time ends, in monotonic time.
+    /// When a shadow of some time ends, in monotonic time; none: none has begun, or it has ended.
     until: Option<u64>,
     /// How often it was caught up with while it was to take over.
     rounds: u32,
@@ -61,12 +61,13 @@ impl Attempt {
         self.rounds.checked_sub(PATIENT_ROUNDS).map_or(0, |more| 1 << more.min(12))
     }
 
-    fn is_over(&self, now: u64) -> bool {
+    /// Whether the shadow that has begun is over.
+    fn is_over(&self) -> bool {
         let compared = self.follower.as_ref().map_or(0, |follower| follower.compared().0);
         match self.options.shadow {
             None => true,
             Some(Shadow::Inputs(inputs)) => compared >= inputs,
-            Some(Shadow::Milliseconds(_)) => self.until.is_some_and(|until| until <= now),
+            Some(Shadow::Milliseconds(_)) => self.until.is_none(),
         }
     }
 }
@@ -204,6 +205,7 @@ impl Actor {
     pub(super) fn swap_on(&mut self) {
         let now = self.parts.clock.monotonic();
         let Some(attempt) = &mut self.attempt else { return };
+        attempt.until.take_if(|until| *until <= now);
         let give_up = |step, why: &str| SwapError { step, why: why.to_owned() };
         if attempt.report.is_abandoned() {
             let error = give_up(attempt.step, "given up");
@@ -233,14 +235,18 @@ impl Actor {
         }
         let to_take_over = match attempt.step {
             Step::Follow => attempt.options.shadow.is_none(),
-            _ => attempt.is_over(now),
+            _ => attempt.is_over(),
         };
         if attempt.waiting.len() > attempt.may_wait() {
             attempt.rounds += u32::from(to_take_over);
             return self.feed_follower();
         }
         match attempt.step {
-            Step::Follow if !to_take_over => self.begin_shadow(now),
+            Step::Follow if !to_take_over => {
+                self.begin_shadow(now);
+                // One of nothing is over at once, and nothing else may come.
+                self.swap_on();
+            }
             _ if to_take_over => self.cut_over(),
             _ => {}
         }
@@ -260,8 +266,7 @@ impl Actor {
 
     /// When a shadow of some time ends.
     pub(super) fn shadow_due(&self) -> Option<u64> {
-        let until = self.attempt.as_ref().and_then(|attempt| attempt.until);
-        until.filter(|until| *until > self.parts.clock.monotonic())
+        self.attempt.as_ref().and_then(|attempt| attempt.until)
     }
 
     fn feed_follower(&mut self) {
