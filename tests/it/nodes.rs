@@ -55,6 +55,8 @@ fn two(nats: &Nats) -> Result<[(Server, &'static str); 2]> {
         Ok(placed.iter().all(|placed| placed["node"].is_string() && placed["node"] == placed["home"]))
     })
     .context("until the tenant is where it is to be")?;
+    // The node may still be reading its history, and tells whoever asks to come again.
+    until(|| Ok(source(&one.0).offset("test").is_ok())).context("until the tenant is open there")?;
     Ok(if place(&one.0)?["node"] == "a" { [one, two] } else { [two, one] })
 }
 
