@@ -1,6 +1,8 @@
 //! Several servers that share tenants: a client at any of them is served, and goes on when its server is another.
 
-use anyhow::{Context, Result, ensure};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, anyhow, ensure};
 use async_nats::jetstream;
 use postbell_tests::admin::{Admin, delivered};
 use postbell_tests::ews::Client;
@@ -22,6 +24,9 @@ const LEASE: u64 = 5;
 
 /// How long one lasts where nobody may fail because a busy machine is late with a beat.
 const LONG_LEASE: u64 = 20;
+
+/// How often a tenant goes to the other node and comes back while clients ask.
+const MOVES: u32 = 3;
 
 /// A node of this name, whose journal these servers of NATS keep.
 fn node(name: &str, servers: &[String]) -> Result<Start> {
@@ -149,6 +154,40 @@ fn a_node_is_emptied_before_it_is_stopped() -> Result<()> {
     ensure!(unknown.code == 1 && unknown.stderr.contains("no node `nobody`"), "{unknown:?}");
     ensure!(asked(&["drain", name, "--end"])?.code == 0);
     Ok(())
+}
+
+/// Each tenant's move takes a while, in which no node has it: clients wait then, and are not refused.
+#[test]
+fn who_asks_while_a_tenant_moves_is_answered() -> Result<()> {
+    let nats = Nats::start()?;
+    let [(owner, name), (other, second)] = two(&nats)?;
+    let url = format!("http://{}", other.admin);
+    let moved = |arguments: &[&str], to: &str| {
+        let options = ["--url", &url, "--key", ADMIN_KEY];
+        let asked = run(PROGRAM, ["cluster", "drain", name].iter().chain(arguments).chain(&options).copied())?;
+        ensure!(asked.code == 0, "{asked:?}");
+        until(|| Ok(place(&other)?["node"] == to)).with_context(|| format!("until it is at {to}"))
+    };
+    let moving = AtomicBool::new(true);
+    let ask = |client: Client| -> Result<u64> {
+        let (pulled, watermark) = client.subscribe_pull()?;
+        let mut answers = 0;
+        while moving.load(Ordering::Relaxed) {
+            client.get_events(&pulled, &watermark).with_context(|| format!("after {answers} answers"))?;
+            answers += 1;
+        }
+        Ok(answers)
+    };
+    std::thread::scope(|scope| {
+        let clients = [&owner, &other, &owner, &other].map(alice).map(|client| scope.spawn(|| ask(client)));
+        let all = (0..MOVES).try_for_each(|_| moved(&[], second).and_then(|()| moved(&["--end"], name)));
+        moving.store(false, Ordering::Relaxed);
+        all?;
+        for client in clients {
+            ensure!(client.join().map_err(|_| anyhow!("a client panicked"))?? > 0);
+        }
+        Ok(())
+    })
 }
 
 /// A change that a source publishes to NATS is applied once, by whichever node has the tenant.

@@ -1,6 +1,6 @@
 //! Changes that sources publish to NATS: the node that has a tenant takes the tenant's, as if they were posted to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
@@ -19,7 +19,7 @@ pub async fn run(state: State, keeper: Keeper, changes: Changes) {
     let (mut here, mut taking) = (keeper.here(), JoinSet::new());
     let mut tenants: BTreeMap<String, AbortHandle> = BTreeMap::new();
     loop {
-        let wanted = here.borrow_and_update().clone();
+        let wanted: BTreeSet<String> = here.borrow_and_update().keys().cloned().collect();
         tenants.retain(|tenant, task| {
             let stays = wanted.contains(tenant);
             if !stays {
@@ -27,7 +27,7 @@ pub async fn run(state: State, keeper: Keeper, changes: Changes) {
             }
             stays
         });
-        for tenant in wanted.iter() {
+        for tenant in &wanted {
             let take = || taking.spawn(take(state.clone(), tenant.clone(), changes.clone()));
             tenants.entry(tenant.clone()).or_insert_with(take);
         }

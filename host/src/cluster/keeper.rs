@@ -1,6 +1,6 @@
 //! The task that keeps this node's place: it beats, watches the bucket, and brings tenants here and away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockWriteGuard};
 use std::time::Duration;
@@ -30,6 +30,9 @@ const WATCH_AGAIN: Duration = Duration::from_millis(500);
 /// How long to wait before something that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// How long who is about to send something to a tenant can keep it from leaving.
+const STAYS: Duration = Duration::from_secs(1);
+
 /// How many tenants are claimed or opened at a time.
 const AT_ONCE: usize = 256;
 
@@ -41,6 +44,10 @@ pub struct Kept {
     /// The lease that it was opened with.
     pub lease: Arc<Lease>,
 }
+
+/// While it is held, a tenant does not leave, for a second at most: what is sent to it meanwhile is answered.
+#[derive(Clone, Debug)]
+pub struct Stay(#[expect(dead_code, reason = "it is held, and nothing else")] watch::Receiver<()>);
 
 /// What a keeper is made of.
 pub struct KeeperParts {
@@ -64,7 +71,8 @@ pub struct Keeper {
     registry: Registry,
     secret: Arc<str>,
     settled: watch::Receiver<bool>,
-    here: watch::Receiver<BTreeSet<String>>,
+    here: watch::Receiver<BTreeMap<String, Stay>>,
+    news: watch::Receiver<()>,
     moves: Arc<AtomicU64>,
 }
 
@@ -79,7 +87,8 @@ impl Keeper {
     pub fn start(parts: KeeperParts) -> Keeper {
         let (commands, told) = mpsc::unbounded_channel();
         let (settles, settled) = watch::channel(false);
-        let (has, here) = watch::channel(BTreeSet::new());
+        let (has, here) = watch::channel(BTreeMap::new());
+        let (tells, news) = watch::channel(());
         let incarnation = crate::number();
         let view = Arc::new(RwLock::new(View::new(parts.membership.clone(), incarnation)));
         let secret: Arc<str> = format!("{:016x}{:016x}", crate::number(), crate::number()).into();
@@ -95,12 +104,13 @@ impl Keeper {
             work: JoinSet::new(),
             settles,
             has,
+            tells,
             moves: moves.clone(),
             parts,
         };
         let registry = task.registry.clone();
         tokio::spawn(task.run(told));
-        Keeper { commands, view, registry, secret, settled, here, moves }
+        Keeper { commands, view, registry, secret, settled, here, news, moves }
     }
 
     /// This tenant may come here from now on.
@@ -125,9 +135,14 @@ impl Keeper {
         &self.secret
     }
 
-    /// The names of the tenants that are here, whenever they change.
-    pub fn here(&self) -> watch::Receiver<BTreeSet<String>> {
+    /// The tenants that are here, but for those that are about to leave, whenever they change.
+    pub fn here(&self) -> watch::Receiver<BTreeMap<String, Stay>> {
         self.here.clone()
+    }
+
+    /// Changes whenever this node has heard of, or done, what may have changed where a tenant is.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.clone()
     }
 
     /// How many tenants went to other nodes.
@@ -176,7 +191,8 @@ struct Task {
     tenants: BTreeMap<String, Seat>,
     work: JoinSet<Done>,
     settles: watch::Sender<bool>,
-    has: watch::Sender<BTreeSet<String>>,
+    has: watch::Sender<BTreeMap<String, Stay>>,
+    tells: watch::Sender<()>,
     moves: Arc<AtomicU64>,
 }
 
@@ -190,6 +206,10 @@ struct Seat {
     stays_until: u64,
     /// How often it had left when it was opened here last.
     departures: u64,
+    /// It is being handed over to another node.
+    leaves: bool,
+    /// Who holds one of its receivers is about to send it something.
+    awaits: watch::Sender<()>,
 }
 
 /// What became of a step.
@@ -267,7 +287,8 @@ impl Task {
         let name = kept.tenant.name().to_owned();
         let former = self.tenants.remove(&name);
         let local = former.map(|seat| seat.local).unwrap_or_default();
-        self.tenants.insert(name, Seat { kept, local, offered: None, stays_until: 0, departures: 0 });
+        let (leaves, awaits) = (false, watch::Sender::new(()));
+        self.tenants.insert(name, Seat { kept, local, offered: None, stays_until: 0, departures: 0, leaves, awaits });
     }
 
     /// Nobody has it any more, or whoever still knows it.
@@ -418,19 +439,21 @@ impl Task {
         };
         let settled = heard && self.revision.is_some() && steps.is_empty() && self.work.is_empty();
         self.settles.send_if_modified(|said| settled && !std::mem::replace(said, true));
-        self.has.send_if_modified(|said| {
-            let same = said.len() == here(&self.tenants).count() && here(&self.tenants).all(|name| said.contains(name));
-            if !same {
-                *said = here(&self.tenants).cloned().collect();
-            }
-            !same
-        });
         for step in steps {
             // What is left is planned again when something else is done.
             if self.work.len() < AT_ONCE {
                 self.begin(step);
             }
         }
+        self.has.send_if_modified(|said| {
+            let staying = || self.tenants.iter().filter(|(_, seat)| seat.local.here && !seat.leaves);
+            let same = said.len() == staying().count() && staying().all(|(name, _)| said.contains_key(name));
+            if !same {
+                *said = staying().map(|(name, seat)| (name.clone(), Stay(seat.awaits.subscribe()))).collect();
+            }
+            !same
+        });
+        self.tells.send_replace(());
     }
 
     fn begin(&mut self, step: Step) {
@@ -512,8 +535,13 @@ impl Task {
         drop(view);
         self.set_busy(&tenant);
         self.note_offer(&tenant, None);
-        let (registry, kept, own) = (self.registry.clone(), self.tenants[&tenant].kept.clone(), self.own());
+        let Some(seat) = self.tenants.get_mut(&tenant) else { return };
+        seat.leaves = true;
+        let (kept, awaits) = (seat.kept.clone(), seat.awaits.clone());
+        let (registry, own) = (self.registry.clone(), self.own());
         self.work.spawn(async move {
+            // An error means that somebody takes too long: what is sent then is refused.
+            let _ = tokio::time::timeout(STAYS, awaits.closed()).await;
             kept.tenant.leave().await;
             let given = amend(&registry, &tenant, &own, |owner| {
                 *owner = Owner { node: to.clone(), incarnation, ..Owner::default() };
@@ -555,7 +583,7 @@ impl Task {
                 self.set_idle(&tenant);
                 if let Some(seat) = self.tenants.get_mut(&tenant) {
                     seat.kept.lease.end();
-                    seat.local.here = false;
+                    (seat.local.here, seat.leaves) = (false, false);
                 }
                 self.moves.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
                 self.note(&tenant, "it could not be handed over", result);
@@ -623,11 +651,6 @@ impl Task {
     fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().expect("nothing panics while this lock is held")
     }
-}
-
-/// The names of those that are here.
-fn here(tenants: &BTreeMap<String, Seat>) -> impl Iterator<Item = &String> {
-    tenants.iter().filter(|(_, seat)| seat.local.here).map(|(name, _)| name)
 }
 
 /// What failed is not tried again at once.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use changes::Changes;
-pub use keeper::{Keeper, KeeperParts, Kept};
+pub use keeper::{Keeper, KeeperParts, Kept, Stay};
 pub use registry::{Registry, RegistryError};
 pub use view::{Peer, Shared, Status, TenantStatus, View, is_apart};
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -15,16 +16,16 @@ use super::basic::Basic;
 use super::counters::{Counters, Limit};
 use super::gate::Refused;
 use super::hand_over::{hand_over, request_head};
-use super::logins::Logins;
-use super::peers::{self, Authorization, Peers};
+use super::logins::{Login, Logins};
+use super::peers::{self, Authorization, Peers, Unanswered};
 use super::proxies::{Origin, Proxies};
 use super::receive::{self, BodyLimits, Received, Unreceived};
 use super::room::Room;
+use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
 use crate::clock::Clock;
-use crate::cluster::Peer;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Denial, Refusal};
 use crate::contract::types::Reply;
@@ -56,6 +57,12 @@ pub struct Exchange {
     /// None, or none yet: no other node could have a tenant.
     peers: OnceLock<Arc<Peers>>,
 }
+
+/// How long a request waits while its tenant goes from one node to another.
+const MOVING: Duration = Duration::from_secs(5);
+
+/// How long until a node that did not have it is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A request that another node handed on, or that is not to be handed on for another reason.
 #[derive(Clone, Copy)]
@@ -228,12 +235,9 @@ impl Exchange {
         }
         match receive::receive(&mut body, limits, &self.room).await {
             Ok(Received { bytes, share }) => {
-                let response = match self.elsewhere(served, &head) {
-                    Some((peers, peer)) => match peers.ask(peer, &head, origin, bytes).await {
-                        Some(response) => response,
-                        None => answer::of_reply(moved(served, route, &head).await),
-                    },
-                    None => hand_over(served, route, head, login, bytes).await,
+                let response = match self.peers.get() {
+                    Some(peers) => at_its_node(peers, served, route, (login, origin), head, bytes.into()).await,
+                    None => hand_over(served, route, head, login, bytes.into(), None).await,
                 };
                 drop(share);
                 response
@@ -248,12 +252,6 @@ impl Exchange {
         }
     }
 
-    /// The other node that has the tenant, for a request that was not handed on already.
-    fn elsewhere(&self, served: &ClientTenant, head: &Head) -> Option<(&Peers, Peer)> {
-        let peers = self.peers.get().filter(|_| head.extensions.get::<HandedOn>().is_none())?;
-        Some((peers, peers.owner(served.tenant.name())?))
-    }
-
     fn count(&self, unreceived: Unreceived) {
         match unreceived {
             Unreceived::TooLarge => self.counters.refused(Limit::BodyBytes),
@@ -262,6 +260,48 @@ impl Exchange {
             Unreceived::Broken => self.counters.malformed(),
         }
     }
+}
+
+/// Has the node answer that has the tenant. While the tenant goes from one to another, the request waits.
+async fn at_its_node(
+    peers: &Peers,
+    served: &ClientTenant,
+    route: &Route,
+    (login, origin): (Option<Login>, Origin),
+    head: Head,
+    body: Bytes,
+) -> ClientResponse {
+    let (mut news, tenant) = (peers.news(), served.tenant.name());
+    let handed_on = head.extensions.get::<HandedOn>().is_some();
+    let until = Instant::now() + MOVING;
+    loop {
+        news.mark_unchanged();
+        let mut again = until;
+        match peers.owner(tenant) {
+            Some(_) if handed_on => break,
+            Some(peer) => match peers.ask(peer, &head, origin, body.clone()).await {
+                Ok(response) => return response,
+                // This node may know more of it than that one, which nothing here would tell.
+                Err(Unanswered::NotThere) => again = until.min(Instant::now() + AGAIN),
+                Err(Unanswered::Gone) => break,
+            },
+            None => {
+                if let Some(stay) = peers.stay(tenant) {
+                    return hand_over(served, route, head, login, body, Some(stay)).await;
+                }
+            }
+        }
+        let heard = tokio::time::timeout_at(again, news.changed()).await;
+        let leaves = matches!(heard, Ok(Err(_)));
+        if leaves || until <= Instant::now() {
+            break;
+        }
+    }
+    let mut response = answer::of_reply(moved(served, route, &head).await);
+    if handed_on {
+        response.headers_mut().insert(peers::NOT_HERE, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// The tenant is about to be elsewhere.

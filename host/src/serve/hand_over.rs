@@ -10,20 +10,22 @@ use super::answer::{self, ClientResponse};
 use super::exchange::ClientTenant;
 use super::logins::{Login, Substitution};
 use super::proxies::Origin;
+use crate::cluster::Stay;
 use crate::contract::lifecycle::Route;
 use crate::contract::requests::{Access, Claims, Credential, Denial, RequestHead, Span};
 use crate::tenant::{Request, RequestError};
 
 /// Asks the plugin what the request says of itself, finds out whether that is so, and hands the request over. `login`:
-/// by header, where the route wants one.
+/// by header, where the route wants one. `stay` is let go of once the tenant has the request.
 pub async fn hand_over(
     served: &ClientTenant,
     route: &Route,
     head: Head,
     login: Option<Login>,
-    body: Vec<u8>,
+    body: Bytes,
+    stay: Option<Stay>,
 ) -> ClientResponse {
-    let (request_head, body) = (request_head(&head, route), Bytes::from(body));
+    let request_head = request_head(&head, route);
     let (with_cookies, origin) = (with_cookies(&request_head, &head, route), head.extensions.get().copied());
     // Its text lies in the buffer that the connection read it into, which would stay for as long as the client waits.
     drop(head);
@@ -49,7 +51,9 @@ pub async fn hand_over(
         act_as: claims.0.act_as.as_ref().map(resolve),
         accounts: claims.0.accounts.iter().map(resolve).collect(),
     };
-    match served.tenant.request(request).await {
+    let answered = served.tenant.request(request);
+    drop(stay);
+    match answered.await {
         Ok(answer) => {
             if let (true, Ok(login)) = (claims.0.ends_login, &login) {
                 served.logins.revoke(login);

@@ -10,6 +10,7 @@
 mod relayed;
 mod relays;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +29,16 @@ use self::relayed::{Acknowledge, Relayed};
 pub use self::relays::{Relay, Relays};
 use super::answer::{self, AnswerBody, ClientResponse};
 use super::proxies::Origin;
-use crate::cluster::{Keeper, Peer, Shared};
+use crate::cluster::{Keeper, Peer, Shared, Stay};
 
 /// The secret of the node that a request is handed on to.
 pub const FORWARDED: HeaderName = HeaderName::from_static("x-postbell-forwarded");
 
 /// The name of an answer in parts, which says that these come in frames.
 pub const ANSWER: HeaderName = HeaderName::from_static("x-postbell-answer");
+
+/// Says that the node did not have the tenant, and did nothing with the request.
+pub const NOT_HERE: HeaderName = HeaderName::from_static("x-postbell-not-here");
 
 /// Where nodes say what clients have.
 pub const ANSWERS: &str = "/-/answers/";
@@ -62,9 +66,20 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
 #[derive(Clone)]
 pub struct Authorization(pub HeaderValue);
 
+/// Why a request that was handed on has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The node does not have the tenant: the request may be handed on again.
+    NotThere,
+    /// The node does not answer, or is gone before it does.
+    Gone,
+}
+
 /// The other nodes, for requests.
 pub struct Peers {
     view: Shared,
+    here: watch::Receiver<BTreeMap<String, Stay>>,
+    news: watch::Receiver<()>,
     secret: Arc<str>,
     client: reqwest::Client,
     /// The answers that go to clients through other nodes.
@@ -88,8 +103,8 @@ impl Peers {
         for authority in reqwest::Certificate::from_pem_bundle(authorities)? {
             client = client.add_root_certificate(authority);
         }
-        let (view, secret) = (keeper.view().clone(), keeper.secret().into());
-        Ok(Peers { view, secret, client: client.build()?, relays: Arc::default() })
+        let (view, here, news, secret) = (keeper.view().clone(), keeper.here(), keeper.news(), keeper.secret().into());
+        Ok(Peers { view, here, news, secret, client: client.build()?, relays: Arc::default() })
     }
 
     /// Whether a request was handed on by another node.
@@ -103,8 +118,28 @@ impl Peers {
         self.view.read().expect("nothing panics while this lock is held").elsewhere(tenant)
     }
 
-    /// Hands a client's request on. None: the node does not answer, or is gone before it does.
-    pub async fn ask(&self, peer: Peer, head: &Head, origin: Origin, body: Vec<u8>) -> Option<ClientResponse> {
+    /// Keeps the tenant at this node until something is sent to it, if it is here, or opens here.
+    pub fn stay(&self, tenant: &str) -> Option<Stay> {
+        self.here.borrow().get(tenant).cloned()
+    }
+
+    /// Changes whenever a tenant may be elsewhere than before.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.clone()
+    }
+
+    /// Hands a client's request on.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unanswered`].
+    pub async fn ask(
+        &self,
+        peer: Peer,
+        head: &Head,
+        origin: Origin,
+        body: Bytes,
+    ) -> Result<ClientResponse, Unanswered> {
         let Peer { name, node, mut lives } = peer;
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         let mut headers = handed_on(&head.headers, &node.secret);
@@ -117,25 +152,30 @@ impl Peers {
         let request = self.client.request(head.method.clone(), format!("{}{target}", node.clients));
         let answered = tokio::select! {
             answered = request.headers(headers).body(body).send() => answered,
-            _ = lives.changed() => return None,
+            _ = lives.changed() => return Err(Unanswered::Gone),
         };
-        let response =
-            answered.inspect_err(|error| tracing::warn!(node = name, %error, "the node does not answer")).ok()?;
+        let response = answered.map_err(|error| {
+            tracing::warn!(node = name, %error, "the node does not answer");
+            Unanswered::Gone
+        })?;
+        if response.headers().contains_key(NOT_HERE) {
+            return Err(Unanswered::NotThere);
+        }
         let (status, headers) = (response.status(), handed_on(response.headers(), ""));
         let Some(answer) = name_of(&response) else {
             let whole = tokio::select! {
-                whole = response.bytes() => whole.ok()?,
-                _ = lives.changed() => return None,
+                whole = response.bytes() => whole.map_err(|_| Unanswered::Gone)?,
+                _ = lives.changed() => return Err(Unanswered::Gone),
             };
-            return Some(answer::of_peer(status, headers, AnswerBody::whole(whole)));
+            return Ok(answer::of_peer(status, headers, AnswerBody::whole(whole)));
         };
         let acknowledge = Acknowledge {
             client: self.client.clone(),
             url: format!("{}{ANSWERS}{answer:016x}", node.clients),
-            secret: HeaderValue::try_from(&*node.secret).ok()?,
+            secret: HeaderValue::try_from(&*node.secret).map_err(|_| Unanswered::Gone)?,
         };
         let relayed = Relayed::start(response, lives, acknowledge);
-        Some(answer::of_peer(status, headers, AnswerBody::parts(relayed)))
+        Ok(answer::of_peer(status, headers, AnswerBody::parts(relayed)))
     }
 
     /// Hands a source's or an operator's request on. None: the node does not answer, or is gone before it does.

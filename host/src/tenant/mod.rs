@@ -57,6 +57,7 @@ use crate::contract::requests::{self, Access, Claims, Refusal, RequestHead, Reso
 use crate::contract::types::{Rejection, Reply};
 use crate::plugin::{Fault, Library, Plugin};
 use crate::statistics::Statistics;
+use answer::Start;
 use shard::Command;
 
 /// A tenant that is open; cheap to clone. It stays open until [`Tenant::close`], or until its host is dropped.
@@ -282,16 +283,33 @@ impl Tenant {
         })
     }
 
-    /// Hands a request to the plugin and waits until its answer begins. Dropping the future hangs up.
+    /// Hands a request to the plugin, at once, and waits until its answer begins. Dropping the future hangs up.
     ///
     /// # Errors
     ///
     /// See [`RequestError`].
-    pub async fn request(&self, request: Request) -> Result<Answer, RequestError> {
-        self.seat_for(&request.head.path).request_here(request).await
+    pub fn request(&self, request: Request) -> impl Future<Output = Result<Answer, RequestError>> + Send + '_ {
+        let seat = self.seat_for(&request.head.path);
+        let sent = seat.send_request(request);
+        async move {
+            let (receipt, response) = sent?;
+            match response.await {
+                // Much time may have passed since it was released: the process slept.
+                Ok(Ok(_)) if !seat.may_speak() => Err(RequestError::Refused(Refusal::Moved)),
+                Ok(Ok(start)) => Ok(start.answer(receipt)),
+                Ok(Err(error)) => {
+                    receipt.disarm();
+                    Err(error)
+                }
+                Err(_) => Err(RequestError::Closed("the tenant is closed".into())),
+            }
+        }
     }
 
-    async fn request_here(&self, request: Request) -> Result<Answer, RequestError> {
+    fn send_request(
+        &self,
+        request: Request,
+    ) -> Result<(Receipt, oneshot::Receiver<Result<Start, RequestError>>), RequestError> {
         if !self.has_room() {
             return Err(RequestError::Refused(Refusal::Busy));
         }
@@ -303,16 +321,7 @@ impl Tenant {
         let trace = tracing::Span::current();
         trace.record("tenant", self.name()).record("request", id);
         self.send(Command::Request { request: Box::new(request), respond, trace });
-        match response.await {
-            // Much time may have passed since it was released: the process slept.
-            Ok(Ok(_)) if !self.may_speak() => Err(RequestError::Refused(Refusal::Moved)),
-            Ok(Ok(start)) => Ok(start.answer(receipt)),
-            Ok(Err(error)) => {
-                receipt.disarm();
-                Err(error)
-            }
-            Err(_) => Err(RequestError::Closed("the tenant is closed".into())),
-        }
+        Ok((receipt, response))
     }
 
     /// The plugin's own gauges; none if the tenant is closed or the plugin fails.
