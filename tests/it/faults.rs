@@ -7,11 +7,12 @@ use postbell::contract::changes::{AccountChanges, Batch, Happening};
 use postbell::contract::types::Place;
 use postbell::journal::Input;
 use postbell::plugin::InstanceLimits;
-use postbell::tenant::{Limits, Retention, SourceSpan};
+use postbell::tenant::{IngestError, Limits, Retention, SourceSpan};
 use postbell::{OpenError, TenantOptions};
 use postbell_tests::embedded::{
     self, ALICE, Alteration, Commanded, get_events, host, open, request, span, subscribe, whole,
 };
+use postbell_tests::eventually;
 use postbell_tests::histories::{self, delivery};
 
 /// Messages of these ids arrive.
@@ -58,6 +59,31 @@ async fn the_culprit_of_a_batch_is_skipped_and_the_rest_applied() -> Result<()> 
     assert_eq!(tenant.source_offset("imap-1").await, Ok(4));
     let told = get_events(&tenant, &id, &watermark).await;
     assert!(told.contains("ErrorInvalidWatermark"), "the gap sends its clients to look again: {told}");
+    Ok(())
+}
+
+/// The journal fails while the batch is halved: its source hears that nothing of it was applied, and so it is.
+#[tokio::test]
+async fn a_batch_that_cannot_be_halved_leaves_no_trace() -> Result<()> {
+    let journal = Arc::new(Commanded::default());
+    let host = host(journal.clone());
+    let tenant = open(&host, small())?;
+    assert!(tenant.ingest(delivery(ALICE, "m1", 1), span(0)).await.is_ok());
+    let (id, watermark) = subscribe(&tenant).await;
+    let before = journal.records().len();
+    // The first half is taken before the culprit is met again, and then nothing can be read any more.
+    let batch = messages(&["m2", "m3", "m4", &"x".repeat(5 << 20)]);
+    let four = || Some(SourceSpan { source: "imap-1".into(), offset: 1, length: 4 });
+    journal.alter(Alteration { tells: Some(1), ..Alteration::default() });
+    let failed = tenant.ingest(batch, four()).await;
+    assert!(matches!(failed, Err(IngestError::Journal(_))), "{failed:?}");
+    journal.alter(Alteration::default());
+    // The next input takes nothing with it.
+    eventually(async || tenant.source_offset("imap-1").await == Ok(1)).await?;
+    assert!(tenant.ingest(delivery(ALICE, "m5", 5), None).await.is_ok());
+    assert_eq!(journal.records().len(), before + 1);
+    assert!(tenant.ingest(messages(&["m2", "m3", "m4", "m6"]), four()).await.is_ok());
+    assert_eq!(get_events(&tenant, &id, &watermark).await.matches("<t:NewMailEvent>").count(), 5);
     Ok(())
 }
 

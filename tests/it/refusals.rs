@@ -9,7 +9,8 @@ use postbell::contract::requests::Refusal;
 use postbell::tenant::{Limits, RequestError, Retention, Tenant};
 use postbell::{Host, HostOptions, TenantOptions};
 use postbell_tests::admin::{Admin, delivered};
-use postbell_tests::embedded::{Commanded, Mode};
+use postbell_tests::embedded::{self, Alteration, Commanded, Mode, span};
+use postbell_tests::eventually;
 use postbell_tests::ews::Client;
 use postbell_tests::histories::delivery;
 use postbell_tests::hostile::{Scene, ask, component, count, tight, until};
@@ -105,6 +106,40 @@ async fn journal_bytes() -> Result<()> {
     ensure!(tenant.statistics().snapshot > 0);
     scene.close(tenant).await?;
     scene.end().await
+}
+
+/// Snapshots fail until nothing more is taken, and then they would succeed, and nothing else happens.
+#[tokio::test]
+async fn a_full_journal_is_emptied_once_it_can_be() -> Result<()> {
+    let (clock, journal) = (Arc::new(ManualClock::at(1_800_000_000_000)), Arc::new(Commanded::default()));
+    let host = embedded::host_at(journal.clone(), clock.clone());
+    let retention = Retention { snapshot_inputs: 1, ..Retention::default() };
+    let limits = Limits { journal_bytes: 4_096, retention, ..Limits::default() };
+    let tenant = embedded::open(&host, TenantOptions { limits, ..TenantOptions::default() })?;
+    journal.alter(Alteration { refuses_snapshots: true, ..Alteration::default() });
+    let mut number = 0;
+    let full = async |number: u64| {
+        let taken = tenant.ingest(delivery("alice@example.org", &format!("m{number}"), number), span(number)).await;
+        taken == Err(postbell::tenant::IngestError::Busy)
+    };
+    while !full(number).await {
+        number += 1;
+    }
+    // Each is followed by another until one has failed of all that there is.
+    let mut failures = 0;
+    while tenant.statistics().snapshot_failures > failures {
+        failures = tenant.statistics().snapshot_failures;
+        for _ in 0..1_000 {
+            tenant.source_offset("imap-1").await?;
+        }
+    }
+    ensure!(failures > 0);
+    journal.alter(Alteration::default());
+    eventually(async || {
+        clock.advance(10_000);
+        !full(number).await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

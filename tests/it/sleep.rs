@@ -9,13 +9,15 @@ use postbell::journal::MemoryJournal;
 use postbell::tenant::{Limits, Tenant};
 use postbell::{Host, HostOptions, Statistics, TenantOptions};
 use postbell_tests::PATIENCE;
-use postbell_tests::embedded::{ALICE, get_events, request, subscribe, whole};
+use postbell_tests::embedded::{ALICE, between, get_events, request, subscribe, whole};
 use postbell_tests::ews::message;
 use postbell_tests::histories::{self, delivery};
 use postbell_tests::hostile::until;
 use postbell_tests::inside::Inside;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+
+use crate::swap::{Scene, next};
 
 const SLEEP_MILLISECONDS: u64 = 5_000;
 
@@ -106,6 +108,50 @@ fn a_stream_goes_on_while_its_tenant_sleeps() -> Result<()> {
     runtime.block_on(until(tenant, "news of its end", |figures| settled(figures) > before))?;
     ensure!(tenant.statistics().faults.is_empty() && tenant.statistics().refusals.is_empty());
     Ok(())
+}
+
+/// A client that is gone before its tenant is awake leaves nothing that waits.
+#[test]
+fn who_hangs_up_before_the_tenant_is_awake_is_gone() -> Result<()> {
+    let clock = clock();
+    let inside = Inside::new(limits(), HostOptions { clock: clock.clone(), ..postbell_tests::host_options() })?;
+    let (tenant, runtime) = (&inside.tenant, &inside.runtime);
+    let subscribed = whole(runtime.block_on(tenant.request(request(histories::subscribe_streaming()))));
+    let id = between(&subscribed, "<m:SubscriptionId>", "<");
+    for wakes in 1..=10 {
+        runtime.block_on(async {
+            while !sleeps(&tenant.statistics()) {
+                clock.advance(SLEEP_MILLISECONDS);
+                tokio::task::yield_now().await;
+            }
+        });
+        // It is on its way as soon as it is made, and is gone before it could be read.
+        drop(tenant.request(request(histories::get_streaming_events(id, id, 30))));
+        runtime.block_on(until(tenant, "waking", |figures| figures.wakes == wakes))?;
+        // What was sent first is answered first.
+        runtime.block_on(tenant.source_offset("none"))?;
+        runtime.block_on(until(tenant, "that nobody waits", |figures| figures.open_requests == 0))?;
+    }
+    Ok(())
+}
+
+/// What a reader has is told to the plugin, which need not change by it: then nothing else says that the tenant may sleep.
+#[tokio::test]
+async fn an_acknowledgement_that_changes_nothing_keeps_no_tenant_awake() -> Result<()> {
+    let clock = clock();
+    let scene = Scene::at(limits(), clock.clone())?;
+    let mut stream = scene.stream().await?;
+    for number in 0..2 {
+        scene.deliver(number).await?;
+    }
+    // Whoever asks for one has those before the one before.
+    for count in ["0", "1", "2"] {
+        ensure!(next(&mut stream).await? == count);
+    }
+    let told = |figures: &Statistics| figures.inputs.get("settled").copied().unwrap_or(0) > 0;
+    until(&scene.tenant, "the acknowledgement", told).await?;
+    clock.advance(SLEEP_MILLISECONDS);
+    until(&scene.tenant, "sleep", |figures| figures.asleep == 1).await
 }
 
 #[test]

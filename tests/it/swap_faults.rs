@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use postbell::clock::ManualClock;
 use postbell::plugin::InstanceLimits;
 use postbell::tenant::{Limits, Retention, Shadow, Step, SwapEvent, SwapOptions};
-use postbell_tests::embedded::gauge;
+use postbell_tests::PATIENCE;
+use postbell_tests::embedded::{Alteration, gauge};
 use postbell_tests::swaps::guest;
 
 use crate::swap::{Scene, ask, next};
@@ -47,6 +48,26 @@ async fn fails(version: &str, step: Step, words: &str) -> Result<()> {
     ensure!(next(&mut stream).await? == (number + 1).to_string(), "the tenant goes on untouched");
     ensure!(scene.running() == "first" && scene.tenant.statistics().faults.is_empty());
     ensure!(scene.tenant.statistics().swaps["refused"] == 1);
+    Ok(())
+}
+
+/// The live version is given up meanwhile: nobody takes over from it.
+#[tokio::test]
+async fn a_swap_ends_with_the_tenant_that_is_given_up() -> Result<()> {
+    let scene = Scene::new(Limits::default())?;
+    scene.swap("second", SwapOptions::default()).await?;
+    scene.deliver(0).await?;
+    let sequence = scene.tenant.statistics().sequence;
+    let options = SwapOptions { shadow: Some(Shadow::Inputs(1_000)), ..SwapOptions::default() };
+    let mut swapping = scene.tenant.swap(&scene.plugin("first")?, options);
+    while swapping.next().await.context("it goes on")? != SwapEvent::Step(Step::Shadow) {}
+    scene.journal.alter(Alteration { digest_at: Some(sequence), ..Alteration::default() });
+    ensure!(scene.tenant.request(ask("fault the first")).await.is_err());
+    let ended = tokio::time::timeout(PATIENCE, swapping.end()).await?;
+    ensure!(
+        ended.as_ref().is_err_and(|error| error.why.contains("given up") || error.why.contains("faulted")),
+        "{ended:?}"
+    );
     Ok(())
 }
 

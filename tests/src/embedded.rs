@@ -1,11 +1,14 @@
 //! A tenant driven by the library's own interface, on a journal that does what the test commands.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 
 use postbell::clock::Clock;
 use postbell::contract::changes::Account;
 use postbell::contract::requests::{Access, Grant, Rank};
-use postbell::journal::{Append, Journal, JournalError, MemoryJournal, Record, Seat, SeatFacts, Snapshot};
+use postbell::journal::{
+    Append, ComponentId, Journal, JournalError, KeptComponent, MemoryJournal, Record, Seat, SeatFacts, Snapshot,
+};
 use postbell::tenant::{Answer, Body, Request, RequestError, SourceSpan, Tenant};
 use postbell::{Host, HostOptions, OpenError, TenantOptions};
 
@@ -18,6 +21,7 @@ pub const ALICE: &str = "alice@example.org";
 #[derive(Debug, Default)]
 pub struct Commanded {
     memory: MemoryJournal,
+    components: Mutex<BTreeMap<ComponentId, KeptComponent>>,
     mode: Mutex<Mode>,
     changed: Condvar,
     alteration: Mutex<Alteration>,
@@ -51,6 +55,12 @@ pub struct Alteration {
     pub unreadable: bool,
     /// Snapshots are held until this changes.
     pub holds_snapshots: bool,
+    /// Snapshots are refused.
+    pub refuses_snapshots: bool,
+    /// So often it is still told what there is of a seat.
+    pub tells: Option<u32>,
+    /// No component can be had now.
+    pub no_components: bool,
 }
 
 impl Commanded {
@@ -113,7 +123,14 @@ impl Journal for Commanded {
     }
 
     fn facts(&self, seat: &Seat) -> Result<Option<SeatFacts>, JournalError> {
-        let regressed = self.alteration.lock().unwrap().regressed;
+        let mut alteration = self.alteration.lock().unwrap();
+        match &mut alteration.tells {
+            Some(0) => return Err(JournalError::Store("the disk is away".into())),
+            Some(tells) => *tells -= 1,
+            None => {}
+        }
+        let regressed = alteration.regressed;
+        drop(alteration);
         Ok(self.memory.facts(seat)?.map(|facts| SeatFacts { regressed, ..facts }))
     }
 
@@ -123,7 +140,11 @@ impl Journal for Commanded {
 
     fn put_snapshot(&self, seat: &Seat, snapshot: &Snapshot) -> Result<(), JournalError> {
         let alteration = self.alteration.lock().unwrap();
-        drop(self.altered.wait_while(alteration, |alteration| alteration.holds_snapshots).unwrap());
+        let alteration = self.altered.wait_while(alteration, |alteration| alteration.holds_snapshots).unwrap();
+        if alteration.refuses_snapshots {
+            return Err(JournalError::Store("no space left".into()));
+        }
+        drop(alteration);
         self.memory.put_snapshot(seat, snapshot)
     }
 
@@ -137,6 +158,18 @@ impl Journal for Commanded {
 
     fn remove(&self, seat: &Seat) -> Result<(), JournalError> {
         self.memory.remove(seat)
+    }
+
+    fn put_component(&self, id: ComponentId, kept: &KeptComponent) -> Result<(), JournalError> {
+        self.components.lock().unwrap().insert(id, kept.clone());
+        Ok(())
+    }
+
+    fn component(&self, id: ComponentId) -> Result<Option<KeptComponent>, JournalError> {
+        match self.alteration.lock().unwrap().no_components {
+            true => Err(JournalError::Store("the disk is away".into())),
+            false => Ok(self.components.lock().unwrap().get(&id).cloned()),
+        }
     }
 }
 

@@ -265,7 +265,7 @@ impl Actor {
     }
 
     /// Takes the commands that wait, in order, as long as there is an instance or a reason to refuse them.
-    fn go_on(&mut self) {
+    pub(super) fn go_on(&mut self) {
         // What clients have, and what became of calls, waits for an instance, too.
         if matches!(self.live, Live::Asleep) {
             self.revive();
@@ -309,6 +309,14 @@ impl Actor {
             | Command::Sweep { .. }
             | Command::Limit { .. } => unreachable!("these never wait"),
         }
+    }
+
+    /// Nothing more comes at present: what became of parts and calls is told.
+    pub(super) fn end_turn(&mut self) -> Next {
+        let before = self.outbox.len();
+        self.settle();
+        // What was not journaled waits for no commit.
+        if self.outbox.len() == before { Next::GoesOn } else { self.release() }
     }
 
     /// Tells the plugin what became of its parts, all that is known in one input, and of its calls, each in one and some
@@ -431,6 +439,10 @@ impl Actor {
     }
 
     fn request(&mut self, request: Box<Request>, respond: Respond, trace: &tracing::Span) {
+        // Its client has gone while it waited here, and nobody will say so again.
+        if respond.is_closed() {
+            return;
+        }
         let limit = match () {
             () if self.open.unanswered() >= self.parts.limits.open_requests => "open-requests",
             () => match self.full() {
@@ -537,7 +549,7 @@ impl Actor {
         match () {
             () if self.is_full() => Some("uncommitted"),
             () if self.calls.outcomes() >= self.parts.limits.inputs_waiting => Some("inputs-waiting"),
-            () if self.snapshots.unsaved() > self.parts.limits.journal_bytes => Some("journal-bytes"),
+            () if self.needs_snapshot() => Some("journal-bytes"),
             () => None,
         }
     }

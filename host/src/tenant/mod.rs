@@ -91,6 +91,13 @@ struct Inner {
 /// How many changes one batch may have, both lists together. A reaction must have room to reject each of them.
 pub const MOST_CHANGES: usize = 4_096;
 
+/// A request on its way. Whoever drops it closes `response` before `receipt` tells of that: a tenant that finds it open will
+/// be told.
+struct Sent {
+    response: oneshot::Receiver<Result<Start, RequestError>>,
+    receipt: Receipt,
+}
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ingested {
@@ -292,13 +299,13 @@ impl Tenant {
         let seat = self.seat_for(&request.head.path);
         let sent = seat.send_request(request);
         async move {
-            let (receipt, response) = sent?;
-            match response.await {
+            let mut sent = sent?;
+            match (&mut sent.response).await {
                 // Much time may have passed since it was released: the process slept.
                 Ok(Ok(_)) if !seat.may_speak() => Err(RequestError::Refused(Refusal::Moved)),
-                Ok(Ok(start)) => Ok(start.answer(receipt)),
+                Ok(Ok(start)) => Ok(start.answer(sent.receipt)),
                 Ok(Err(error)) => {
-                    receipt.disarm();
+                    sent.receipt.disarm();
                     Err(error)
                 }
                 Err(_) => Err(RequestError::Closed("the tenant is closed".into())),
@@ -306,10 +313,7 @@ impl Tenant {
         }
     }
 
-    fn send_request(
-        &self,
-        request: Request,
-    ) -> Result<(Receipt, oneshot::Receiver<Result<Start, RequestError>>), RequestError> {
+    fn send_request(&self, request: Request) -> Result<Sent, RequestError> {
         if !self.has_room() {
             return Err(RequestError::Refused(Refusal::Busy));
         }
@@ -321,7 +325,7 @@ impl Tenant {
         let trace = tracing::Span::current();
         trace.record("tenant", self.name()).record("request", id);
         self.send(Command::Request { request: Box::new(request), respond, trace });
-        Ok((receipt, response))
+        Ok(Sent { response, receipt })
     }
 
     /// The plugin's own gauges; none if the tenant is closed or the plugin fails.

@@ -34,6 +34,16 @@ pub(super) fn charge(
     Ok(newest.map(|tenure| Charge { tenure, swapped: None }))
 }
 
+/// The component of which the journal says that it is in charge; none: it says of none.
+pub(super) fn in_charge(
+    journal: &dyn Journal,
+    seat: &Seat,
+    uncommitted: &[Record],
+) -> Result<Option<ComponentId>, JournalError> {
+    let facts = journal.facts(seat)?;
+    Ok(charge(journal, seat, facts.as_ref(), uncommitted)?.map(|charge| charge.tenure.component))
+}
+
 fn of_record(record: &Record) -> Option<Charge> {
     match &*record.input {
         Input::Swapped(swapped) => Some(Charge {

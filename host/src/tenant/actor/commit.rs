@@ -225,6 +225,8 @@ impl Actor {
     pub(super) fn release(&mut self) -> Next {
         if !self.ended && !self.may_speak() {
             self.let_go("the lease is over");
+            // What waits for an instance is told so.
+            self.go_on();
         }
         self.swap_on();
         while let Some(release) = self.outbox.release(self.committed) {

@@ -112,6 +112,7 @@ impl Actor {
             self.put_in_charge(plugin, tenure);
         }
         (self.wake_at, self.waking) = (None, None);
+        self.wants_no_room();
         self.settlements.clear();
         self.calls.forget();
         for id in self.open.numbers().collect::<Vec<_>>() {

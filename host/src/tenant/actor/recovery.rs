@@ -20,7 +20,7 @@ use crate::tenant::guard::Guard;
 use crate::tenant::replay::{History, ReplayError, Replayed};
 use crate::tenant::shard::Command;
 use crate::tenant::swap::{Plan, Step, Successor, SwapError, SwapOptions};
-use crate::tenant::{IngestError, RequestError};
+use crate::tenant::{IngestError, RequestError, tenure};
 
 /// What an instance is wanted for.
 pub(super) enum Then {
@@ -95,6 +95,7 @@ impl Actor {
 
     pub(super) fn begin_replay(&mut self) {
         self.replays += 1;
+        self.rest.try_now();
         let (history, replay) = (self.parts.history.clone(), self.replays);
         let uncommitted: Vec<_> = self.uncommitted.iter().cloned().collect();
         let mailbox = self.parts.mailbox.clone();
@@ -178,11 +179,12 @@ impl Actor {
         let (mut replayed, other) = match recovered {
             Recovered::Same(replayed) => (*replayed, None),
             Recovered::Other(successor) => {
-                let Successor { mut replayed, swapped, told, calls, known, guard, .. } = *successor;
-                replayed.instance.set_limits(&self.parts.limits.instance);
+                let Successor { replayed, swapped, told, calls, known, guard, .. } = *successor;
                 (replayed, Some((swapped, told, calls, known, guard)))
             }
         };
+        // They may have changed since the replay began.
+        replayed.instance.set_limits(&self.parts.limits.instance);
         let pending = replayed.pending()?;
         let Replayed { plugin, tenure, instance, facts, sequence, now, offsets, settings, bytes, .. } = replayed;
         self.live = Live::Instance(Box::new(instance));
@@ -298,7 +300,8 @@ impl Actor {
         tracing::error!(tenant, %error, "its history gives no instance");
         self.close_all("its history cannot be read");
         match error {
-            ReplayError::Journal(error @ JournalError::Store(_)) => {
+            ReplayError::Journal(error @ JournalError::Store(_))
+            | ReplayError::Component(ComponentError::Journal(_, error @ JournalError::Store(_))) => {
                 self.failures += 1;
                 self.live = self.down(error);
                 match then {
@@ -372,10 +375,14 @@ impl Actor {
                 (beginning.opened)(Err(error));
                 self.end();
             }
-            Then::Halve(halved) => drop(halved.respond.send(Err(match error {
-                OpenError::Journal(why) => IngestError::Journal(why),
-                other => IngestError::Fault(other.to_string()),
-            }))),
+            Then::Halve(halved) => {
+                // What was fed of the batch, too.
+                self.forget_unsent();
+                drop(halved.respond.send(Err(match error {
+                    OpenError::Journal(why) => IngestError::Journal(why),
+                    other => IngestError::Fault(other.to_string()),
+                })));
+            }
             Then::GoOn | Then::Again { .. } => {}
         }
     }
@@ -403,6 +410,7 @@ impl Actor {
 
     pub(super) fn give_up(&mut self, why: String) {
         tracing::error!(tenant = &*self.parts.history.seat.tenant, why, "the tenant is closed as faulted");
+        self.give_swap_up(&format!("the tenant is closed as faulted: {why}"));
         self.live = Live::Faulted(why);
         self.wake_at = None;
         self.forget_unsent();
@@ -445,6 +453,11 @@ fn recover(
 ) -> Result<Recovered, ReplayError> {
     let same = || history.replay(begun, u64::MAX, uncommitted).map(|replayed| Recovered::Same(Box::new(replayed)));
     let Some(take_over) = take_over else { return same() };
+    // It may have been elsewhere meanwhile, and was given another one there.
+    let in_charge = tenure::in_charge(&*history.journal, &history.seat, uncommitted)?;
+    if in_charge.is_some_and(|component| take_over.from.as_ref().is_none_or(|from| from.component != component)) {
+        return same();
+    }
     match succeed(history, take_over, uncommitted) {
         Ok(successor) => Ok(Recovered::Other(Box::new(successor))),
         Err(error) => {

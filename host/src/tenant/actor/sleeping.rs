@@ -36,6 +36,11 @@ impl Rest {
     pub(super) fn new(now: u64) -> Rest {
         Rest { used: now, drowsy: false, waking: None, again: None, tries: 0 }
     }
+
+    /// It is tried to have an instance.
+    pub(super) fn try_now(&mut self) {
+        self.again = None;
+    }
 }
 
 impl Actor {
@@ -129,12 +134,16 @@ impl Actor {
 
     /// When it is tried again whether there is room, in monotonic time.
     pub(super) fn room_due(&self) -> Option<u64> {
-        self.rest.again
+        self.rest.again.filter(|_| matches!(self.live, Live::Replaying(_)))
+    }
+
+    /// It has no instance, and waits for none.
+    pub(super) fn wants_no_room(&mut self) {
+        (self.rest.again, self.rest.tries) = (None, 0);
     }
 
     pub(super) fn try_room_again(&mut self) {
         if self.rest.again.is_some_and(|again| again <= self.parts.clock.monotonic()) {
-            self.rest.again = None;
             self.begin_replay();
         }
     }
@@ -142,7 +151,7 @@ impl Actor {
     /// It has an instance again.
     pub(super) fn woken(&mut self) {
         self.stir();
-        (self.rest.again, self.rest.tries) = (None, 0);
+        self.wants_no_room();
         if let Some(waking) = self.rest.waking.take() {
             self.parts.timings.opened(waking.elapsed());
             self.statistics().wakes += 1;

@@ -6,6 +6,9 @@ use crate::clock::Clock;
 use crate::tenant::follower::{self, FollowError};
 use crate::tenant::shard::Command;
 
+/// How long to wait after an attempt, in milliseconds, where nothing more is taken until there is a snapshot.
+const AGAIN_MILLISECONDS: u64 = 10_000;
+
 /// What there is since the last snapshot.
 pub(super) struct Snapshots {
     /// The last input that the newest one contains.
@@ -61,13 +64,22 @@ impl Snapshots {
 }
 
 impl Actor {
-    /// When one is due by age, in the clock's monotonic time.
+    /// When one is due by age, or another attempt where nothing is taken without it, in the clock's monotonic time.
     pub(super) fn snapshot_due(&self) -> Option<u64> {
         let Snapshots { sequence, since, running, .. } = self.snapshots;
         let possible = !running && self.unproven.is_empty();
-        // One that sleeps has taken its own.
-        let wanted = possible && self.committed > sequence && !matches!(self.live, Live::Asleep);
-        wanted.then(|| since.saturating_add(self.parts.limits.retention.snapshot_milliseconds))
+        // One that sleeps has taken its own, and one that is elsewhere has them taken there.
+        let may = possible && !matches!(self.live, Live::Asleep | Live::Elsewhere(_));
+        let age = self.parts.limits.retention.snapshot_milliseconds;
+        if may && self.needs_snapshot() && self.committed > 0 && self.uncommitted.is_empty() {
+            return Some(since.saturating_add(age.min(AGAIN_MILLISECONDS)));
+        }
+        (may && self.committed > sequence).then(|| since.saturating_add(age))
+    }
+
+    /// Whether nothing more is taken until there is one.
+    pub(super) fn needs_snapshot(&self) -> bool {
+        self.snapshots.unsaved() > self.parts.limits.journal_bytes
     }
 
     pub(super) fn follow_if_due(&mut self) {
@@ -75,9 +87,10 @@ impl Actor {
         let retention = &self.parts.limits.retention;
         let by_age = self.snapshot_due().is_some_and(|due| due <= self.parts.clock.monotonic());
         let inputs = self.committed.saturating_sub(sequence);
-        let due = by_age || inputs >= retention.snapshot_inputs || bytes >= retention.snapshot_bytes;
+        let many = inputs >= retention.snapshot_inputs || bytes >= retention.snapshot_bytes;
+        let due = by_age || many && inputs > 0 && !matches!(self.live, Live::Elsewhere(_));
         // What the journal does not know of a swap cannot be kept for it.
-        if due && !running && inputs > 0 && !self.ended && self.unproven.is_empty() {
+        if due && !running && !self.ended && self.unproven.is_empty() {
             self.follow();
         }
     }

@@ -76,9 +76,10 @@ impl Thread {
                 }
             }
             for key in &touched {
-                if let Some(seated) = self.actors.get_mut(key) {
-                    seated.actor.settle();
-                    self.arm(*key);
+                let Some(seated) = self.actors.get_mut(key) else { continue };
+                match seated.actor.end_turn() {
+                    Next::GoesOn => self.arm(*key),
+                    Next::Ends => drop(self.remove(*key)),
                 }
             }
             touched.extend(self.tick());
