@@ -8,6 +8,9 @@ use super::codes::Code;
 use super::envelope::Messages;
 use super::fault::Fault;
 
+/// How many ids a request may have converted.
+const MAX_IDS: usize = 1_000;
+
 /// Answers a ConvertId.
 pub fn answer(document: &Document<'_>, operation: Node) -> Result<Reply, Fault> {
     let mut fields = Fields::of(document, operation)?;
@@ -16,6 +19,9 @@ pub fn answer(document: &Document<'_>, operation: Node) -> Result<Reply, Fault> 
     let count = document.children(ids).count();
     if count == 0 {
         return Err(document.violation(ids, &["The list of ids is empty."]).into());
+    }
+    if count > MAX_IDS {
+        return Err(document.violation(ids, &["The list of ids is too long."]).into());
     }
     let mut messages = Messages::of("ConvertId");
     for _ in 0..count {

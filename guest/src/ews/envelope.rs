@@ -166,6 +166,11 @@ impl Messages {
         self.end();
     }
 
+    /// How long it is so far, in bytes.
+    pub fn length(&self) -> usize {
+        self.body.len()
+    }
+
     /// The answer.
     pub fn reply(mut self) -> Reply {
         self.body.raw("</m:ResponseMessages></m:");

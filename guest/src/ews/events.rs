@@ -71,12 +71,12 @@ impl<'w> Writer<'w> {
         self.body.raw("</t:TimeStamp>");
         item_ids::write_subject(self.body, "", self.mailbox, &event.subject);
         let write_parent = |body: &mut _| {
-            item_ids::write_folder(body, &["ParentFolderId"], self.mailbox, event.parent);
+            item_ids::write_folder(body, &["ParentFolderId"], self.mailbox.id(), self.mailbox, event.parent);
         };
         self.parent.write(self.body, event.parent, write_parent);
         if let Some(before) = &event.before {
             item_ids::write_subject(self.body, "Old", self.mailbox, &before.subject);
-            item_ids::write_folder(self.body, &["OldParentFolderId"], self.mailbox, before.parent);
+            item_ids::write_folder(self.body, &["OldParentFolderId"], self.mailbox.id(), self.mailbox, before.parent);
         }
         if let Some(unread) = event.unread {
             self.body.raw("<t:UnreadCount>");

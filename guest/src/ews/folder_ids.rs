@@ -98,6 +98,9 @@ const IN_EVERY_MAILBOX: [&str; 16] = [
     "tasks",
 ];
 
+/// How many accounts a request may name, each folder one; the contract says so.
+const MAX_ACCOUNTS: usize = 4_096;
+
 /// Whether this is a distinguished folder's name.
 pub fn is_distinguished(name: &str) -> bool {
     DISTINGUISHED.contains(&name)
@@ -122,6 +125,9 @@ pub fn read(document: &Document<'_>, folder_ids: Node) -> Result<Vec<FolderRef>,
     let folders: Result<Vec<_>, _> = document.children(folder_ids).map(|node| read_one(document, node)).collect();
     match folders {
         Ok(folders) if folders.is_empty() => Err(document.violation(folder_ids, &["The list of folders is empty."])),
+        Ok(folders) if folders.len() > MAX_ACCOUNTS => {
+            Err(document.violation(folder_ids, &["The list of folders is too long."]))
+        }
         folders => folders,
     }
 }

@@ -24,7 +24,7 @@ const OPERATION: &str = "GetEvents";
 const MAX_EVENTS: usize = 50;
 
 /// The longest watermark that is looked at, in bytes.
-const MAX_WATERMARK: usize = 1024;
+const MAX_WATERMARK: usize = 4096;
 
 /// Answers a GetEvents.
 pub fn answer(

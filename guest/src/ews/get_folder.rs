@@ -5,12 +5,19 @@ use crate::mailboxes::{Condition, FolderNo, Mailbox, ROOT};
 use crate::reply::Text;
 use crate::soap::{Document, Fields, Node, Violation};
 use crate::state::State;
+use crate::turn::MAX_ANSWER;
 
 use super::codes::Code;
 use super::envelope::Messages;
 use super::fault::Fault;
 use super::folder_ids::{self, FolderRef, Found};
 use super::{Caller, item_ids};
+
+/// How many folders a request may ask for: each can be answered with an error.
+const MAX_FOLDERS: usize = 1_000;
+
+/// What is left free for such an answer, in bytes.
+const ROOM: usize = 400;
 
 /// Which properties are asked for besides the id.
 struct Wanted {
@@ -49,6 +56,9 @@ pub fn answer(
     let mut messages = Messages::of("GetFolder");
     for (folder, account) in folder_ids::resolve(&wanted.folders, caller.acting_as, &request.accounts) {
         let found = account.and_then(|account| {
+            if messages.length() > MAX_ANSWER - MAX_FOLDERS * ROOM {
+                return Err(Code::ErrorServerBusy);
+            }
             let mailbox = state.mailboxes.find_account(account).map(|number| state.mailboxes.get(number));
             match mailbox.map(|mailbox| mailbox.condition) {
                 Some(Condition::Open) | None => folder.find(mailbox).map(|found| (account, mailbox, found)),
@@ -62,8 +72,7 @@ pub fn answer(
                 let (mailbox, number) = match (mailbox, found) {
                     (Some(mailbox), Found::Known(number)) => (mailbox, number),
                     (_, found) => {
-                        let id = mailbox.map_or(account.id.as_str(), Mailbox::id);
-                        let empty = empty.insert(Mailbox::empty(&Account { id: id.to_owned(), ..account.clone() }));
+                        let empty = empty.insert(Mailbox::empty(account));
                         let number = match found {
                             Found::Known(number) => number,
                             Found::Promised(name) => empty.promise(name).unwrap_or(ROOT),
@@ -72,7 +81,7 @@ pub fn answer(
                     }
                 };
                 body.raw("<m:Folders>");
-                write(body, mailbox, number, folder, &wanted.shape);
+                write(body, account, mailbox, number, folder, &wanted.shape);
                 body.raw("</m:Folders>");
             }),
             Err(code) => messages.error(code, "<m:Folders/>"),
@@ -84,7 +93,11 @@ pub fn answer(
 fn read(document: &Document<'_>, operation: Node) -> Result<Wanted, Violation> {
     let mut fields = Fields::of(document, operation)?;
     let shape = fields.required("FolderShape")?;
-    let folders = folder_ids::read(document, fields.required("FolderIds")?)?;
+    let list = fields.required("FolderIds")?;
+    let folders = folder_ids::read(document, list)?;
+    if folders.len() > MAX_FOLDERS {
+        return Err(document.violation(list, &["The list of folders is too long."]));
+    }
     fields.end()?;
     let mut fields = Fields::of(document, shape)?;
     let base = fields.required("BaseShape")?;
@@ -101,16 +114,17 @@ fn read(document: &Document<'_>, operation: Node) -> Result<Wanted, Violation> {
     Ok(Wanted { folders, shape })
 }
 
-/// Writes a folder (`t:BaseFolderType`, children in the schema's order).
-fn write(body: &mut Vec<u8>, mailbox: &Mailbox, number: FolderNo, asked: &FolderRef, shape: &Shape) {
+/// Writes a folder (`t:BaseFolderType`, children in the schema's order). Its id is of the account, whose mailbox may bear
+/// no more than the name that a source opened it with.
+fn write(body: &mut Vec<u8>, account: &Account, mailbox: &Mailbox, number: FolderNo, asked: &FolderRef, shape: &Shape) {
     let folder = mailbox.folder(number);
     let (element, class) = kind(&folder.holds, &folder.role);
     body.raw("<t:");
     body.raw(element);
     body.raw(">");
-    item_ids::write_folder(body, &["FolderId"], mailbox, mailbox.at(number));
+    item_ids::write_folder(body, &["FolderId"], &account.id, mailbox, mailbox.at(number));
     if shape.has("ParentFolderId") && number != ROOT {
-        item_ids::write_folder(body, &["ParentFolderId"], mailbox, mailbox.at(folder.parent));
+        item_ids::write_folder(body, &["ParentFolderId"], &account.id, mailbox, mailbox.at(folder.parent));
     }
     if shape.has("FolderClass") {
         write_text(body, "FolderClass", class);

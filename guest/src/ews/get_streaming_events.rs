@@ -1,5 +1,7 @@
 //! GetStreamingEvents (MS-OXWSNTIF 3.1.4.2): opens a stream.
 
+use std::collections::BTreeSet;
+
 use crate::contract::RequestId;
 use crate::ids;
 use crate::soap::{Document, Fields, Node, Violation};
@@ -51,20 +53,35 @@ pub fn answer(
 
 fn read(document: &Document<'_>, operation: Node) -> Result<(Vec<String>, u32), Violation> {
     let mut fields = Fields::of(document, operation)?;
-    let list = fields.required("SubscriptionIds")?;
+    // The list was once described without the element around it, and some clients send it so.
+    let list = fields.optional("SubscriptionIds");
+    let mut bare = Vec::new();
+    while list.is_none()
+        && let Some(id) = fields.optional("SubscriptionId")
+    {
+        bare.push(id);
+    }
+    if list.is_none() && bare.is_empty() {
+        fields.required("SubscriptionIds")?;
+    }
     let minutes = document.number(fields.required("ConnectionTimeout")?, 1, MAX_MINUTES)?;
     fields.end()?;
-    let mut fields = Fields::of(document, list)?;
-    let mut node = Some(fields.required("SubscriptionId")?);
-    let mut named: Vec<String> = Vec::new();
-    while let Some(id) = node {
+    if let Some(list) = list {
+        let mut fields = Fields::of(document, list)?;
+        let mut node = Some(fields.required("SubscriptionId")?);
+        while let Some(id) = node {
+            bare.push(id);
+            node = fields.optional("SubscriptionId");
+        }
+        fields.end()?;
+    }
+    let (mut named, mut before) = (Vec::new(), BTreeSet::new());
+    for id in bare {
         let id = document.required_text(id, MAX_ID)?;
-        if !named.iter().any(|before| before == id) {
+        if before.insert(id) {
             named.push(id.to_owned());
         }
-        node = fields.optional("SubscriptionId");
     }
-    fields.end()?;
     Ok((named, minutes))
 }
 

@@ -37,21 +37,21 @@ pub fn parse(text: &str) -> Option<Named> {
 /// Writes the id of an event's subject: `prefix` is empty, or "Old" for what was before.
 pub fn write_subject(body: &mut Vec<u8>, prefix: &str, mailbox: &Mailbox, subject: &Subject) {
     match subject {
-        Subject::Item { id, revision } => write(body, &[prefix, "ItemId"], mailbox, b'i', id, *revision),
-        Subject::Folder(at) => write_folder(body, &[prefix, "FolderId"], mailbox, *at),
+        Subject::Item { id, revision } => write(body, &[prefix, "ItemId"], mailbox.id(), b'i', id, *revision),
+        Subject::Folder(at) => write_folder(body, &[prefix, "FolderId"], mailbox.id(), mailbox, *at),
     }
 }
 
-/// Writes the id of a folder as an element whose name is joined from `element`.
-pub fn write_folder(body: &mut Vec<u8>, element: &[&str], mailbox: &Mailbox, at: FolderAt) {
-    write(body, element, mailbox, b'f', &mailbox.folder(at.folder).id, at.revision);
+/// Writes the id of a folder of this account's mailbox as an element whose name is joined from `element`.
+pub fn write_folder(body: &mut Vec<u8>, element: &[&str], account: &str, mailbox: &Mailbox, at: FolderAt) {
+    write(body, element, account, b'f', &mailbox.folder(at.folder).id, at.revision);
 }
 
-fn write(body: &mut Vec<u8>, element: &[&str], mailbox: &Mailbox, marker: u8, id: &str, revision: u64) {
+fn write(body: &mut Vec<u8>, element: &[&str], account: &str, marker: u8, id: &str, revision: u64) {
     body.raw("<t:");
     element.iter().for_each(|part| body.raw(part));
     body.raw(r#" Id=""#);
-    body.base64url(&[mailbox.id().as_bytes(), &[0, marker], id.as_bytes()].concat());
+    body.base64url(&[account.as_bytes(), &[0, marker], id.as_bytes()].concat());
     body.raw(r#"" ChangeKey=""#);
     body.base64(&revision.to_be_bytes());
     body.raw(r#""/>"#);

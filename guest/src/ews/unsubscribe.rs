@@ -13,8 +13,9 @@ use super::{Caller, envelope};
 
 const OPERATION: &str = "Unsubscribe";
 
-/// The longest subscription id that is looked at, in bytes.
-pub const MAX_ID: usize = 128;
+/// The longest subscription id that is looked at, in bytes. Exchange's grow with its host's name, and one of another server
+/// is unknown here, not malformed.
+pub const MAX_ID: usize = 1024;
 
 /// Answers an Unsubscribe.
 pub fn answer(

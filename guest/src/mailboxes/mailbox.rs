@@ -253,6 +253,8 @@ impl Mailbox {
     pub fn remove(&mut self, number: FolderNo, position: Position) {
         if number != ROOT {
             self.folder_mut(number).gone = true;
+            // It may have gone and come before.
+            self.gone.retain(|(_, other)| *other != number);
             self.gone.push_back((position, number));
         }
     }

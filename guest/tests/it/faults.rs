@@ -1,6 +1,6 @@
 //! Requests that are refused as a whole.
 
-use postbell_notify::contract::{Refusal, RequestHead};
+use postbell_notify::contract::{Folder, FolderAlteration, Happening, Refusal, RequestHead};
 use postbell_notify::{identify, refuse};
 
 use super::world::*;
@@ -131,6 +131,41 @@ fn the_schema_is_kept() {
         let expected = (500, "ErrorSchemaValidation".into(), violation.into());
         assert_eq!(fault(body.as_bytes()), expected, "{body}");
     }
+}
+
+/// However many are asked for, the answer fits into a reaction.
+#[test]
+fn long_lists_are_answered_or_refused() {
+    let inbox = "<t:DistinguishedFolderId Id='inbox'/>";
+    let get_folder = |count: usize| {
+        envelope(&format!(
+            "<m:GetFolder><m:FolderShape><t:BaseShape>Default</t:BaseShape></m:FolderShape>\
+             <m:FolderIds>{}</m:FolderIds></m:GetFolder>",
+            inbox.repeat(count)
+        ))
+    };
+    let convert = |count: usize| {
+        envelope(&format!(
+            "<m:ConvertId DestinationFormat='EwsId'><m:SourceIds>{}</m:SourceIds></m:ConvertId>",
+            "<a/>".repeat(count)
+        ))
+    };
+    let mut world = World::new();
+    // A name that makes each answer long.
+    let long = Folder { name: "n".repeat(900), ..folder("inbox") };
+    world.happens(Happening::FolderModified(FolderAlteration { folder: long, ..FolderAlteration::default() }));
+    let answer = world.post(&get_folder(1_000)).body();
+    assert_eq!(answer.matches("ResponseMessage ResponseClass").count(), 1_000);
+    assert!(answer.len() < 1 << 20 && answer.contains("ErrorServerBusy"), "{}", answer.len());
+    assert!(world.post(&convert(1_000)).body().len() < 1 << 20);
+    for (body, list) in [(get_folder(1_001), "folders"), (convert(1_001), "ids")] {
+        let expected = (500, "ErrorSchemaValidation".into(), format!("The list of {list} is too long."));
+        assert_eq!(fault(body.as_bytes()), expected);
+    }
+    let id = format!("<t:FolderId Id='{}'/>", "YWxpY2VAZXhhbXBsZS5vcmcAZmluYm94");
+    let many = subscribe_pull(&id.repeat(4_097), 10);
+    assert!(postbell_notify::identify(&RequestHead::default(), many.as_bytes()).accounts.is_empty());
+    assert_eq!(fault(many.as_bytes()).2, "The list of folders is too long.");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use postbell_notify::contract::*;
 
 use crate::world::{
-    World, change, code, delivered, element, envelope, events, folder, folder_ids, get_events, item, named,
-    subscribe_pull,
+    World, account, change, code, delivered, element, envelope, events, folder, folder_ids, get_events, item, named,
+    subscribe_pull, text,
 };
 
 fn get_folder(folder: &str) -> String {
@@ -51,6 +51,38 @@ fn a_mailbox_that_nobody_has_heard_of_has_what_every_mailbox_has() {
         ["Created m1@inbox", "NewMail m1@inbox", "Modified inbox@root", "Created m3@drafts", "Modified drafts@root"]
     );
     assert_eq!(id(&mut world, &named("inbox")), own, "the id is the one that it had");
+}
+
+/// A source opens a mailbox under the account's name, which need not be its id: what a client is given is good all the same.
+#[test]
+fn a_folders_id_is_its_accounts_and_not_its_names() {
+    let mut world = World::new();
+    let alice = Account { id: "4711".into(), ..account("alice@example.org") };
+    let mut ask = |body: &str| {
+        let mut request = world.request("alice@example.org", body);
+        let Access::Granted(grant) = &mut request.access else { panic!("alice has logged in") };
+        grant.account = alice.clone();
+        request.accounts.fill(Resolution { account: Some(alice.clone()), standing: Standing::Itself });
+        let at = world.at();
+        text(&world.notify.answer(at, &request).replies[0])
+    };
+    let attribute = |answer: &str, element: &str| {
+        let document = roxmltree::Document::parse(answer).expect("answers are well-formed");
+        let node = document.descendants().find(|node| node.tag_name().name() == element);
+        node.and_then(|node| node.attribute("Id")).unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    let [inbox, tasks] = ["inbox", "tasks"].map(|name| attribute(&ask(&get_folder(&named(name))), "FolderId"));
+    let subscribed = ask(&subscribe_pull(&[by_id(&inbox), by_id(&tasks)].concat(), 10));
+    assert_eq!(code(&subscribed), "NoError");
+    assert_eq!(attribute(&ask(&get_folder(&by_id(&inbox))), "FolderId"), inbox);
+    let (id, watermark) = (element(&subscribed, "SubscriptionId"), element(&subscribed, "Watermark"));
+    world.happens(delivered("inbox", "m1"));
+    let mut request = world.request("alice@example.org", &get_events(&id, &watermark));
+    let Access::Granted(grant) = &mut request.access else { panic!("alice has logged in") };
+    grant.account = alice;
+    let at = world.at();
+    let heard = text(&world.notify.answer(at, &request).replies[0]);
+    assert_eq!(attribute(&heard, "ParentFolderId"), inbox);
 }
 
 /// Each way in which a source may come to speak of its own inbox, which has another id.

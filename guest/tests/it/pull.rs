@@ -22,6 +22,32 @@ fn events_stay_until_a_later_watermark_is_asked_with() {
     assert_eq!(code(&world.post(&get_events(&id, &start)).body()), "ErrorInvalidWatermark");
 }
 
+/// As long as an event is there, it names its folder, which went, came again and went again.
+#[test]
+fn a_folder_that_goes_twice_is_known_as_long_as_the_history_names_it() {
+    let mut world = World::with(&[("ews-history-events", "12")]);
+    let work = || folder("Work");
+    world.happens(Happening::FolderCreated(work()));
+    world.happens(Happening::FolderDeleted(work()));
+    world.happens(Happening::FolderCreated(work()));
+    let (id, start) = world.pull();
+    world.happens(delivered("Work", "w1"));
+    world.happens(Happening::FolderDeleted(work()));
+    let heard = |world: &mut World| events(&world.post(&get_events(&id, &start)).body());
+    let first = heard(&mut world);
+    assert_eq!(first.last().map(String::as_str), Some("Deleted Work@root"), "{first:?}");
+    for number in 0..100 {
+        world.happens(Happening::ItemCreated(item("inbox", &format!("m{number}"))));
+        let now = heard(&mut world);
+        if now.is_empty() {
+            assert!(number > 2, "the first deletion was cut before that");
+            return;
+        }
+        assert_eq!(now[..first.len()], first[..]);
+    }
+    panic!("the history is never cut");
+}
+
 #[test]
 fn refusals() {
     let mut world = World::new();

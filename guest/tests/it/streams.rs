@@ -82,6 +82,28 @@ fn bad_ids_are_named_and_the_good_stream_on() {
     assert_eq!(said(&foreign.reaction), expected);
 }
 
+/// As the operation was once described.
+#[test]
+fn ids_need_no_element_around_them() {
+    let mut world = World::new();
+    let id = world.streaming();
+    let bare = get_streaming_events(&[&id], 1).replace("<m:SubscriptionIds>", "").replace("</m:SubscriptionIds>", "");
+    assert_eq!(said(&world.post(&bare).reaction), ["r2 OK"]);
+}
+
+/// Another server's ids may be longer than ours.
+#[test]
+fn an_id_of_another_server_is_unknown_and_not_malformed() {
+    let mut world = World::new();
+    let long = "A".repeat(1_000);
+    assert_eq!(code(&world.post(&unsubscribe(&long)).body()), "ErrorSubscriptionNotFound");
+    assert_eq!(code(&world.post(&get_events(&long, &long)).body()), "ErrorSubscriptionNotFound");
+    let (id, _) = world.pull();
+    assert_eq!(code(&world.post(&get_events(&id, &long)).body()), "ErrorInvalidWatermark");
+    let answer = world.post(&get_streaming_events(&[&long], 1));
+    assert_eq!(said(&answer.reaction), ["r5 ErrorInvalidSubscription [AAAA]", "r5 Closed."]);
+}
+
 #[test]
 fn a_second_stream_takes_the_subscription_over() {
     let (mut world, id, _) = streaming();
