@@ -259,8 +259,7 @@ impl Intake<'_> {
     fn missed(&mut self, mailbox: MailboxNo) {
         self.flush(mailbox);
         let appended = self.fresh.get(&mailbox).map_or(0, |fresh| fresh.appended);
-        self.state.mailboxes.forget_past(mailbox, Position { index: appended, ..self.at });
-        self.state.miss(mailbox);
+        self.state.forget_past(mailbox, Position { index: appended, ..self.at });
     }
 
     fn flush_all(&mut self) {

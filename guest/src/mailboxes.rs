@@ -151,7 +151,6 @@ impl Mailboxes {
             while is_over(&mailbox.history) {
                 mailbox.history.cut();
             }
-            mailbox.forget_gone();
         });
         true
     }
@@ -159,10 +158,7 @@ impl Mailboxes {
     /// Cuts the oldest event of all; gives its mailbox.
     pub fn cut_oldest(&mut self) -> Option<MailboxNo> {
         let (_, number) = *self.fronts.first()?;
-        self.alter(number, |mailbox| {
-            mailbox.history.cut();
-            mailbox.forget_gone();
-        });
+        self.alter(number, |mailbox| mailbox.history.cut());
         Some(number)
     }
 
@@ -174,15 +170,12 @@ impl Mailboxes {
 
     /// Forgets a mailbox's history up to now, so that no earlier position is reached.
     pub fn forget_past(&mut self, number: MailboxNo, now: Position) {
-        self.alter(number, |mailbox| {
-            mailbox.history.forget(now);
-            mailbox.forget_gone();
-        });
+        self.alter(number, |mailbox| mailbox.history.forget(now));
     }
 
-    /// Forgets all histories.
-    pub fn forget(&mut self, now: Position) {
-        (0..self.all.len() as MailboxNo).for_each(|number| self.forget_past(number, now));
+    /// Forgets the folders of a mailbox that are gone and that nothing names any more.
+    pub fn forget_gone(&mut self, number: MailboxNo, is_named: impl Fn(FolderNo) -> bool) {
+        self.alter(number, |mailbox| mailbox.forget_gone(is_named));
     }
 
     /// Gives integer ids to all folders that have none.

@@ -264,8 +264,23 @@ impl State {
             self.count(mailbox, &mut heard);
         }
         if self.mailboxes.cut(mailbox, u64::from(self.settings.history_events), self.settings.history_bytes) {
+            self.forget_gone(mailbox);
             self.miss_what_was_cut(mailbox);
         }
+    }
+
+    /// Forgets the folders of a mailbox that are gone and that nothing names any more. One to which somebody subscribed
+    /// may come again, and they are to hear of it.
+    fn forget_gone(&mut self, mailbox: MailboxNo) {
+        let Self { mailboxes, subscriptions, .. } = self;
+        mailboxes.forget_gone(mailbox, |folder| subscriptions.name(mailbox, folder));
+    }
+
+    /// Forgets a mailbox's history up to now, so that no earlier position is reached.
+    pub fn forget_past(&mut self, mailbox: MailboxNo, now: Position) {
+        self.mailboxes.forget_past(mailbox, now);
+        self.forget_gone(mailbox);
+        self.miss(mailbox);
     }
 
     /// Counts events for subscriptions: who is to hear of which, by its place in the history. Each subscription has its
@@ -300,7 +315,10 @@ impl State {
         turn.changed |= self.book.cut(turn.at.now, &self.settings) || !cut.is_empty();
         turn.changed |= self.forget_moves(turn.at.sequence);
         turn.changed |= self.events.cut(&self.settings);
-        cut.into_iter().for_each(|mailbox| self.miss_what_was_cut(mailbox));
+        for mailbox in cut {
+            self.forget_gone(mailbox);
+            self.miss_what_was_cut(mailbox);
+        }
     }
 
     /// Forgets what items were moved while that takes more than its share; whose, each input begins elsewhere.
@@ -422,9 +440,9 @@ impl State {
         self.book.begin_anew(at.now);
         self.events.regress(at.now);
         zimbra::waiters::regress(self);
-        self.mailboxes.forget(Position { sequence: at.sequence, index: 0 });
+        let now = Position { sequence: at.sequence, index: 0 };
         let mailboxes: Vec<_> = self.mailboxes.iter().map(|(number, _)| number).collect();
-        mailboxes.into_iter().for_each(|mailbox| self.miss(mailbox));
+        mailboxes.into_iter().for_each(|mailbox| self.forget_past(mailbox, now));
     }
 
     /// Makes anew what the pending events of each subscription count for.

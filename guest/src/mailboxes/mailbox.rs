@@ -312,19 +312,24 @@ impl Mailbox {
         self.moved_bytes -= forgotten.map_or(0, |(_, item)| weight(&item));
     }
 
-    /// Forgets the folders that are gone and that the history no longer names.
-    pub(super) fn forget_gone(&mut self) {
+    /// Forgets the folders that are gone and that neither the history nor a subscription names any more.
+    pub(super) fn forget_gone(&mut self, is_named: impl Fn(FolderNo) -> bool) {
+        let mut kept = Vec::new();
         while let Some((position, number)) = self.gone.front().copied() {
             if position > self.history.floor() {
                 break;
             }
             self.gone.pop_front();
-            if self.folders.get(&number).is_some_and(|folder| folder.gone) {
+            let is_gone = self.folders.get(&number).is_some_and(|folder| folder.gone);
+            if is_gone && is_named(number) {
+                kept.push((self.history.last(), number));
+            } else if is_gone {
                 let folder = self.folders.remove(&number).expect("it was just there");
                 self.by_id.remove(&folder.id);
                 self.numbers.forget(number);
             }
         }
+        self.gone.extend(kept);
     }
 
     /// Makes what is not saved or not to be relied on: the index of folders, the sums of what left them and of events.

@@ -156,6 +156,11 @@ impl Subscriptions {
         Listeners { subscriptions: self, mailbox, everywhere, last: None }
     }
 
+    /// Whether a subscription is about this folder in particular.
+    pub fn name(&self, mailbox: MailboxNo, folder: FolderNo) -> bool {
+        self.range(mailbox, folder, 0).next().is_some_and(|(of, named, ..)| (*of, *named) == (mailbox, folder))
+    }
+
     /// Who waits for something in a folder, from this set of kinds on; then of others. To look for the end beforehand would
     /// take as long as to look for the start.
     fn range(&self, mailbox: MailboxNo, folder: FolderNo, kinds: u8) -> Range<'_, Interest> {

@@ -48,6 +48,30 @@ fn a_folder_that_goes_twice_is_known_as_long_as_the_history_names_it() {
     panic!("the history is never cut");
 }
 
+/// However long its folder was away: a subscription to it hears of it when it is there again.
+#[test]
+fn a_folder_that_comes_again_is_the_one_that_was_subscribed_to() {
+    let mut world = World::with(&[("ews-history-events", "4")]);
+    world.happens(Happening::FolderCreated(folder("Work")));
+    let work = r#"<t:FolderId Id="YWxpY2VAZXhhbXBsZS5vcmcAZldvcms"/>"#;
+    let subscribed = world.post(&subscribe_pull(work, 10)).body();
+    let (id, mut watermark) = (element(&subscribed, "SubscriptionId"), element(&subscribed, "Watermark"));
+    let mut heard = |world: &mut World| {
+        let answer = world.post(&get_events(&id, &watermark)).body();
+        watermark = watermarks(&answer).pop().unwrap_or_else(|| panic!("{answer}"));
+        events(&answer)
+    };
+    world.happens(Happening::FolderDeleted(folder("Work")));
+    assert_eq!(heard(&mut world), ["Deleted Work@root"]);
+    for number in 0..20 {
+        world.happens(Happening::ItemCreated(item("inbox", &format!("m{number}"))));
+        heard(&mut world);
+    }
+    world.happens(Happening::FolderCreated(folder("Work")));
+    world.happens(Happening::ItemCreated(item("Work", "w1")));
+    assert_eq!(heard(&mut world), ["Created Work@root", "Created w1@Work", "Modified Work@root"]);
+}
+
 #[test]
 fn refusals() {
     let mut world = World::new();
