@@ -152,6 +152,9 @@ fn account<'r>(wanted: &'r Wanted, request: &'r Request, caller: &'r Caller<'r>)
     Ok(one.unwrap_or(caller.acting_as))
 }
 
+/// How many folders each of the subscriptions to a mailbox may name on average, where there are as many as there may be.
+const FOLDERS_EACH: u64 = 20;
+
 /// The folders that are meant.
 fn folders<'w>(state: &State, mailbox: Option<MailboxNo>, wanted: &'w Wanted) -> Result<Vec<Found<'w>>, Code> {
     let known = mailbox.map(|mailbox| state.mailboxes.get(mailbox));
@@ -161,7 +164,9 @@ fn folders<'w>(state: &State, mailbox: Option<MailboxNo>, wanted: &'w Wanted) ->
         Some(Condition::Open) | None => {}
     }
     if mailbox.is_some_and(|mailbox| {
-        state.subscriptions.count_of_mailbox(mailbox) >= u64::from(state.settings.subscriptions_per_account)
+        let most = u64::from(state.settings.subscriptions_per_account);
+        let named = state.subscriptions.folders_of_mailbox(mailbox) + wanted.folders.len() as u64;
+        state.subscriptions.count_of_mailbox(mailbox) >= most || named > most.saturating_mul(FOLDERS_EACH)
     }) {
         return Err(Code::ErrorExceededSubscriptionCount);
     }

@@ -23,6 +23,8 @@ pub struct Subscriptions {
     /// Who waits for what, by mailbox, folder and the bits of the kinds: one entry per folder, not one per kind, because
     /// most subscriptions want the same few sets of kinds.
     interests: BTreeSet<Interest>,
+    /// How many of these there are of each mailbox.
+    folders: BTreeMap<MailboxNo, u64>,
     /// The oldest event that is pending, of those that have one.
     oldest: BTreeSet<(MailboxNo, Position, SubscriptionNo)>,
     counts: Counts,
@@ -68,6 +70,7 @@ impl Subscriptions {
         self.by_id.insert(subscription.id, number);
         self.by_mailbox.entry(subscription.mailbox).or_default().insert(number);
         self.interests.extend(interests(number, &subscription));
+        *self.folders.entry(subscription.mailbox).or_default() += interests(number, &subscription).count() as u64;
         self.oldest.extend(subscription.oldest.map(|oldest| (subscription.mailbox, oldest, number)));
         *self.counts.of(&subscription.method) += 1;
         self.all.insert(number, subscription);
@@ -81,6 +84,12 @@ impl Subscriptions {
             numbers.remove(&number);
             if numbers.is_empty() {
                 self.by_mailbox.remove(&subscription.mailbox);
+            }
+        }
+        if let Some(folders) = self.folders.get_mut(&subscription.mailbox) {
+            *folders -= interests(number, &subscription).count() as u64;
+            if *folders == 0 {
+                self.folders.remove(&subscription.mailbox);
             }
         }
         for interest in interests(number, &subscription) {
@@ -146,6 +155,7 @@ impl Subscriptions {
             {
                 folders.insert(place, new);
                 self.interests.insert((mailbox, new, kinds, number));
+                *self.folders.entry(mailbox).or_default() += 1;
             }
         }
     }
@@ -154,6 +164,11 @@ impl Subscriptions {
     pub fn listeners(&self, mailbox: MailboxNo) -> Listeners<'_> {
         let everywhere = self.range(mailbox, ALL_FOLDERS, 0);
         Listeners { subscriptions: self, mailbox, everywhere, last: None }
+    }
+
+    /// How many folders the subscriptions to a mailbox name, all together; one to all folders counts as one.
+    pub fn folders_of_mailbox(&self, mailbox: MailboxNo) -> u64 {
+        self.folders.get(&mailbox).copied().unwrap_or(0)
     }
 
     /// Whether a subscription is about this folder in particular.

@@ -4,6 +4,28 @@ use postbell_notify::contract::*;
 
 use super::world::*;
 
+/// Folders are counted too: a subscription may name thousands.
+#[test]
+fn the_folders_that_subscriptions_name_are_limited() {
+    let mut world = World::with(&[("ews-subscriptions-per-account", "3")]);
+    let names: Vec<_> = (0..40).map(|number| format!("f{number}")).collect();
+    world.happens(Happening::Baseline(names.iter().map(|name| folder(name)).collect()));
+    let by_id = |name: &String| {
+        format!(
+            r#"<t:FolderId Id="{}"/>"#,
+            base64_simd::URL_SAFE_NO_PAD.encode_to_string(format!("alice@example.org\0f{name}"))
+        )
+    };
+    let [forty, twenty, one] = [40, 20, 1].map(|count| names[..count].iter().map(by_id).collect::<String>());
+    let subscribed = world.post(&subscribe_pull(&forty, 10)).body();
+    assert_eq!(code(&subscribed), "NoError");
+    assert_eq!(code(&world.post(&subscribe_pull(&forty, 10)).body()), "ErrorExceededSubscriptionCount");
+    assert_eq!(code(&world.post(&subscribe_pull(&twenty, 10)).body()), "NoError");
+    assert_eq!(code(&world.post(&subscribe_pull(&one, 10)).body()), "ErrorExceededSubscriptionCount");
+    assert_eq!(code(&world.post(&unsubscribe(&element(&subscribed, "SubscriptionId"))).body()), "NoError");
+    assert_eq!(code(&world.post(&subscribe_pull(&forty, 10)).body()), "NoError");
+}
+
 #[test]
 fn the_answer_is_byte_for_byte_what_clients_accept() {
     let mut world = World::new();
