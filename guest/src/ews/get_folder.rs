@@ -19,6 +19,9 @@ const MAX_FOLDERS: usize = 1_000;
 /// What is left free for such an answer, in bytes.
 const ROOM: usize = 400;
 
+/// What is left free for a folder, in bytes: its name and ids have limits.
+const MAX_FOLDER: usize = 16 << 10;
+
 /// Which properties are asked for besides the id.
 struct Wanted {
     folders: Vec<FolderRef>,
@@ -54,9 +57,11 @@ pub fn answer(
 ) -> Result<Reply, Fault> {
     let wanted = read(document, operation)?;
     let mut messages = Messages::of("GetFolder");
+    let mut left = wanted.folders.len();
     for (folder, account) in folder_ids::resolve(&wanted.folders, caller.acting_as, &request.accounts) {
+        left -= 1;
         let found = account.and_then(|account| {
-            if messages.length() > MAX_ANSWER - MAX_FOLDERS * ROOM {
+            if messages.length() + MAX_FOLDER + left * ROOM > MAX_ANSWER {
                 return Err(Code::ErrorServerBusy);
             }
             let mailbox = state.mailboxes.find_account(account).map(|number| state.mailboxes.get(number));
